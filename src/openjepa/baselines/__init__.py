@@ -1,0 +1,1 @@
+"""The generative and policy rivals, under the same contracts."""

@@ -1,0 +1,1 @@
+"""Images, videos and trajectories: every set yields typed batches."""

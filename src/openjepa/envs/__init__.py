@@ -1,0 +1,1 @@
+"""Worlds that show pictures, and the policies that play in them."""

@@ -1,0 +1,106 @@
+"""Errors that name the cause and the remedy in one line, and the checks that raise them.
+
+The form is: *`name` must <rule>; got <value>. <Remedy>.*
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class OpenJEPAError(Exception):
+    """Base of every error that a user can act on; the command line prints it as one line, status 2."""
+
+
+class ConfigError(OpenJEPAError, ValueError):
+    """An option, recipe or name that does not exist or is out of range."""
+
+
+class ShapeError(OpenJEPAError, ValueError):
+    """A tensor whose shape breaks the contract of `protocols.py`."""
+
+
+class CheckpointError(OpenJEPAError):
+    """A checkpoint that is missing, damaged, or of another model."""
+
+
+class DataError(OpenJEPAError):
+    """A file, store or episode that cannot be used."""
+
+
+class TrainingError(OpenJEPAError):
+    """A run that must not go on: a non-finite loss, a spike, a full disk."""
+
+
+class MissingDependencyError(OpenJEPAError, ImportError):
+    """An optional package that is not installed; the message says how to install it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean `x`?" for the known name nearest to `word`, else a full stop.
+
+    >>> did_you_mean("tran", ["train", "eval"])
+    '; did you mean `train`?'
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{near[0]}`?" if near else "."
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> ConfigError:
+    """Builds the error for a name that is not in a table, with the nearest name or the whole table.
+
+    >>> str(unknown("recipe", "lwm", ["lewm", "pldm"]))
+    'unknown recipe `lwm`; did you mean `lewm`?'
+    """
+    known = sorted(known)
+    hint = did_you_mean(word, known)
+    if hint == ".":
+        hint = f". Known: {', '.join(known)}."
+    return ConfigError(f"unknown {kind} `{word}`{hint}")
+
+
+def require(package: str, extra: str, reason: str) -> MissingDependencyError:
+    """Builds the error for an optional package that is missing.
+
+    >>> str(require("av", "video", "read videos"))
+    "`av` is needed to read videos. Install it with: pip install 'openjepa[video]'"
+    """
+    return MissingDependencyError(
+        f"`{package}` is needed to {reason}. Install it with: pip install 'openjepa[{extra}]'"
+    )
+
+
+def check_shape(x: Any, pattern: str, *, name: str, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Checks a shape against a pattern like `"B C=3 H W"` and returns the sizes by letter.
+
+    A leading `...` admits any number of leading axes. A letter that occurs twice, or that `sizes` gives,
+    must agree. Works for anything with a `.shape`.
+
+    Raises:
+        ShapeError: with the rule, the shape found and the axis that breaks it.
+
+    >>> import numpy as np
+    >>> check_shape(np.zeros((2, 3, 8, 8)), "B C=3 H W", name="images")
+    {'B': 2, 'C': 3, 'H': 8, 'W': 8}
+    """
+    shape = tuple(int(n) for n in x.shape)
+    axes = pattern.split()
+    if axes and axes[0] == "...":
+        axes = axes[1:]
+        tail = shape[len(shape) - len(axes) :] if len(shape) >= len(axes) else ()
+    else:
+        tail = shape
+    if len(tail) != len(axes):
+        raise ShapeError(f"`{name}` must be [{pattern}]; got {list(shape)}.")
+    found: dict[str, int] = dict(sizes or {})
+    for axis, size in zip(axes, tail, strict=True):
+        letter, _, wanted = axis.partition("=")
+        if letter.isdigit():
+            letter, wanted = axis, axis
+        expected = int(wanted) if wanted else found.get(letter)
+        if expected is not None and size != expected:
+            raise ShapeError(
+                f"`{name}` must be [{pattern}] with {letter} = {expected}; got {list(shape)}, {letter} = {size}."
+            )
+        found[letter] = size
+    return found

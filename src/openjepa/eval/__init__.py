@@ -1,0 +1,1 @@
+"""Measurements: probes, collapse, success, conformance."""

@@ -1,0 +1,1 @@
+"""Official weights to our modules, one file per source."""

@@ -1,0 +1,1 @@
+"""Latent prediction losses and the terms that keep a latent from collapsing."""

@@ -1,0 +1,1 @@
+"""Who sees what: blocks (image), tubes (video), causal (frames)."""

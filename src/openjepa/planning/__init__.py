@@ -1,0 +1,1 @@
+"""Planners, costs and the agent that acts."""

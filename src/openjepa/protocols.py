@@ -1,0 +1,322 @@
+"""The map of OpenJEPA: what a method, a world model, a cost, a planner and a world are.
+
+Shape legend, used in every docstring:
+`B` batch · `T` time steps (frames of a clip, steps of a plan) · `C H W` pixels · `N` tokens · `D` latent width ·
+`K` context tokens · `M` blocks of `Q` queries · `S` candidate plans · `A` action width · `P` state or
+proprioception width · `L` levels · lower-case `t h w` the token grid.
+
+Images are `[B, C, H, W]`, video `[B, T, C, H, W]` (uint8 until the device, then float), world-model states
+`[B, T, N, D]` (a global latent has N = 1), actions `[B, T, A]`; `actions[:, t]` leads from `z[:, t]` to
+`z[:, t + 1]`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# --------------------------------------------------------------------------------------------------------------
+# Batches: what data hands to a method. `to(device)` is the only thing that a training loop does with them.
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images [B, C, H, W] uint8, with labels [B] where a probe needs them."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "ImageBatch":
+        """Returns the same batch on `device`."""
+        return ImageBatch(_move(self.images, device), _move_optional(self.labels, device))
+
+
+@dataclass(frozen=True)
+class VideoBatch:
+    """Clips [B, T, C, H, W] uint8, with labels [B] where a probe needs them."""
+
+    clips: Tensor
+    labels: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "VideoBatch":
+        """Returns the same batch on `device`."""
+        return VideoBatch(_move(self.clips, device), _move_optional(self.labels, device))
+
+
+@dataclass(frozen=True)
+class TrajectoryBatch:
+    """Windows of episodes.
+
+    Attributes:
+        frames: [B, T, C, H, W] uint8.
+        actions: [B, T - 1, A] float32 in the environment's units; with a frameskip of f, the f primitive actions
+            between two frames are concatenated in time order, so A is f times as wide.
+        proprio: [B, T, P] float32, what the agent itself can measure, or None.
+        states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
+    """
+
+    frames: Tensor
+    actions: Tensor
+    proprio: Tensor | None = None
+    states: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> "TrajectoryBatch":
+        """Returns the same batch on `device`."""
+        return TrajectoryBatch(
+            _move(self.frames, device),
+            _move(self.actions, device),
+            _move_optional(self.proprio, device),
+            _move_optional(self.states, device),
+        )
+
+
+Batch = ImageBatch | VideoBatch | TrajectoryBatch
+
+
+class BatchSource(Protocol):
+    """An endless stream of batches in which batch number `step` is a pure function of its arguments.
+
+    Nothing has to be saved to resume: a run that restarts at step 400 asks for batch 400. Rank r of w processes
+    gets the r-th share of the global batch, so that one process with the double batch sees the same samples.
+    """
+
+    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """Returns this rank's share of batch number `step`."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Training
+
+
+@dataclass(frozen=True)
+class JEPALoss:
+    """What a training step returns: the scalar to minimise, and its unweighted terms by name (detached)."""
+
+    loss: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A JEPA: an `nn.Module` that turns a batch into a loss. A training loop needs no more.
+
+    Anything random inside `loss` is drawn from a generator seeded by `(config.seed, self.step)`, so that a resumed
+    run repeats it; `step` is a buffer that `after_step` advances.
+    """
+
+    config: Any
+
+    def loss(self, batch: Any) -> JEPALoss:
+        """Returns the loss of one batch, with gradients into the trainable parts only."""
+        ...
+
+    def after_step(self, step: int) -> None:
+        """Does what follows an optimiser step: the EMA of the target encoder, the step counter."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Acting
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """What a planner may call: two verbs."""
+
+    def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
+        """Encodes each frame on its own.
+
+        Args:
+            frames: [B, T, C, H, W] uint8.
+            proprio: [B, T, P] or None.
+
+        Returns:
+            z [B, T, N, D].
+        """
+        ...
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Predicts the states that follow.
+
+        Args:
+            z: [B, T, N, D] context; T = 1 for a Markov model.
+            actions: [B, T - 1 + H, A]; the first T - 1 lie between the context states.
+
+        Returns:
+            z_pred [B, H, N, D], the state after each of the last H actions.
+        """
+        ...
+
+
+class Cost(Protocol):
+    """How far a predicted path is from a goal; lower is better. Broadcasts over leading axes.
+
+    `cost(z_path [..., T, N, D], z_goal [..., N, D]) -> [...]`.
+    """
+
+    def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
+        """Returns one number for each path."""
+        ...
+
+
+class PathCost(Protocol):
+    """A cost whose goals are bound, which is what a planner sees: z_path [B, S, T, N, D] -> [B, S]."""
+
+    def __call__(self, z_path: Tensor) -> Tensor:
+        """Returns one number for each candidate."""
+        ...
+
+
+@dataclass(frozen=True)
+class ActionBounds:
+    """The actions that an environment accepts: a box, and optionally a largest Euclidean norm.
+
+    Attributes:
+        low: [A] float32.
+        high: [A] float32.
+        max_norm: largest norm of one action, or None.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    max_norm: float | None = None
+
+    @property
+    def dim(self) -> int:
+        """Width A of an action."""
+        return len(self.low)
+
+    def clip(self, actions: Tensor) -> Tensor:
+        """Returns the nearest allowed actions; [..., A] to [..., A]."""
+        low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
+        high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
+        actions = actions.clamp(low, high)
+        if self.max_norm is None:
+            return actions
+        norm = actions.norm(dim=-1, keepdim=True)
+        return actions * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)
+
+    def with_frameskip(self, frameskip: int) -> "ActionBounds":
+        """Bounds of `frameskip` concatenated primitive actions; a norm limit holds only without frameskip."""
+        if frameskip == 1:
+            return self
+        return replace(
+            self, low=np.tile(self.low, frameskip), high=np.tile(self.high, frameskip), max_norm=None
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planner found.
+
+    Attributes:
+        actions: [B, T, A], inside the bounds, in the environment's units.
+        cost: [B], of exactly these actions under the model.
+        z_path: [B, T, N, D], the imagined states after each action.
+        model_steps: predictor steps spent per environment.
+        terms: diagnostics by name, each [B] or [B, iterations].
+    """
+
+    actions: Tensor
+    cost: Tensor
+    z_path: Tensor
+    model_steps: int
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Planner(Protocol):
+    """Finds actions whose imagined path has a low cost. Knows nothing of environments, decoding or plots."""
+
+    def plan(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        cost: PathCost,
+        *,
+        generators: Sequence[torch.Generator],
+        guess: Tensor | None = None,
+    ) -> Plan:
+        """Plans for every environment of the batch independently of its neighbours.
+
+        Args:
+            model: the world model.
+            z: [B, T, N, D] context states, T = 1 for a Markov model.
+            cost: bound to the goals.
+            generators: one per environment.
+            guess: [B, H, A] a plan to start from (the shifted last plan, or a proposal).
+        """
+        ...
+
+
+class World(Protocol):
+    """A batch of environments that show pictures; everything is NumPy on the host.
+
+    A Gymnasium environment becomes one by `GymnasiumWorld`; `TwoRooms` is one by itself.
+    """
+
+    num_envs: int
+    bounds: ActionBounds
+    max_steps: int  # steps after which an episode of random play ends
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Starts an episode in every environment from its own seed; returns frames [B, C, H, W] uint8."""
+        ...
+
+    def reset_to(self, states: np.ndarray) -> np.ndarray:
+        """Puts every environment into a state [B, P] that `states` once returned; returns frames."""
+        ...
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Takes actions [B, A] and returns the next frames [B, C, H, W] uint8.
+
+        Raises:
+            ConfigError: for an action out of bounds or not finite.
+        """
+        ...
+
+    def states(self) -> np.ndarray:
+        """The simulator's truth [B, P] float32, layout included: for judging, probes and oracles only."""
+        ...
+
+    def proprio(self) -> np.ndarray | None:
+        """What the agent can measure about itself [B, P] float32, or None."""
+        ...
+
+    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """True distance between states [B, P] and goals [B, P] in the world's own unit; [B]."""
+        ...
+
+    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether each goal counts as reached; [B] bool."""
+        ...
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode of T steps.
+
+    Attributes:
+        frames: [T + 1, C, H, W] uint8.
+        actions: [T, A] float32.
+        states: [T + 1, P] float32, the simulator's truth.
+        proprio: [T + 1, P] float32 or None.
+        info: plain values worth keeping (seed, policy, success).
+    """
+
+    frames: np.ndarray
+    actions: np.ndarray
+    states: np.ndarray | None = None
+    proprio: np.ndarray | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def _move(x: Tensor, device: torch.device | str) -> Tensor:
+    return x.to(device, non_blocking=True)
+
+
+def _move_optional(x: Tensor | None, device: torch.device | str) -> Tensor | None:
+    return None if x is None else _move(x, device)
