@@ -178,12 +178,14 @@ class ActionBounds:
     Attributes:
         low: [A] float32.
         high: [A] float32.
-        max_norm: largest norm of one action, or None.
+        max_norm: largest norm of one primitive action, or None.
+        frameskip: number of primitive actions that are concatenated in one action.
     """
 
     low: np.ndarray
     high: np.ndarray
     max_norm: float | None = None
+    frameskip: int = 1
 
     @property
     def dim(self) -> int:
@@ -197,15 +199,17 @@ class ActionBounds:
         actions = actions.clamp(low, high)
         if self.max_norm is None:
             return actions
-        norm = actions.norm(dim=-1, keepdim=True)
-        return actions * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)
+        primitive = actions.unflatten(-1, (self.frameskip, -1))
+        norm = primitive.norm(dim=-1, keepdim=True)
+        return (primitive * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)).flatten(-2)
 
     def with_frameskip(self, frameskip: int) -> "ActionBounds":
-        """Bounds of `frameskip` concatenated primitive actions; a norm limit holds only without frameskip."""
-        if frameskip == 1:
-            return self
+        """Bounds of `frameskip` concatenated primitive actions; a norm limit holds for each of them."""
         return replace(
-            self, low=np.tile(self.low, frameskip), high=np.tile(self.high, frameskip), max_norm=None
+            self,
+            low=np.tile(self.low, frameskip),
+            high=np.tile(self.high, frameskip),
+            frameskip=self.frameskip * frameskip,
         )
 
 
@@ -239,6 +243,7 @@ class Planner(Protocol):
         *,
         generators: Sequence[torch.Generator],
         guess: Tensor | None = None,
+        context_actions: Tensor | None = None,
     ) -> Plan:
         """Plans for every environment of the batch independently of its neighbours.
 
@@ -248,6 +253,7 @@ class Planner(Protocol):
             cost: bound to the goals.
             generators: one per environment.
             guess: [B, H, A] a plan to start from (the shifted last plan, or a proposal).
+            context_actions: [B, T - 1, A] the actions between the context states; needed when T > 1.
         """
         ...
 
@@ -305,6 +311,7 @@ class Episode:
         states: [T + 1, P] float32, the simulator's truth.
         proprio: [T + 1, P] float32 or None.
         info: plain values worth keeping (seed, policy, success).
+        extras: further columns by name, [T + 1, ...] for each frame or [T, ...] for each action (reward, time).
     """
 
     frames: np.ndarray
@@ -312,6 +319,7 @@ class Episode:
     states: np.ndarray | None = None
     proprio: np.ndarray | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _move(x: Tensor, device: torch.device | str) -> Tensor:

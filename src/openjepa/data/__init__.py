@@ -1,1 +1,18 @@
 """Images, videos and trajectories: every set yields typed batches."""
+
+from openjepa.data.episode_store import EpisodeStore
+from openjepa.data.store_check import StoreReport, check, describe, repair
+from openjepa.data.windows import ColumnStatistics, WindowConfig, WindowSource, split, statistics
+
+__all__ = [
+    "ColumnStatistics",
+    "EpisodeStore",
+    "StoreReport",
+    "WindowConfig",
+    "WindowSource",
+    "check",
+    "describe",
+    "repair",
+    "split",
+    "statistics",
+]

@@ -1,1 +1,67 @@
 """Worlds that show pictures, and the policies that play in them."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+from openjepa.envs.collect import collect
+from openjepa.envs.gymnasium_states import StateAdapter
+from openjepa.envs.gymnasium_world import GymnasiumWorld
+from openjepa.envs.policies import POLICIES, Policy, make_policy
+from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
+from openjepa.errors import ConfigError, did_you_mean, unknown
+from openjepa.protocols import World
+
+__all__ = [
+    "POLICIES",
+    "WORLDS",
+    "GymnasiumWorld",
+    "Policy",
+    "StateAdapter",
+    "TwoRooms",
+    "TwoRoomsConfig",
+    "collect",
+    "make_policy",
+    "make_world",
+]
+
+
+def _two_rooms(num_envs: int, options: dict[str, Any], **preset: Any) -> TwoRooms:
+    known = [f.name for f in dataclasses.fields(TwoRoomsConfig)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"unknown option `{name}` of this world{did_you_mean(name, known)}")
+    return TwoRooms(num_envs, TwoRoomsConfig(**{**preset, **options}))
+
+
+WORLDS: dict[str, Callable[[int, dict[str, Any]], World]] = {
+    "two-rooms": lambda num_envs, options: _two_rooms(num_envs, options),
+    "random-doors": lambda num_envs, options: _two_rooms(num_envs, options, layout="random"),
+    "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
+    "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
+    "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
+    "push-t": lambda num_envs, options: GymnasiumWorld("gym_pusht/PushT-v0", num_envs, **options),
+}
+
+
+def make_world(name: str, num_envs: int = 1, **options: Any) -> World:
+    """Makes a built-in world by its name, else a Gymnasium environment by its id.
+
+    Args:
+        name: a key of `WORLDS`, or an id such as `CartPole-v1`, `gym_pusht/PushT-v0` or
+            `my_package:MyEnv-v0`.
+        num_envs: number of environments B.
+        **options: of `TwoRoomsConfig`, or of `GymnasiumWorld` and the environment behind it.
+
+    Raises:
+        ConfigError: for an unknown name or option, with the nearest one.
+
+    >>> make_world("random-doors", 2, max_steps=30).max_steps
+    30
+    """
+    if name in WORLDS:
+        return WORLDS[name](num_envs, options)
+    if not re.fullmatch(r"([\w.]+:)?([\w-]+/)?[\w.-]+", name) or not re.search(r"[/:]|-v\d", name):
+        raise unknown("environment", name, WORLDS)
+    return GymnasiumWorld(name, num_envs, **options)

@@ -1,1 +1,20 @@
-"""Official weights to our modules, one file per source."""
+"""Official weights in our modules, ours in official layouts, and the proof that both agree."""
+
+from openjepa.interop.convert import convert
+from openjepa.interop.load import load
+from openjepa.interop.pretrained import from_pretrained, push_to_hub, save_pretrained
+from openjepa.interop.registry import PUBLISHED, Published, published
+from openjepa.interop.verify import Report, verify
+
+__all__ = [
+    "load",
+    "PUBLISHED",
+    "Published",
+    "published",
+    "convert",
+    "save_pretrained",
+    "from_pretrained",
+    "push_to_hub",
+    "verify",
+    "Report",
+]

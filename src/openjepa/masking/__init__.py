@@ -1,1 +1,21 @@
-"""Who sees what: blocks (image), tubes (video), causal (frames)."""
+"""Who sees what: blocks (image), tubes (video), causal (frames), and the random subsets under them."""
+
+from openjepa.masking.blocks import BlockMaskConfig, sample_blocks
+from openjepa.masking.causal import CausalMaskConfig, block_causal_mask, sample_causal
+from openjepa.masking.subset import Grid, Masks, keep_random_tokens
+from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_tubes
+
+__all__ = [
+    "BlockMaskConfig",
+    "sample_blocks",
+    "TubeMaskConfig",
+    "SHORT_TUBES",
+    "LONG_TUBES",
+    "sample_tubes",
+    "CausalMaskConfig",
+    "sample_causal",
+    "block_causal_mask",
+    "Masks",
+    "Grid",
+    "keep_random_tokens",
+]

@@ -1,1 +1,24 @@
 """Planners, costs and the agent that acts."""
+
+from openjepa.planning.agent import Agent, AgentConfig
+from openjepa.planning.cem import CEM, CEMConfig
+from openjepa.planning.costs import PathCost, WeightedSum, bind
+from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
+from openjepa.planning.icem import ICEM, ICEMConfig
+from openjepa.planning.mppi import MPPI, MPPIConfig
+
+__all__ = [
+    "Agent",
+    "AgentConfig",
+    "CEM",
+    "CEMConfig",
+    "ICEM",
+    "ICEMConfig",
+    "MPPI",
+    "MPPIConfig",
+    "GradientPlanner",
+    "GradientPlannerConfig",
+    "PathCost",
+    "WeightedSum",
+    "bind",
+]

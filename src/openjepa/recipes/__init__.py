@@ -1,1 +1,77 @@
-"""One runnable experiment per file."""
+"""One runnable experiment per file; this table gives them their names.
+
+A recipe is a frozen configuration and a function that builds a method and its data from it. To add one, write
+`recipes/my_recipe.py` with a `RECIPE`, and here a loader (its docstring is what `openjepa list` shows) and a
+line in `RECIPES`. A variant is a function of a few lines in the same file that changes another recipe's
+configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from openjepa.errors import unknown
+
+if TYPE_CHECKING:  # the command line lists recipes without importing PyTorch
+    from pathlib import Path
+
+    from openjepa.eval.animation import Replay
+    from openjepa.protocols import BatchSource, TrajectoryBatch
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a recipe builds: everything that `train` needs, and what the doctor looks at.
+
+    Attributes:
+        method: an `nn.Module` with the contract of `protocols.Method`.
+        source: the training batches.
+        diagnostics: called as `diagnostics(method, finished_steps)` during training; returns numbers by name.
+        held_out: returns whole episodes [E, T, ...] that are never trained on, with states where they are
+            known.
+        state_names: names of the state columns.
+    """
+
+    method: Any
+    source: BatchSource
+    diagnostics: Callable[[Any, int], Mapping[str, float]] | None = None
+    held_out: Callable[[], TrajectoryBatch] | None = None
+    state_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment that can be repeated.
+
+    Attributes:
+        summary: one line for lists and `--help`; equal to the docstring of its loader in the table.
+        config: a frozen dataclass with at least `train: TrainConfig` and `seed: int`; its fields are the
+            options.
+        build: makes the experiment of a config.
+        toy: dotted options that shrink the config to a few seconds of CPU; the tests take two steps with it.
+        judge: called as `judge(config, run_dir)`; measures the trained run and returns plain values.
+        replay: called as `replay(config, run_dir, seed)`; plays one episode with the trained run.
+    """
+
+    summary: str
+    config: Any
+    build: Callable[[Any], Experiment]
+    toy: Mapping[str, Any] = field(default_factory=dict)
+    judge: Callable[[Any, Path], dict[str, Any]] | None = None
+    replay: Callable[[Any, Path, int], Replay] | None = None
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {}
+
+
+def load_recipe(name: str) -> Recipe:
+    """Returns a recipe by its name.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest one.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]()

@@ -1,1 +1,7 @@
-"""One readable training loop and what it stands on."""
+"""Training: one loop for every method, with schedules, checkpoints, and several processes."""
+
+from openjepa.train.checkpoint import load_method, save_checkpoint
+from openjepa.train.config import TrainConfig
+from openjepa.train.loop import RunResult, train
+
+__all__ = ["RunResult", "TrainConfig", "load_method", "save_checkpoint", "train"]

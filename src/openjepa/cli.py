@@ -1,0 +1,166 @@
+"""`openjepa COMMAND [WORDS] [--a.b VALUE]`: finds the command, hands it its options, and words errors.
+
+Exit status: 0 done, 1 a verdict against the run or the data, 2 an error (one line, no traceback), 130
+interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openjepa import __version__
+from openjepa.command_line import collecting, judging, training
+from openjepa.command_line.command import OK, Command
+from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
+from openjepa.command_line.options import parse
+from openjepa.errors import OpenJEPAError, unknown
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of a command that has none."""
+
+
+def show_list(options: NoOptions) -> int:
+    """Prints recipes, worlds, methods and planners."""
+    from openjepa.command_line.listing import text
+
+    print(text())
+    return OK
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "learn a world from random play, then reach goals in it (start here)",
+        "[--world NAME] [--seed N] [--out DIR]",
+        training.demo_options,
+        training.demo,
+    ),
+    "list": Command(
+        "show recipes, worlds, methods and planners",
+        "",
+        lambda words: NoOptions,
+        show_list,
+    ),
+    "collect": Command(
+        "record episodes of play into a store",
+        "WORLD [--episodes N] [--out PATH]",
+        lambda words: collecting.CollectOptions,
+        collecting.collect,
+        resumes=True,
+    ),
+    "data": Command(
+        "show what is in a store, or verify it",
+        "info|check PATH",
+        lambda words: collecting.DataOptions,
+        collecting.data,
+    ),
+    "train": Command(
+        "train a recipe, or go on with an interrupted run",
+        "RECIPE [--run-dir DIR] [--a.b VALUE]",
+        training.train_options,
+        training.train,
+        resumes=True,
+    ),
+    "eval": Command(
+        "judge a run the way its recipe says",
+        "RUN",
+        lambda words: judging.EvalOptions,
+        judging.evaluate,
+    ),
+    "plan": Command(
+        "play one episode with a run and draw it",
+        "RUN [--seed N] [--out FILE.gif]",
+        lambda words: judging.PlanOptions,
+        judging.plan,
+    ),
+    "doctor": Command(
+        "say whether a run has collapsed, and what to change",
+        "RUN [--data STORE]",
+        lambda words: judging.DoctorOptions,
+        judging.doctor,
+    ),
+    "completions": Command(
+        "print the completion script of a shell",
+        "bash|zsh|fish",
+        lambda words: CompletionsOptions,
+        completions,
+    ),
+}
+
+
+def usage() -> str:
+    """Returns what `openjepa --help` prints."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {c.summary}" for name, c in COMMANDS.items())
+    return f"""openjepa {__version__}: world models that predict in representation space
+
+usage: openjepa COMMAND [WORDS] [--OPTION VALUE]
+
+{commands}
+
+First steps
+  openjepa demo                            two minutes on a laptop; writes runs/demo/report.html
+  openjepa list                            what can be trained, and where
+  openjepa train RECIPE --train.steps 500  any option of a recipe, by its name
+  openjepa COMMAND --help                  the options of a command"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status.
+
+    Args:
+        words: behind `openjepa`; those of the process if None.
+    """
+    # Threads that spin while they wait starve their neighbours; must be set before PyTorch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    words = list(sys.argv[1:] if words is None else words)
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return OK
+    if name == "--version":
+        print(f"openjepa {__version__}")
+        return OK
+    if name == ASK:
+        print("\n".join(candidates(words[1:], COMMANDS)))
+        return OK
+    try:
+        return _run(name, words[1:])
+    except OpenJEPAError as error:
+        return _complain(" ".join(str(error).split()))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives until exit
+            return OK
+        if error.strerror is None:
+            raise
+        return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
+    except KeyboardInterrupt:
+        resumes = name in COMMANDS and COMMANDS[name].resumes
+        hint = "; run the same command again to go on" if resumes else ""
+        print(f"\nopenjepa: interrupted{hint}.", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # the option parser has printed its help
+        return stop.code if isinstance(stop.code, int) else OK
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
+    command = COMMANDS[name]
+    kind = command.options(words)
+    program = f"openjepa {name}"
+    usage_line = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
+    return command.run(parse(kind, words, program=program, summary=usage_line))
+
+
+def _complain(text: str) -> int:
+    print(f"openjepa: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

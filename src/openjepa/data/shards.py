@@ -1,0 +1,108 @@
+"""Tar shards in the layout of webdataset, read without unpacking and in any order.
+
+The files of one sample share the name up to the first dot: `000012.jpg`, `000012.cls`, `000012.json`. A shard
+is scanned once, headers only; a sample is then one read at a known offset, so batch `step` stays a pure
+function of its number, which a stream of shards cannot be.
+"""
+
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from openjepa.errors import DataError
+
+
+@dataclass(frozen=True)
+class _Sample:
+    shard: int
+    key: str
+    content: tuple[int, int]  # offset and bytes
+    label: int | None
+
+
+class ShardItems:
+    """The samples of tar shards.
+
+    Args:
+        shards: tar files, not compressed, in the order that numbers the samples.
+        suffixes: endings of the picture or video of a sample, most wanted first.
+
+    Raises:
+        DataError: for a shard that is compressed, cut off, or without pictures and videos.
+    """
+
+    def __init__(
+        self, shards: Sequence[Path | str], suffixes: Sequence[str] = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    ) -> None:
+        self.shards = tuple(Path(s) for s in shards)
+        self._samples = [
+            sample for i, shard in enumerate(self.shards) for sample in _scan(i, shard, suffixes)
+        ]
+        if not self._samples:
+            raise DataError(
+                f"{len(self.shards)} shards must hold pictures or videos ({', '.join(suffixes[:3])} ...); "
+                "they hold none."
+            )
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def name(self, index: int) -> str:
+        """The shard and the key of the sample."""
+        sample = self._samples[index]
+        return f"{self.shards[sample.shard]}:{sample.key}"
+
+    def content(self, index: int) -> bytes:
+        """The bytes of the picture or video."""
+        sample = self._samples[index]
+        return _read(self.shards[sample.shard], *sample.content)
+
+    def label(self, index: int) -> int | None:
+        """From `key.cls`, or the entry `label` of `key.json`."""
+        return self._samples[index].label
+
+
+def _scan(number: int, shard: Path, suffixes: Sequence[str]) -> list[_Sample]:
+    members: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                if not member.isfile() or name.startswith("."):
+                    continue
+                stem, _, ending = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                members.setdefault(key, {})[f".{ending.lower()}"] = (member.offset_data, member.size)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        hint = " Unpack it first." if shard.suffix in (".gz", ".tgz", ".zst", ".xz", ".bz2") else ""
+        raise DataError(f"`{shard}` must be a plain tar file; {error}.{hint}") from error
+    samples, size = [], shard.stat().st_size
+    for key, files in members.items():
+        found = next((files[s] for s in suffixes if s in files), None)
+        if found is None:
+            continue
+        if sum(found) > size:
+            raise DataError(f"`{shard}` must hold `{key}` whole; it ends before. It is cut off.")
+        samples.append(_Sample(number, key, found, _label(shard, key, files)))
+    return samples
+
+
+def _label(shard: Path, key: str, files: dict[str, tuple[int, int]]) -> int | None:
+    try:
+        if ".cls" in files:
+            return int(_read(shard, *files[".cls"]).decode())
+        if ".json" in files:
+            entry = json.loads(_read(shard, *files[".json"]))
+            return int(entry["label"]) if isinstance(entry, dict) and "label" in entry else None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"`{shard}:{key}` must have a whole number as label; {error}.") from error
+    return None
+
+
+def _read(shard: Path, offset: int, size: int) -> bytes:
+    with open(shard, "rb") as file:
+        return os.pread(file.fileno(), size, offset)

@@ -1,0 +1,230 @@
+"""Policies that make data: random play in several tempers, and a scripted pusher.
+
+A policy is vectorised over environments, each of which has its own random stream: what environment i does
+depends on its seed (and state) alone, never on how many others there are.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from openjepa.envs.gymnasium_states import PUSH_T_REACH
+from openjepa.errors import ConfigError, unknown
+from openjepa.protocols import ActionBounds
+
+STREAM = 0x706C6179  # sets a policy's random numbers apart from those of a world with the same seed
+
+
+class Policy(Protocol):
+    """What plays. `act` is called once per step after `reset`."""
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode in every environment, each from its own seed."""
+        ...
+
+    def act(self, states: np.ndarray | None) -> np.ndarray:
+        """Returns actions [B, A] float32 within the bounds; `states` [B, P] are for scripted policies."""
+        ...
+
+
+class SmoothRandom:
+    """Walks that keep their heading: the random play of the Two-Rooms recipes, for actions in the plane.
+
+    Every step the heading is kept with probability `keep` and jittered by N(0, `jitter`) rad; otherwise it is
+    drawn anew, with a speed uniform in [.2, 1] of the largest action.
+
+    Args:
+        bounds: of two-dimensional actions.
+        keep: probability, 0 to 1; higher is more directed.
+        jitter: rad.
+    """
+
+    def __init__(self, bounds: ActionBounds, keep: float = 0.85, jitter: float = 0.25) -> None:
+        if bounds.dim != 2:
+            raise ConfigError(
+                f"`smooth` play must have two-dimensional actions; got {bounds.dim}. Use `drift`."
+            )
+        if not 0 <= keep <= 1:
+            raise ConfigError(f"`keep` must be in [0, 1]; got {keep}.")
+        self.bounds, self.keep, self.jitter = bounds, keep, jitter
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode; the first heading is drawn at the first step."""
+        self._draws = _Draws(seeds, uniform=3, normal=1)
+        self._heading = np.zeros(len(seeds))
+        self._speed = np.full(len(seeds), -1.0)
+
+    def act(self, states: np.ndarray | None = None) -> np.ndarray:
+        """Returns actions [B, 2]."""
+        uniform, normal = self._draws.next()
+        is_new = (uniform[:, 0] >= self.keep) | (self._speed < 0)
+        jittered = self._heading + self.jitter * normal[:, 0]
+        self._heading = np.where(is_new, 2 * np.pi * uniform[:, 1], jittered)
+        self._speed = np.where(is_new, 0.2 + 0.8 * uniform[:, 2], self._speed)
+        unit = np.stack([np.cos(self._heading), np.sin(self._heading)], 1) * self._speed[:, None]
+        return _scale(self.bounds, unit)
+
+
+class UniformRandom:
+    """Independent uniform actions in the box; a norm limit shortens those that are too long."""
+
+    def __init__(self, bounds: ActionBounds) -> None:
+        self.bounds = bounds
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode."""
+        self._draws = _Draws(seeds, uniform=self.bounds.dim)
+
+    def act(self, states: np.ndarray | None = None) -> np.ndarray:
+        """Returns actions [B, A]."""
+        return _scale(self.bounds, 2 * self._draws.next()[0] - 1)
+
+
+class Drift:
+    """Smooth random actions of any width: a discrete Ornstein-Uhlenbeck process per axis, cut to the box.
+
+    Args:
+        bounds: of the actions.
+        keep: correlation of successive actions, 0 to 1.
+        std: of the stationary process, in half-widths of the box.
+    """
+
+    def __init__(self, bounds: ActionBounds, keep: float = 0.85, std: float = 0.5) -> None:
+        if not 0 <= keep < 1 or std <= 0:
+            raise ConfigError(f"`keep` must be in [0, 1) and `std` > 0; got {keep}, {std}.")
+        self.bounds, self.keep, self.std = bounds, keep, std
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode with a draw from the stationary distribution."""
+        self._draws = _Draws(seeds, normal=self.bounds.dim)
+        self._value = self.std * self._draws.next()[1]
+
+    def act(self, states: np.ndarray | None = None) -> np.ndarray:
+        """Returns actions [B, A]."""
+        fresh = self.std * np.sqrt(1 - self.keep**2) * self._draws.next()[1]
+        self._value = self.keep * self._value + fresh
+        return _scale(self.bounds, self._value)
+
+
+class OneHotRandom:
+    """Random choices for discrete actions, one-hot, each repeated with probability `keep`."""
+
+    def __init__(self, bounds: ActionBounds, keep: float = 0.5) -> None:
+        if (bounds.low != 0).any() or (bounds.high != 1).any():
+            raise ConfigError(
+                "`one-hot` play must have discrete actions, bounds [0, 1]. Use `drift` or `uniform`."
+            )
+        self.bounds, self.keep = bounds, keep
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode."""
+        self._draws = _Draws(seeds, uniform=2)
+        self._choice = np.full(len(seeds), -1)
+
+    def act(self, states: np.ndarray | None = None) -> np.ndarray:
+        """Returns actions [B, A]."""
+        uniform, _ = self._draws.next()
+        is_new = (uniform[:, 0] >= self.keep) | (self._choice < 0)
+        self._choice = np.where(is_new, (uniform[:, 1] * self.bounds.dim).astype(int), self._choice)
+        return np.eye(self.bounds.dim, dtype=np.float32)[self._choice]
+
+
+class PushTowardsBlock:
+    """Scripted play for Push-T: mostly pushes at the block, from random sides; reads the true state.
+
+    A target is kept for 5 to 15 steps. With probability `push` it lies 20 to 120 px beyond the block's centre
+    as seen from the pusher, scattered by N(0, 30) px; otherwise anywhere on the table.
+
+    Args:
+        bounds: relative actions in [-1, 1] (the default of Push-T), or targets in [0, 512] px.
+        push: probability, 0 to 1.
+    """
+
+    def __init__(self, bounds: ActionBounds, push: float = 0.7) -> None:
+        if bounds.dim != 2:
+            raise ConfigError(
+                f"`push` play must have two-dimensional actions; got {bounds.dim}. It is for Push-T."
+            )
+        self.bounds, self.push = bounds, push
+        self._is_relative = bool((bounds.low < 0).any())
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode; the first target is drawn at the first step."""
+        self._draws = _Draws(seeds, uniform=5, normal=2)
+        self._left = np.zeros(len(seeds), int)
+        self._target = np.zeros((len(seeds), 2))
+
+    def act(self, states: np.ndarray | None) -> np.ndarray:
+        """Returns actions [B, 2]; states [B, P] begin with the positions of pusher and block in px."""
+        if states is None:
+            raise ConfigError(
+                "`push` play must see states; got none. Collect with states, or use `smooth` play."
+            )
+        uniform, normal = self._draws.next()
+        pusher, block = states[:, :2].astype(np.float64), states[:, 2:4].astype(np.float64)
+        way = block - pusher
+        way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6)
+        beyond = block + way * (20 + 100 * uniform[:, 1:2]) + 30 * normal
+        anywhere = 30 + 452 * uniform[:, 2:4]
+        fresh = np.where(uniform[:, :1] < self.push, beyond, anywhere).clip(10, 502)
+        is_new = self._left == 0
+        self._target = np.where(is_new[:, None], fresh, self._target)
+        self._left = np.where(is_new, 5 + (uniform[:, 4] * 11).astype(int), self._left) - 1
+        if not self._is_relative:
+            return self._target.astype(np.float32)
+        return ((self._target - pusher) / PUSH_T_REACH).clip(-1, 1).astype(np.float32)
+
+
+POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
+    "smooth": SmoothRandom,
+    "directed": lambda bounds: SmoothRandom(bounds, keep=0.93),
+    "uniform": UniformRandom,
+    "drift": Drift,
+    "one-hot": OneHotRandom,
+    "push": PushTowardsBlock,
+}
+
+
+def make_policy(name: str, bounds: ActionBounds) -> Policy:
+    """Makes a policy by its name in `POLICIES`.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest one, or one that cannot play such actions.
+    """
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    return POLICIES[name](bounds)
+
+
+class _Draws:
+    """Uniform [B, U] and standard normal [B, N] numbers for each step, environment i from seed i alone."""
+
+    BLOCK = 64  # steps drawn at once, so that the cost of a generator's call is shared
+
+    def __init__(self, seeds: Sequence[int], uniform: int = 0, normal: int = 0) -> None:
+        self._generators = [np.random.default_rng((STREAM, int(seed))) for seed in seeds]
+        self._widths = uniform, normal
+        self._step = 0
+
+    def next(self) -> tuple[np.ndarray, np.ndarray]:
+        at = self._step % self.BLOCK
+        if at == 0:
+            uniform, normal = self._widths
+            draws = [
+                (g.random((self.BLOCK, uniform)), g.normal(size=(self.BLOCK, normal)))
+                for g in self._generators
+            ]
+            self._uniform, self._normal = (np.stack(parts, 1) for parts in zip(*draws, strict=True))
+        self._step += 1
+        return self._uniform[at], self._normal[at]
+
+
+def _scale(bounds: ActionBounds, unit: np.ndarray) -> np.ndarray:
+    """Maps [-1, 1] on each axis to the box and cuts what is outside it or longer than the norm limit."""
+    actions = (bounds.low + bounds.high) / 2 + unit * (bounds.high - bounds.low) / 2
+    actions = actions.clip(bounds.low, bounds.high)
+    if bounds.max_norm is not None:
+        norm = np.linalg.norm(actions, axis=1, keepdims=True)
+        actions = actions * np.minimum(bounds.max_norm / np.maximum(norm, 1e-12), 1)
+    return actions.astype(np.float32)

@@ -1,0 +1,302 @@
+"""Two-Rooms and relatives: a disc that moves in rooms, drawn at 64 x 64, vectorised, NumPy only.
+
+The pictures follow the Two-Rooms family of 2502.14819 and 2602.03604: a wall with a door splits the square, so the
+straight way to a goal in the other room is blocked. Positions are in pixels, x to the right, y downwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from openjepa.errors import ConfigError, check_shape
+from openjepa.protocols import ActionBounds
+
+SIZE = 64
+BORDER = 2.0  # px of wall around the picture
+HALF_WALL = 2.0  # px, half the thickness of the inner walls
+HALF_DOOR = 7.0  # px
+CLEARANCE = 2.0  # px that the agent's centre keeps from every wall
+RADIUS = 2.5  # px, drawn disc
+STEP = 3.0  # px per step at full speed
+SUBSTEPS = 3
+REACHED = 3.0  # px, a goal nearer than this counts as reached
+
+BACKGROUND, WALL, AGENT = (235, 235, 235), (60, 60, 80), (220, 40, 40)
+WALL_X, DOOR_Y = (20, 44), (14, 50)  # inclusive ranges of the drawn layouts
+HELD_OUT_SHARE = 5  # one layout in five never appears in `split="train"`
+
+
+@dataclass(frozen=True)
+class TwoRoomsConfig:
+    """Options of the world.
+
+    Attributes:
+        layout: `fixed` (wall at 32, door at 24), `random` (wall and door drawn per episode) or `four-rooms`.
+        split: which drawn layouts may occur: `all`, `train`, or `held-out` (disjoint from `train`).
+        distractors: discs that move by themselves and pass through walls.
+        background: `plain`, or `noise`: every frame gets a fresh random texture.
+        max_steps: length of an episode of random play.
+    """
+
+    layout: Literal["fixed", "random", "four-rooms"] = "fixed"
+    split: Literal["all", "train", "held-out"] = "all"
+    distractors: int = 0
+    background: Literal["plain", "noise"] = "plain"
+    max_steps: int = 40
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("fixed", "random", "four-rooms"):
+            raise ConfigError(f"`layout` must be fixed, random or four-rooms; got {self.layout}.")
+        if self.split not in ("all", "train", "held-out"):
+            raise ConfigError(f"`split` must be all, train or held-out; got {self.split}.")
+        if self.background not in ("plain", "noise"):
+            raise ConfigError(f"`background` must be plain or noise; got {self.background}.")
+        if self.distractors < 0 or self.max_steps < 1:
+            raise ConfigError("`distractors` must be >= 0 and `max_steps` >= 1.")
+
+
+class TwoRooms:
+    """A batch of Two-Rooms worlds (see `openjepa.protocols.World`).
+
+    A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each
+    distractor adds its `[x, y, vx, vy]`, and the noisy background adds the `[seed, step]` of its texture. `reset_to`
+    a state shows the same picture again.
+
+    Args:
+        num_envs: number of environments B.
+        config: the options.
+
+    >>> world = TwoRooms(2)
+    >>> world.reset([0, 1]).shape
+    (2, 3, 64, 64)
+    """
+
+    def __init__(self, num_envs: int = 1, config: TwoRoomsConfig | None = None) -> None:
+        self.config = config or TwoRoomsConfig()
+        self.num_envs = num_envs
+        self.max_steps = self.config.max_steps
+        self.bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm=1.0)
+        self._positions = np.zeros((num_envs, 2))
+        self._layouts = np.zeros((num_envs, 6 if self.config.layout == "four-rooms" else 2))
+        self._distractors = np.zeros((num_envs, self.config.distractors, 4))
+        self._texture = np.zeros((num_envs, 2))
+        self._rooms = np.zeros((num_envs, 3, SIZE, SIZE), np.uint8)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Name of each column of a state."""
+        names = ["x", "y", "wall_x", "door_y"]
+        if self.config.layout == "four-rooms":
+            names += ["wall_y", "door_x_left", "door_x_right", "door_y_low"]
+        for i in range(self.config.distractors):
+            names += [f"distractor{i}_{c}" for c in ("x", "y", "vx", "vy")]
+        if self.config.background == "noise":
+            names += ["texture_seed", "texture_step"]
+        return tuple(names)
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Draws layout, position and distractors of each environment from its own seed."""
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
+        for i, seed in enumerate(seeds):
+            rng = np.random.default_rng(int(seed))
+            self._layouts[i] = draw_layout(rng, self.config)
+            self._positions[i] = draw_position(rng, self._layouts[i])
+            count = self.config.distractors
+            self._distractors[i, :, :2] = rng.uniform(4, SIZE - 4, (count, 2))
+            self._distractors[i, :, 2:] = rng.normal(0, 1.5, (count, 2))
+            self._texture[i] = rng.integers(2**20), 0
+        self._rooms = draw_rooms(self._layouts)
+        return self.render()
+
+    def reset_to(self, states: np.ndarray) -> np.ndarray:
+        """Puts every environment into a state [B, P]; returns frames [B, 3, 64, 64]."""
+        check_shape(states, f"B={self.num_envs} P={len(self.state_names)}", name="states")
+        states = np.asarray(states, np.float64)
+        width = self._layouts.shape[1]
+        self._positions = states[:, :2].copy()
+        self._layouts = states[:, 2 : 2 + width].copy()
+        end = 2 + width + 4 * self.config.distractors
+        self._distractors = states[:, 2 + width : end].reshape(self._distractors.shape).copy()
+        if self.config.background == "noise":
+            self._texture = states[:, end:].copy()
+        self._rooms = draw_rooms(self._layouts)
+        return self.render()
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Moves by up to 3 px along actions [B, 2] with norm at most 1, sliding along walls."""
+        actions = np.asarray(actions)
+        check_shape(actions, f"B={self.num_envs} A=2", name="actions")
+        norm = np.linalg.norm(actions, axis=1)
+        if not (norm <= 1 + 1e-4).all():  # also catches NaN
+            worst = norm[~(norm <= 1 + 1e-4)][0]
+            raise ConfigError(
+                f"`actions` must have a norm of at most 1; got {worst:.3g}. Clip them with `world.bounds.clip`."
+            )
+        self._positions = move(self._positions, actions.astype(np.float64), self._layouts)
+        self._distractors[..., :2] += self._distractors[..., 2:]
+        outside = (self._distractors[..., :2] < 4) | (self._distractors[..., :2] > SIZE - 4)
+        self._distractors[..., 2:][outside] *= -1
+        np.clip(self._distractors[..., :2], 4, SIZE - 4, out=self._distractors[..., :2])
+        self._texture[:, 1] += 1
+        return self.render()
+
+    def render(self) -> np.ndarray:
+        """Returns the pictures [B, 3, 64, 64] uint8 of the present states."""
+        frames = self._rooms.copy()
+        if self.config.background == "noise":
+            for i, (seed, step) in enumerate(self._texture.astype(int)):
+                rng = np.random.default_rng((seed, step))
+                coarse = rng.integers(100, 256, (3, 8, 8), dtype=np.uint8)
+                texture = coarse.repeat(8, axis=1).repeat(8, axis=2)
+                free = (frames[i] == np.array(BACKGROUND)[:, None, None]).all(0)
+                frames[i][:, free] = texture[:, free]
+        for k in range(self.config.distractors):
+            hue = [(60, 120, 220), (60, 170, 90), (230, 160, 40)][k % 3]
+            _draw_discs(frames, self._distractors[:, k, :2], hue)
+        _draw_discs(frames, self._positions, AGENT)
+        return frames
+
+    def states(self) -> np.ndarray:
+        """The truth [B, P] float32, named by `state_names`."""
+        parts = [self._positions, self._layouts, self._distractors.reshape(self.num_envs, -1)]
+        if self.config.background == "noise":
+            parts.append(self._texture)
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def proprio(self) -> None:
+        """None: the agent sees pictures only."""
+
+    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Euclidean distance of the agents in px [B]."""
+        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
+
+    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether the agent is within 3 px of the goal [B]."""
+        return self.distance(states, goals) < REACHED
+
+    def is_cross_room(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether a wall lies between the two rooms of state and goal [B]."""
+        crosses = (states[:, 0] < states[:, 2]) != (goals[:, 0] < goals[:, 2])
+        if self.config.layout == "four-rooms":
+            crosses |= (states[:, 1] < states[:, 4]) != (goals[:, 1] < goals[:, 4])
+        return crosses
+
+
+def is_held_out(wall_x: int, door_y: int) -> bool:
+    """Whether a drawn layout belongs to the fifth that `split="train"` never shows."""
+    return (wall_x * 31 + door_y * 17) % HELD_OUT_SHARE == 0
+
+
+def draw_layout(rng: np.random.Generator, config: TwoRoomsConfig) -> np.ndarray:
+    """Draws `[wall_x, door_y]`, or the six numbers of four rooms, on whole pixels."""
+    if config.layout == "fixed":
+        return np.array([32.0, 24.0])
+    while True:
+        wall_x = int(rng.integers(WALL_X[0], WALL_X[1] + 1))
+        door_y = int(rng.integers(DOOR_Y[0], DOOR_Y[1] + 1))
+        if config.layout == "four-rooms":
+            wall_y = int(rng.integers(28, 37))
+            door_y = int(rng.integers(12, wall_y - 10))
+            doors = [rng.integers(11, wall_x - 8), rng.integers(wall_x + 9, 54), rng.integers(wall_y + 10, 53)]
+            layout = np.array([wall_x, door_y, wall_y, *doors], np.float64)
+        else:
+            layout = np.array([wall_x, door_y], np.float64)
+        if config.split == "all" or is_held_out(wall_x, door_y) == (config.split == "held-out"):
+            return layout
+
+
+def draw_position(rng: np.random.Generator, layout: np.ndarray, margin: float = 0.0) -> np.ndarray:
+    """Draws a free position [2], at least `margin` px farther from walls than the clearance."""
+    while True:
+        position = rng.uniform(BORDER + CLEARANCE, SIZE - BORDER - CLEARANCE, 2)
+        near = [position, *(position + margin * np.array(d) for d in ((1, 0), (-1, 0), (0, 1), (0, -1)))]
+        if is_free(np.stack(near), np.broadcast_to(layout, (5, len(layout)))).all():
+            return position
+
+
+def is_free(positions: np.ndarray, layouts: np.ndarray) -> np.ndarray:
+    """Whether the agent's centre may be at positions [..., 2] under layouts [..., 2 or 6]; [...] bool."""
+    x, y = positions[..., 0], positions[..., 1]
+    low, high = BORDER + CLEARANCE, SIZE - BORDER - CLEARANCE
+    inside = (x >= low) & (x <= high) & (y >= low) & (y <= high)
+    reach, gap = HALF_WALL + CLEARANCE, HALF_DOOR - CLEARANCE
+    in_door = np.abs(y - layouts[..., 1]) <= gap
+    if layouts.shape[-1] == 6:
+        in_door |= np.abs(y - layouts[..., 5]) <= gap
+        in_side_door = (np.abs(x - layouts[..., 3]) <= gap) | (np.abs(x - layouts[..., 4]) <= gap)
+        inside &= (np.abs(y - layouts[..., 2]) >= reach) | in_side_door
+    return inside & ((np.abs(x - layouts[..., 0]) >= reach) | in_door)
+
+
+def move(positions: np.ndarray, actions: np.ndarray, layouts: np.ndarray) -> np.ndarray:
+    """The true dynamics: positions [..., 2] after one step of actions [..., 2]; a pure function.
+
+    Three substeps of at most 1 px, x before y; the half that would enter a wall is dropped, so the agent slides.
+    """
+    positions = positions.copy()
+    delta = actions * (STEP / SUBSTEPS)
+    for _ in range(SUBSTEPS):
+        for axis in (0, 1):
+            trial = positions.copy()
+            trial[..., axis] += delta[..., axis]
+            free = is_free(trial, layouts)
+            positions[..., axis] = np.where(free, trial[..., axis], positions[..., axis])
+    return positions
+
+
+def path_length(positions: np.ndarray, goals: np.ndarray, layouts: np.ndarray) -> np.ndarray:
+    """Length in px of the shortest way [...] between positions and goals [..., 2] in a two-room layout [..., 2].
+
+    The way to the other room bends at the two ends of the door's corridor; ways through it are not shortened at the
+    corners, so the length is exact to about 2 px.
+    """
+    wall, door = layouts[..., 0], layouts[..., 1]
+    side = np.sign(positions[..., 0] - wall)
+    reach, gap = HALF_WALL + CLEARANCE, HALF_DOOR - CLEARANCE
+    entry = np.stack([wall + side * reach, np.clip(positions[..., 1], door - gap, door + gap)], -1)
+    leave = np.stack([wall - side * reach, np.clip(goals[..., 1], door - gap, door + gap)], -1)
+    around = (
+        np.linalg.norm(positions - entry, axis=-1)
+        + np.linalg.norm(entry - leave, axis=-1)
+        + np.linalg.norm(leave - goals, axis=-1)
+    )
+    straight = np.linalg.norm(positions - goals, axis=-1)
+    return np.where(np.sign(goals[..., 0] - wall) == side, straight, around)
+
+
+def draw_rooms(layouts: np.ndarray) -> np.ndarray:
+    """Pictures [B, 3, 64, 64] uint8 of the empty rooms of layouts [B, 2 or 6]."""
+    pixel = np.arange(SIZE) + 0.5
+    y, x = pixel[None, :, None], pixel[None, None, :]
+    column = layouts[:, :, None, None]
+    door = np.abs(y - column[:, 1]) < HALF_DOOR
+    if layouts.shape[1] == 6:
+        door = door | (np.abs(y - column[:, 5]) < HALF_DOOR)
+    wall = (np.abs(x - column[:, 0]) < HALF_WALL) & ~door
+    if layouts.shape[1] == 6:
+        side_door = (np.abs(x - column[:, 3]) < HALF_DOOR) | (np.abs(x - column[:, 4]) < HALF_DOOR)
+        wall = wall | ((np.abs(y - column[:, 2]) < HALF_WALL) & ~side_door & ~(np.abs(x - column[:, 0]) < HALF_WALL))
+    edge = (x < BORDER) | (x > SIZE - BORDER) | (y < BORDER) | (y > SIZE - BORDER)
+    solid = (wall | edge)[:, None]  # [B, 1, H, W]
+    colours = np.array([WALL, BACKGROUND], np.uint8)[:, None, :, None, None]
+    return np.where(solid, colours[0], colours[1])
+
+
+def _draw_discs(frames: np.ndarray, centres: np.ndarray, colour: tuple[int, int, int]) -> None:
+    reach = int(np.ceil(RADIUS + 1))
+    offset = np.arange(-reach, reach + 1)
+    corner = np.floor(centres).astype(int)
+    columns = np.clip(corner[:, :1] + offset, 0, SIZE - 1)  # [B, K]
+    rows = np.clip(corner[:, 1:] + offset, 0, SIZE - 1)
+    dx = columns + 0.5 - centres[:, :1]
+    dy = rows + 0.5 - centres[:, 1:]
+    distance = np.sqrt(dy[:, :, None] ** 2 + dx[:, None, :] ** 2)
+    cover = np.clip(RADIUS + 0.5 - distance, 0, 1)[:, None]  # [B, 1, K, K]
+    batch = np.arange(len(frames))[:, None, None]
+    place = (batch, slice(None), rows[:, :, None], columns[:, None, :])
+    patch = frames[place].transpose(0, 3, 1, 2)  # advanced indices first: [B, K, K, 3]
+    blend = patch * (1 - cover) + np.array(colour)[None, :, None, None] * cover
+    frames[place] = np.rint(blend).astype(np.uint8).transpose(0, 2, 3, 1)

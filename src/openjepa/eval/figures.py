@@ -1,0 +1,114 @@
+"""Plots for reports, in one quiet style that reads on light and on dark pages.
+
+Every function returns a `matplotlib.figure.Figure` of its own; nothing touches pyplot or global settings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from openjepa.eval.intervals import Interval
+
+GREY = "#848b98"  # legible on white and on near-black
+COLOURS = ("#2f7fe0", "#e0592f", "#1f9d6b", "#a864d8", "#d69a10", "#d64f8c", "#3aa6b9", "#8b8f3a")
+
+NOT_CURVES = {"step", "lr", "weight_decay", "steps_per_second", "seconds"}
+
+
+def blank(
+    rows: int = 1, columns: int = 1, *, width: float = 3.3, height: float = 2.5
+) -> tuple[Figure, list[Axes]]:
+    """Makes a figure with a transparent background and its axes, row by row; sizes in inches per panel."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.patch.set_alpha(0)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+    for ax in axes:
+        ax.patch.set_alpha(0)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GREY)
+        ax.tick_params(which="both", colors=GREY, labelsize=8, length=3)
+        ax.grid(True, color=GREY, alpha=0.18, linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def training_curves(metrics: Sequence[Mapping[str, Any]], *, columns: int = 3) -> Figure:
+    """Plots every number of `metrics.jsonl` over the steps, one small panel each.
+
+    Args:
+        metrics: lines with `step` and numbers; a line need not have all of them.
+        columns: panels per row.
+    """
+    names = [n for n in dict.fromkeys(n for row in metrics for n in row) if n not in NOT_CURVES]
+    rows = max(1, -(-len(names) // columns))
+    figure, axes = blank(rows, min(columns, max(1, len(names))))
+    for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
+        points = [(row["step"], row[name]) for row in metrics if row.get(name) is not None]
+        steps, values = np.array(points, np.float64).reshape(-1, 2).T
+        ax.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.6)
+        spread = values.max() / max(values.min(), 1e-12) if len(values) and values.min() > 0 else 1.0
+        if spread > 30:
+            ax.set_yscale("log")
+        ax.set_title(name, fontsize=9, color=GREY, loc="left")
+    for ax in axes[len(names) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def interval_bars(rows: Mapping[str, Interval], *, title: str = "") -> Figure:
+    """Draws proportions with their intervals as horizontal bars, the first on top."""
+    figure, (ax,) = blank(width=7.0, height=0.5 + 0.42 * len(rows))
+    for i, (name, interval) in enumerate(rows.items()):
+        colour = COLOURS[0] if i == 0 else GREY
+        ax.barh(i, 100 * interval.estimate, height=0.55, color=colour, alpha=0.85 if i == 0 else 0.55)
+        ax.plot([100 * interval.low, 100 * interval.high], [i, i], color=colour, linewidth=2.2)
+        ax.text(101.5, i, interval.percent(), va="center", fontsize=8, color=GREY)
+        ax.text(-1.5, i, name, va="center", ha="right", fontsize=9, color=GREY)
+    ax.set_xlim(0, 100)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks([])
+    ax.grid(False, axis="y")
+    ax.set_xlabel(title or "%", color=GREY, fontsize=8)
+    return figure
+
+
+def landscape(
+    energy: np.ndarray, background: np.ndarray, goal: Sequence[float], *, label: str = "energy"
+) -> Figure:
+    """Draws the energy of being at each place, over a picture of the world.
+
+    Args:
+        energy: [H, W], NaN where one cannot be.
+        background: [3, h, w] uint8 picture of the world.
+        goal: (x, y) in px of the picture.
+        label: what the colour means.
+    """
+    figure, (ax,) = blank(width=4.6, height=3.8)
+    size = background.shape[2], background.shape[1]
+    extent = (0.0, float(size[0]), float(size[1]), 0.0)
+    ax.imshow(background.transpose(1, 2, 0), extent=extent)
+    shown = ax.imshow(energy, extent=extent, cmap="viridis", alpha=0.82, interpolation="bilinear")
+    ax.plot(*goal, marker="*", markersize=15, color="#ff3b30", markeredgecolor="white")
+    ax.set_axis_off()
+    bar = figure.colorbar(shown, ax=ax, shrink=0.85)
+    bar.set_label(label, color=GREY, fontsize=8)
+    bar.ax.tick_params(colors=GREY, labelsize=8)
+    return figure
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str
+) -> Figure:
+    """Draws named curves (x, y) in one panel, such as rollout error by horizon."""
+    figure, (ax,) = blank(width=5.2, height=3.2)
+    for i, (name, (x, y)) in enumerate(series.items()):
+        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], linewidth=1.8, label=name)
+    ax.set_xlabel(x_label, color=GREY, fontsize=9)
+    ax.set_ylabel(y_label, color=GREY, fontsize=9)
+    ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
+    return figure

@@ -1,0 +1,114 @@
+"""`openjepa.load`: a network by name, by path, or from the Hub, ready to use."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from openjepa.errors import CheckpointError, ConfigError
+from openjepa.interop import huggingface, pretrained
+from openjepa.interop.download import Expected, Progress, cache_folder, download
+from openjepa.interop.networks import Networks, Part, layout_of, read_networks
+from openjepa.interop.registry import PUBLISHED, Published, published
+
+
+def load(
+    name: str | Path,
+    *,
+    part: Part | None = None,
+    path: Path | str | None = None,
+    source: Literal["meta", "huggingface"] = "meta",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    cache: Path | str | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Loads one network in evaluation mode, strictly.
+
+    >>> sorted(name for name in PUBLISHED if name.startswith("vjepa2-vit-large-256"))[0]
+    'vjepa2-vit-large-256'
+
+    Args:
+        name: of a published model (`vjepa2-vit-large-256`), a path (Meta's file, a folder of Hugging Face
+        or of
+            ours, a training run), or `owner/name` on the Hub.
+        part: which network. By default the encoder, and the averaged one (`target_encoder`) where there are
+        two;
+            `context_encoder`, `predictor`, `probe` or `action_predictor` on request.
+        path: a file of this published model that is on the disk already; nothing is fetched.
+        source: where a published model comes from. `huggingface` is smaller, but holds the context encoder.
+        device: where it goes.
+        dtype: of its parameters; as stored where None.
+        cache: folder for downloads; see `cache_folder`.
+        offline: use what is on the disk, fail otherwise.
+        progress: called with bytes so far and in total.
+
+    Raises:
+        ConfigError: for an unknown name or part.
+        CheckpointError: for a file that is missing, damaged, or of another model.
+    """
+    wanted: set[str] = {"target_encoder", "probe"} if part is None else {part}
+    if isinstance(name, str) and name in PUBLISHED:
+        entry = published(name)
+        folder = None if cache is None else Path(cache)
+        if path is None:
+            path = _fetch(name, entry, source, folder, offline, progress)
+        elif not Path(path).exists():
+            raise CheckpointError(f"{path} does not exist. Give the path of the file of {name}.")
+        networks = read_networks(path, entry.traits, parts=wanted)
+    elif path is not None:
+        raise ConfigError(f"`path` goes with the name of a published model; got {name}. Give the path alone.")
+    else:
+        local = Path(name)
+        if not local.exists() and str(name).count("/") == 1 and not local.is_absolute():
+            local = _fetch_repository(str(name), offline)
+        if not local.exists() and local.name == str(name):
+            published(str(name))  # words the error, with the nearest name
+        networks = read_networks(local)
+    network = _choose(networks, part, str(name))
+    return network.to(device=device, dtype=dtype).eval()
+
+
+def _choose(networks: Networks, part: Part | None, name: str) -> nn.Module:
+    parts = networks.parts()
+    if part is None:
+        order: tuple[Part, ...] = (
+            "target_encoder",
+            "context_encoder",
+            "probe",
+            "predictor",
+            "action_predictor",
+        )
+        part = next((p for p in order if p in parts), None)
+    if part is None or part not in parts:
+        raise ConfigError(f"{name} has no `{part}`; it has {', '.join(parts) or 'nothing'}.")
+    return parts[part]
+
+
+def _fetch(
+    name: str,
+    entry: Published,
+    source: str,
+    cache: Path | None,
+    offline: bool,
+    progress: Progress | None,
+) -> Path:
+    if source == "huggingface":
+        if entry.hub is None:
+            raise ConfigError(f"{name} is not on the Hub in the Hugging Face layout. Use source `meta`.")
+        return _fetch_repository(entry.hub, offline)
+    if source != "meta" or entry.url is None:
+        raise ConfigError(f"`source` must be meta or huggingface; got {source}.")
+    file = (cache or cache_folder()) / name / entry.url.rsplit("/", 1)[1]
+    return download(
+        entry.url, file, Expected(entry.num_bytes, entry.sha256), offline=offline, progress=progress
+    )
+
+
+def _fetch_repository(repo_id: str, offline: bool) -> Path:
+    files = [huggingface.CONFIG, "*.safetensors", huggingface.INDEX, pretrained.DESCRIPTION]
+    folder = pretrained.hub_folder(repo_id, files, offline=offline)
+    layout_of(folder)
+    return folder

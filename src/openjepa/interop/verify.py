@@ -1,0 +1,110 @@
+"""`openjepa verify FOLDER`: recomputes a recorded case and says how far every output is from it.
+
+A case is a folder with `case.json` (architecture, tolerances), a checkpoint in a published layout,
+`inputs.safetensors` and `outputs.safetensors`. A value passes when `abs(value - expected) <= atol + rtol *
+abs(expected)`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import CheckpointError
+from openjepa.interop.recompute import recompute
+from openjepa.interop.recorded_case import Case
+from openjepa.interop.state_files import read_file, read_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """One output: its largest difference, and that difference as a share of what is allowed."""
+
+    name: str
+    shape: tuple[int, ...]
+    difference: float
+    used: float  # largest share of the tolerance that an element uses; above 1 fails
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every element is within tolerance."""
+        return self.used <= 1.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found."""
+
+    case: str
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output is within tolerance."""
+        return all(row.passed for row in self.rows)
+
+    @property
+    def largest(self) -> float:
+        """Largest difference of all outputs."""
+        return max(row.difference for row in self.rows)
+
+    def table(self) -> str:
+        """The report as text, one line for each output."""
+        width = max(len(row.name) for row in self.rows)
+        lines = [f"{'output':{width}}  {'shape':>16}  {'difference':>10}  {'of limit':>8}"]
+        for row in self.rows:
+            shape = "x".join(map(str, row.shape)) or "scalar"
+            verdict = "" if row.passed else f"  FAILED {row.note}".rstrip()
+            lines.append(f"{row.name:{width}}  {shape:>16}  {row.difference:10.2e}  {row.used:8.1%}{verdict}")
+        failed = sum(not row.passed for row in self.rows)
+        verdict = f"{failed} beyond tolerance" if failed else "all within tolerance"
+        return "\n".join([*lines, f"{self.case}: {len(self.rows)} outputs, {verdict}"])
+
+
+def verify(folder: Path | str) -> Report:
+    """Recomputes the case in `folder`, in float32 on the CPU.
+
+    Raises:
+        CheckpointError: for a folder that is no case, or a checkpoint that does not fit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} does not exist. Give a folder that holds `case.json`.")
+    case = read_json(folder / "case.json")
+    limits = case.get("outputs")
+    if not isinstance(limits, dict) or not limits:
+        raise CheckpointError(
+            f"{folder / 'case.json'} must list `outputs`; it lists none, so there is nothing to compare."
+        )
+    expected = read_file(folder / "outputs.safetensors")
+    found = recompute(Case(case, folder))
+    rows = []
+    for name, limit in limits.items():
+        if name not in expected:
+            raise CheckpointError(f"{folder / 'outputs.safetensors'}: `{name}` is missing.")
+        rows.append(_compare(name, found.outputs.get(name), expected[name], limit["atol"], limit["rtol"]))
+    # What a case states outside of its outputs (parameters after a step) comes with limits of its own.
+    rows += [Row(name, (), value, value / limit) for name, (value, limit) in found.extra.items()]
+    return Report(case["case"], tuple(rows))
+
+
+def run(folder: str) -> int:
+    """Prints the report; returns the exit status: 0 within tolerance, 1 beyond it."""
+    report = verify(folder)
+    print(report.table())
+    return 0 if report.passed else 1
+
+
+def _compare(name: str, value: Tensor | None, expected: Tensor, atol: float, rtol: float) -> Row:
+    shape = tuple(expected.shape)
+    if value is None:
+        return Row(name, shape, float("inf"), float("inf"), "not recomputed")
+    if value.shape != expected.shape:
+        return Row(name, shape, float("inf"), float("inf"), f"has shape {list(value.shape)}")
+    difference = (value.double() - expected.double()).abs()
+    if not torch.isfinite(difference).all():
+        return Row(name, shape, float("inf"), float("inf"), "not finite")
+    allowed = atol + rtol * expected.double().abs()
+    return Row(name, shape, float(difference.max()), float((difference / allowed).max()))

@@ -1,0 +1,145 @@
+"""V-JEPA 2: predicts the latents of hidden tubes of a clip from the rest (arXiv 2506.09985).
+
+    z_target = LN0(target_encoder(x))                                  all tokens, no gradient
+    z_pred_k = predictor(context_encoder(x, context_idx_k), target_idx_k)   for the short and the long tubes
+    loss     = mean over k of mean |z_pred_k - z_target[target_idx_k]|
+    target_encoder <- ema_decay * target_encoder + (1 - ema_decay) * context_encoder
+
+LN0 is layer normalisation without weights. Positions are rotary, interleaved in new models; published
+weights need the tiled layout. Every network embeds its patches once, whatever the number of masks.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from openjepa.errors import ConfigError
+from openjepa.losses.latent_prediction import latent_prediction_loss
+from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_tubes
+from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
+from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
+from openjepa.nn.distributed import rank
+from openjepa.nn.ema import ema_decay_at, update_ema
+from openjepa.nn.patch_embed import normalize_pixels
+from openjepa.nn.random import keyed_generator
+from openjepa.nn.tokens import gather_tokens, normalize_features
+from openjepa.nn.views import ViewConfig, random_view
+from openjepa.protocols import JEPALoss, VideoBatch
+
+
+def default_encoder() -> ViTConfig:
+    """A ViT-tiny for 8 frames of 64 pixels."""
+    return vit_tiny(img_size=(64, 64), patch_size=8, num_frames=8, tubelet_size=2)
+
+
+@dataclass(frozen=True)
+class VJEPA2Config:
+    """Sizes and hyperparameters of `VJEPA2`; published ones are ViT-L to g, 16 frames of 256 pixels."""
+
+    encoder: ViTConfig = field(default_factory=default_encoder)
+    predictor_dim: int = 96  # 384 in the paper
+    predictor_depth: int = 4  # 12 in the paper
+    predictor_heads: int = 3  # 12 in the paper
+    num_mask_tokens: int = 1  # published files hold 10 and train the first
+    masks: tuple[TubeMaskConfig, ...] = (SHORT_TUBES, LONG_TUBES)
+    ema_decay: tuple[float, float] = (0.99925, 0.99925)  # share of old weights kept per step, first and last
+    ema_steps: int = 10_000  # steps over which it moves
+    view: ViewConfig | None = None  # random crops on the device; None when batches come cropped
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.encoder.is_video:
+            raise ConfigError("`encoder.num_frames` must be above 1 for V-JEPA 2. Use ijepa for pictures.")
+        if self.encoder.num_prefix_tokens or self.encoder.level_layers:
+            raise ConfigError("`encoder` must have no class token, registers or level norms for V-JEPA 2.")
+        if not self.masks:
+            raise ConfigError("`masks` must name at least one kind of tubes; got none.")
+
+    @property
+    def predictor(self) -> MaskedPredictorConfig:
+        """The predictor that belongs to the encoder."""
+        encoder = self.encoder
+        return MaskedPredictorConfig(
+            in_dim=encoder.embed_dim,
+            out_dim=encoder.embed_dim,
+            predictor_dim=self.predictor_dim,
+            depth=self.predictor_depth,
+            num_heads=self.predictor_heads,
+            layer_norm_eps=encoder.layer_norm_eps,
+            grid=encoder.grid,
+            positions=encoder.positions,
+            rope_layout=encoder.rope_layout,
+            num_mask_tokens=self.num_mask_tokens,
+            checkpoint_activations=encoder.checkpoint_activations,
+        )
+
+
+class VJEPA2(nn.Module):
+    """The method; batches are `VideoBatch`."""
+
+    step: Tensor
+
+    def __init__(self, config: VJEPA2Config):
+        super().__init__()
+        self.config = config
+        generator = torch.Generator().manual_seed(config.seed)
+        self.context_encoder = VisionTransformer(config.encoder, generator=generator)
+        self.predictor = MaskedPredictor(config.predictor, generator=generator)
+        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def predict(self, pixels: Tensor, masks: Sequence[Masks]) -> list[tuple[Tensor, Tensor]]:
+        """Predicts the hidden tokens of normalised clips [B, T, C, H, W], once for each mask.
+
+        Returns:
+            pairs of z_pred and z_target, both [B, M, Q, D]; gradients flow into z_pred only.
+        """
+        with torch.no_grad():
+            z_target = normalize_features(self.target_encoder(pixels).float())  # [B, N, D]
+        tokens = self.context_encoder.tokenize(pixels)
+        pairs = []
+        for mask in masks:
+            z = self.context_encoder.encode(tokens, mask.context_idx)  # [B, K, D]
+            z_pred = self.predictor(z, mask.context_idx, mask.target_idx, grid=tokens.grid)
+            pairs.append((z_pred, gather_tokens(z_target, mask.target_idx)))
+        return pairs
+
+    def masked_loss(self, pixels: Tensor, masks: Sequence[Masks]) -> Tensor:
+        """The loss for given masks; pixels [B, T, C, H, W] normalised."""
+        losses = [latent_prediction_loss(a.float(), b, "l1") for a, b in self.predict(pixels, masks)]
+        return torch.stack(losses).mean()
+
+    @torch.compiler.disable
+    def prepare(self, batch: VideoBatch) -> tuple[Tensor, list[Masks]]:
+        """Draws views and one mask of each kind: all that is random; normalised clips [B, T, C, H, W]."""
+        step, view = int(self.step), self.config.view
+        generator = keyed_generator(self.config.seed, step, rank())
+        clips = batch.clips if view is None else random_view(batch.clips, view, generator=generator)
+        pixels = normalize_pixels(clips)
+        grid = self.context_encoder.patch_embed.grid(pixels)
+        masks = [
+            sample_tubes(
+                kind,
+                len(pixels),
+                grid,
+                generator=generator,
+                counter=step if kind.sampler == "reference" else None,
+            ).to(pixels.device)
+            for kind in self.config.masks
+        ]
+        return pixels, masks
+
+    def loss(self, batch: VideoBatch) -> JEPALoss:
+        """Mean absolute error between predicted and encoded tubes of one batch."""
+        prediction = self.masked_loss(*self.prepare(batch))
+        return JEPALoss(prediction, {"prediction": prediction.detach()})
+
+    def after_step(self, step: int) -> None:
+        """Moves the target encoder towards the context encoder."""
+        start, end = self.config.ema_decay
+        decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
+        update_ema(self.target_encoder, self.context_encoder, decay)
+        self.step.fill_(step + 1)

@@ -1,0 +1,184 @@
+"""What a planner minimises: a distance between latents, aggregated over the imagined path.
+
+A cost is `PathCost(distance, aggregate)`; costs add up with `WeightedSum`; `bind(cost, z_goal)` fixes the
+goals. The state before the first action is not part of a path (it would add a constant). The mean over the
+path is the default: a cost of the last step alone lets a receding-horizon agent put off its arrival for ever,
+and the closest approach suits goals that lie nearer than the horizon.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.protocols import Cost
+
+# (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
+# `models.temporal_distance`.
+Distance = Callable[[Tensor, Tensor], Tensor]
+# distances [..., T] -> [...]
+Aggregate = Callable[[Tensor], Tensor]
+
+
+def squared_l2(z: Tensor, z_goal: Tensor) -> Tensor:
+    """Squared Euclidean distance, summed over D and averaged over tokens; [..., N, D] to [...]."""
+    return (z - z_goal).square().sum(-1).mean(-1)
+
+
+def l1(z: Tensor, z_goal: Tensor) -> Tensor:
+    """Mean absolute difference (V-JEPA 2-AC, 2506.09985); [..., N, D] to [...]."""
+    return (z - z_goal).abs().mean((-2, -1))
+
+
+def final(distances: Tensor) -> Tensor:
+    """The last step (LeWM, DINO-WM, V-JEPA 2-AC); [..., T] to [...]."""
+    return distances[..., -1]
+
+
+def mean(distances: Tensor) -> Tensor:
+    """The average of all steps (EB-JEPA, PLDM); [..., T] to [...]."""
+    return distances.mean(-1)
+
+
+def closest(distances: Tensor) -> Tensor:
+    """The step of closest approach; [..., T] to [...]."""
+    return distances.amin(-1)
+
+
+@dataclass(frozen=True)
+class SoftMinimum:
+    """Smooth closest approach -temperature * log mean exp(-d / temperature), [..., T] to [...].
+
+    After RC-aux (2605.07278).
+
+    Attributes:
+        temperature: > 0, in units of the distance; towards 0 it is `closest`, towards infinity `mean`.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"`temperature` must be > 0; got {self.temperature}.")
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the soft minimum."""
+        steps = torch.tensor(float(distances.shape[-1]))
+        return -self.temperature * (torch.logsumexp(-distances / self.temperature, -1) - steps.log())
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Weighted sum over steps, weights scaled to sum 1; [..., T] to [...].
+
+    Attributes:
+        first: weight of the first step, >= 0.
+        last: weight of the last step, >= 0; those between lie on a line (PLDM goes from 0.1 to 1).
+    """
+
+    first: float = 0.1
+    last: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.first, self.last) < 0 or self.first + self.last <= 0:
+            raise ConfigError(
+                f"`first` and `last` must be >= 0 and not both 0; got {self.first}, {self.last}."
+            )
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the weighted mean."""
+        weights = torch.linspace(self.first, self.last, distances.shape[-1]).to(distances)
+        return distances @ (weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class AtStep:
+    """One step, e.g. the last one that will be executed; [..., T] to [...].
+
+    Attributes:
+        step: index of the step, 0 for the state after the first action.
+    """
+
+    step: int
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the distance at that step."""
+        if not 0 <= self.step < distances.shape[-1]:
+            raise ConfigError(f"`step` must be below the horizon ({distances.shape[-1]}); got {self.step}.")
+        return distances[..., self.step]
+
+
+@dataclass(frozen=True)
+class PathCost:
+    """Distance to the goal, aggregated over the path; see `openjepa.protocols.Cost`.
+
+    Attributes:
+        distance: between a state and the goal, e.g. `squared_l2` or a `TemporalDistance` head.
+        aggregate: over the steps, e.g. `mean`, `final`, `closest`.
+    """
+
+    distance: Distance = squared_l2
+    aggregate: Aggregate = mean
+
+    def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
+        """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
+        return self.aggregate(self.distance(z_path, z_goal.unsqueeze(-3)))
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """A sum of costs, itself a cost.
+
+    Attributes:
+        costs: any number of costs.
+        weights: one factor each, or None for 1.
+    """
+
+    costs: Sequence[Cost]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.costs or (self.weights is not None and len(self.weights) != len(self.costs)):
+            raise ConfigError(
+                f"`weights` must have one entry per cost ({len(self.costs)}, at least 1); got {self.weights}."
+            )
+
+    def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
+        """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
+        weights = self.weights or [1.0] * len(self.costs)
+        terms = [weight * cost(z_path, z_goal) for cost, weight in zip(self.costs, weights, strict=True)]
+        return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+
+
+@dataclass(frozen=True)
+class BoundCost:
+    """A cost with one goal per environment: what a planner sees.
+
+    Attributes:
+        cost: of a path and a goal.
+        z_goal: [B, N, D].
+    """
+
+    cost: Cost
+    z_goal: Tensor
+
+    def __call__(self, z_path: Tensor) -> Tensor:
+        """z_path [B, S, T, N, D] to [B, S]."""
+        if z_path.ndim != 5 or z_path.shape[0] != len(self.z_goal):
+            raise ShapeError(
+                f"`z_path` must be [B, S, T, N, D] with B = {len(self.z_goal)} goals; got "
+                f"{list(z_path.shape)}."
+            )
+        return self.cost(z_path, self.z_goal.unsqueeze(1))
+
+    def select(self, environments: Tensor) -> "BoundCost":
+        """The same cost for some environments: their indices, or a mask [B]."""
+        return BoundCost(self.cost, self.z_goal[environments])
+
+
+def bind(cost: Cost, z_goal: Tensor) -> BoundCost:
+    """Fixes the goals [B, N, D] of a cost, encoded once for many plans."""
+    check_shape(z_goal, "B N D", name="z_goal")
+    return BoundCost(cost, z_goal)

@@ -1,0 +1,115 @@
+"""Candidate plans: noise with a stream per environment, knots, and the shift of the last plan.
+
+Widths are relative to the bounds: a std of 1 is half the range of an action's dimension, whatever its unit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.protocols import ActionBounds
+
+
+def white_noise(generators: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
+    """Standard normal numbers [B, *shape], row i from generator i alone, whatever its neighbours draw."""
+    rows = [torch.randn(*shape, generator=g, device=g.device) for g in generators]
+    return torch.stack(rows).to(like)
+
+
+def coloured_noise(
+    generators: Sequence[torch.Generator], shape: Sequence[int], exponent: float, like: Tensor
+) -> Tensor:
+    """Noise [B, ..., K, A] whose power along the steps K falls like frequency^-exponent (iCEM, 2008.06389).
+
+    Every sequence of K numbers has mean square 1: with exponent 0 it is white up to that, with 2 it is a
+    smooth drift that carries an agent far.
+    """
+    steps = shape[-2]
+    white = white_noise(generators, shape, like)
+    if steps == 1 or exponent == 0:
+        return white
+    frequency = torch.fft.rfftfreq(steps, device=white.device).clamp_min(
+        1 / steps
+    )  # the mean counts as the slowest
+    spectrum = torch.fft.rfft(white.float(), dim=-2) * (frequency ** (-exponent / 2))[:, None]
+    noise = torch.fft.irfft(spectrum, n=steps, dim=-2)
+    return (noise / noise.square().mean(-2, keepdim=True).sqrt().clamp_min(1e-12)).to(white)
+
+
+def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
+    """Half the range of every action dimension [A], the unit of `init_std` and `min_std`."""
+    low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
+    half = (high - low) / 2
+    if not bool(torch.isfinite(half).all()) or not bool((half > 0).all()):
+        raise ConfigError(
+            f"`bounds` must be finite with low < high; got {bounds.low} to {bounds.high}. "
+            "Give the range to search."
+        )
+    return half
+
+
+def centre(bounds: ActionBounds, like: Tensor) -> Tensor:
+    """The allowed action [A] in the middle of the bounds, where a search without a guess starts."""
+    low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
+    return bounds.clip((low + high) / 2)
+
+
+def num_knots(horizon: int, knot_steps: int) -> int:
+    """Number of free actions of a plan, each held for `knot_steps` steps, the last one perhaps for fewer."""
+    return -(-horizon // knot_steps)
+
+
+def hold(knots: Tensor, knot_steps: int, horizon: int) -> Tensor:
+    """Holds each free action: [..., K, A] to [..., H, A]."""
+    return knots if knot_steps == 1 else knots.repeat_interleave(knot_steps, -2)[..., :horizon, :]
+
+
+def to_knots(actions: Tensor, knot_steps: int) -> Tensor:
+    """Averages a plan over the steps of each knot, which undoes `hold`: [..., H, A] to [..., K, A]."""
+    if knot_steps == 1:
+        return actions
+    horizon = actions.shape[-2]
+    whole = horizon // knot_steps * knot_steps
+    knots = actions[..., :whole, :].unflatten(-2, (-1, knot_steps)).mean(-2)
+    if whole == horizon:
+        return knots
+    return torch.cat([knots, actions[..., whole:, :].mean(-2, keepdim=True)], -2)
+
+
+def shift(actions: Tensor, steps: int) -> Tensor:
+    """Drops the executed steps of a plan [B, H, A] and repeats its last action, for a warm start."""
+    horizon = actions.shape[1]
+    if steps >= horizon:
+        return actions[:, -1:].repeat(1, horizon, 1)
+    return torch.cat([actions[:, steps:], actions[:, -1:].expand(-1, steps, -1)], 1)
+
+
+def check_problem(
+    z: Tensor,
+    generators: Sequence[torch.Generator],
+    guess: Tensor | None,
+    context_actions: Tensor | None,
+    *,
+    horizon: int,
+    bounds: ActionBounds,
+) -> None:
+    """Checks the arguments of `Planner.plan` against its contract.
+
+    Raises:
+        ShapeError: naming the argument.
+    """
+    sizes = check_shape(z, "B T N D", name="z")
+    batch, context = sizes["B"], sizes["T"]
+    if len(generators) != batch:
+        raise ShapeError(f"`generators` must be one per environment ({batch}); got {len(generators)}.")
+    if guess is not None:
+        check_shape(guess, f"B={batch} H={horizon} A={bounds.dim}", name="guess")
+    if context_actions is None and context > 1:
+        raise ShapeError(
+            f"`context_actions` must be [{batch}, {context - 1}, {bounds.dim}], the actions between "
+            f"the {context} context states; got None."
+        )
+    if context_actions is not None:
+        check_shape(context_actions, f"B={batch} T={context - 1} A={bounds.dim}", name="context_actions")

@@ -1,0 +1,293 @@
+"""Checkpoints: folders that appear whole or not at all, are verified when read, and are kept by policy.
+
+    checkpoints/step_00000400/model.safetensors   every parameter and buffer of the method
+                              method.json         its name, its configuration, the version of openjepa
+                              training.pt         optimiser and counters, to resume (read with weights_only)
+                              manifest.json       size and SHA-256 of the files above
+    checkpoints/latest                            the name of the newest folder
+
+A folder is written under a temporary name, flushed to the disk, and renamed. A process that dies at any
+moment leaves either the old state or the new one, and at worst a temporary folder, which the next start
+removes.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from openjepa import __version__
+from openjepa.config import from_dict, to_dict
+from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
+from openjepa.methods import METHODS, MethodEntry
+from openjepa.train.disk import cause_of, replace_text, sha256, sync
+from openjepa.train.state import load_method_state, method_state
+
+MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
+    "model.safetensors",
+    "method.json",
+    "training.pt",
+    "manifest.json",
+    "latest",
+)
+TEMPORARY = ".writing-"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Writing
+
+
+def save_checkpoint(
+    checkpoints: Path,
+    step: int,
+    method: nn.Module,
+    *,
+    training: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Writes `checkpoints/step_{step}` and points `latest` to it.
+
+    Args:
+        checkpoints: folder of a run's checkpoints, created if missing.
+        step: number of finished optimiser steps.
+        method: the method, with a dataclass as `.config`.
+        training: tensors and plain values that resuming needs.
+        state: the method's tensors where they have been gathered already.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        TrainingError: when the disk is full or refuses; earlier checkpoints stay as they were.
+    """
+    folder = checkpoints / f"step_{step:08d}"
+    temporary = checkpoints / f"{TEMPORARY}{folder.name}"
+    tensors = dict(method_state(method) if state is None else state)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        safetensors.torch.save_file(tensors, temporary / MODEL)
+        (temporary / METHOD).write_text(json.dumps(describe_method(method), indent=2) + "\n")
+        if training is not None:
+            torch.save(dict(training), temporary / TRAINING)
+        _write_manifest(temporary, step)
+        if folder.exists():  # a damaged one that the run fell back from
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        sync(checkpoints)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TrainingError(
+            f"the checkpoint of step {step} cannot be written to {checkpoints}: "
+            f"{cause_of(error, checkpoints)}. {last_good(checkpoints)} "
+            "Free some space and run the same command again."
+        ) from error
+    point_latest(folder)
+    return folder
+
+
+def describe_method(method: nn.Module) -> dict[str, Any]:
+    """Returns what reopens a method: its name in the table, its configuration, and our version."""
+    kind = type(method)
+    name = next((n for n, entry in METHODS.items() if _is_entry_of(entry, kind)), kind.__name__)
+    return {"method": name, "config": to_dict(method.config), "openjepa": __version__}
+
+
+def _is_entry_of(entry: MethodEntry, kind: type) -> bool:
+    # Every entry lives in the package, so a class from elsewhere is none of them; no import is needed.
+    return kind.__module__.startswith("openjepa.") and entry()[0] is kind
+
+
+def _write_manifest(folder: Path, step: int) -> None:
+    files = {}
+    for path in sorted(folder.iterdir()):
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        sync(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"format": 1, "step": step, "files": files}, indent=2) + "\n")
+    sync(manifest)
+    sync(folder)
+
+
+def point_latest(folder: Path) -> None:
+    """Makes `latest` name this folder, in one atomic step."""
+    latest = folder.parent / LATEST
+    if not latest.is_file() or latest.read_text().strip() != folder.name:
+        replace_text(latest, folder.name + "\n")
+
+
+def prune(checkpoints: Path, *, keep: int, keep_every: int | None) -> None:
+    """Removes all but the newest `keep` checkpoints and those at multiples of `keep_every` steps."""
+    for folder in list_checkpoints(checkpoints)[keep:]:
+        if keep_every is None or step_of(folder) % keep_every:
+            doomed = folder.with_name(
+                f"{TEMPORARY}{folder.name}"
+            )  # a half-removed folder must not look like one
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def put_aside(folder: Path, aside: Path) -> None:
+    """Renames a damaged checkpoint so that it no longer counts as one."""
+    if aside.exists():
+        shutil.rmtree(aside)
+    folder.rename(aside)
+
+
+def clean(checkpoints: Path) -> None:
+    """Removes what an interrupted writer has left; only the one process that writes may call it."""
+    for left in checkpoints.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(left)
+    for left in checkpoints.parent.glob(".*.writing"):
+        left.unlink()
+    for left in checkpoints.glob(".*.writing"):
+        left.unlink()
+
+
+# ----------------------------------------------------------------------------------------------------
+# Reading
+
+
+def list_checkpoints(checkpoints: Path) -> list[Path]:
+    """Returns the checkpoint folders, newest first."""
+    folders = [p for p in checkpoints.glob("step_*") if p.is_dir() and p.name[5:].isdigit()]
+    return sorted(folders, key=step_of, reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """Returns the number of finished steps that a checkpoint's name states."""
+    return int(folder.name.removeprefix("step_"))
+
+
+def last_good(checkpoints: Path) -> str:
+    """Says in a sentence which checkpoint is left."""
+    folders = list_checkpoints(checkpoints)
+    return f"The last good checkpoint is {folders[0]}." if folders else "There is no earlier checkpoint."
+
+
+def verify(folder: Path) -> None:
+    """Compares every file of a checkpoint with its manifest.
+
+    Raises:
+        CheckpointError: with the file that is missing, cut or changed.
+    """
+    path = folder / MANIFEST
+    try:
+        files = json.loads(path.read_text())["files"]
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} must hold {MANIFEST}; it does not. {_remedy(folder)}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path} is damaged. {_remedy(folder)}") from None
+    for name, wanted in files.items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing. {_remedy(folder)}")
+        size = file.stat().st_size
+        if size != wanted["bytes"]:
+            raise CheckpointError(
+                f"{file} must have {wanted['bytes']} bytes; it has {size}: it is damaged. {_remedy(folder)}"
+            )
+        if sha256(file) != wanted["sha256"]:
+            raise CheckpointError(
+                f"{file} is damaged: its SHA-256 differs from {MANIFEST}. {_remedy(folder)}"
+            )
+
+
+def load_training(folder: Path) -> dict[str, Any]:
+    """Reads what a run needs to go on, as tensors and plain values.
+
+    Raises:
+        CheckpointError: when the checkpoint holds weights only.
+    """
+    path = folder / TRAINING
+    if not path.is_file():
+        raise CheckpointError(f"{folder} must hold {TRAINING} to resume from; it holds weights only.")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: when it is missing or damaged.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist. {_remedy(path.parent)}") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}). {_remedy(path.parent)}") from error
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """Returns the checkpoint folder meant by a run directory, a checkpoint folder or a file inside one.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Give a run directory or a checkpoint inside one.")
+    if path.is_file():
+        path = path.parent
+    if (path / METHOD).is_file() or path.name.startswith("step_"):
+        return path
+    checkpoints = path if path.name == "checkpoints" else path / "checkpoints"
+    latest = checkpoints / LATEST
+    if latest.is_file():
+        return checkpoints / latest.read_text().strip()
+    folders = list_checkpoints(checkpoints)
+    if not folders:
+        raise CheckpointError(
+            f"{path} must hold a checkpoint; it has none. Train first, or give another path."
+        )
+    return folders[0]
+
+
+def load_method(
+    path: Path | str, *, device: torch.device | str = "cpu", methods: Mapping[str, MethodEntry] | None = None
+) -> Any:
+    """Reopens a trained method in evaluation mode, without its recipe.
+
+    Args:
+        path: a run directory (its latest checkpoint), a checkpoint folder, or a file inside one.
+        device: where it goes.
+        methods: name to (class, configuration class), for methods that are not in `openjepa.methods.METHODS`.
+
+    Raises:
+        CheckpointError: for anything missing, damaged, or of another shape.
+    """
+    folder = find_checkpoint(path)
+    verify(folder)
+    described = json.loads((folder / METHOD).read_text())
+    table = {**METHODS, **(methods or {})}
+    name = described["method"]
+    if name not in table:
+        raise CheckpointError(
+            f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`."
+        )
+    kind, config_kind = table[name]()
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+        try:
+            method = kind(from_dict(config_kind, described["config"]))
+        except ConfigError as error:
+            written = described.get("openjepa", "?")
+            raise CheckpointError(
+                f"{folder / METHOD}: {error} It was written by openjepa {written}, this is {__version__}."
+            ) from error
+    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
+    return method.to(device).eval()
+
+
+def _remedy(folder: Path) -> str:
+    others = [p for p in list_checkpoints(folder.parent) if p.name != folder.name]
+    older = [p for p in others if p.name < folder.name]
+    if not others:
+        return "There is no other checkpoint beside it: train again, or restore the file."
+    return f"Use {(older or others)[0]} instead; training resumes from there by itself."

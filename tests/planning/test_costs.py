@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+
+from openjepa.errors import ConfigError, ShapeError
+from openjepa.planning.costs import (
+    AtStep,
+    PathCost,
+    SoftMinimum,
+    Weighted,
+    WeightedSum,
+    bind,
+    closest,
+    final,
+    l1,
+    mean,
+    squared_l2,
+)
+
+Z_PATH = torch.tensor([[3.0, 0.0], [1.0, 0.0], [1.0, 2.0]]).view(3, 1, 2)  # T N D
+Z_GOAL = torch.tensor([[1.0, 0.0]])  # squared distances 4, 0, 4
+
+
+def test_distances_by_hand() -> None:
+    z, goal = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), torch.zeros(2, 2)
+    assert squared_l2(z, goal).item() == (5 + 1) / 2
+    assert l1(z, goal).item() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [
+        (final, 4.0),
+        (mean, 8 / 3),
+        (closest, 0.0),
+        (AtStep(1), 0.0),
+        (Weighted(0.0, 1.0), (0.5 * 0 + 1 * 4) / 1.5),
+        (Weighted(1.0, 1.0), 8 / 3),
+        (SoftMinimum(2.0), -2 * math.log((1 + 2 * math.exp(-2)) / 3)),
+    ],
+)
+def test_aggregates_by_hand(aggregate: object, expected: float) -> None:
+    cost = PathCost(squared_l2, aggregate)  # type: ignore[arg-type]
+    assert cost(Z_PATH, Z_GOAL).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_soft_minimum_lies_between_minimum_and_mean() -> None:
+    distances = torch.tensor([4.0, 1.0, 7.0])
+    assert SoftMinimum(1e-3)(distances).item() == pytest.approx(1, abs=0.01)
+    assert SoftMinimum(1e4)(distances).item() == pytest.approx(4, abs=0.01)
+
+
+def test_costs_add_up_and_are_costs_again() -> None:
+    both = WeightedSum([PathCost(aggregate=final), WeightedSum([PathCost()], [3.0])], [0.5, 1.0])
+    assert both(Z_PATH, Z_GOAL).item() == pytest.approx(0.5 * 4 + 3 * 8 / 3)
+    assert WeightedSum([PathCost(), PathCost()])(Z_PATH, Z_GOAL).item() == pytest.approx(16 / 3)
+
+
+def test_bound_goals_meet_their_own_environment() -> None:
+    z_path = torch.zeros(2, 5, 3, 1, 2)
+    bound = bind(PathCost(), torch.tensor([[[0.0, 0.0]], [[0.0, 2.0]]]))
+    assert bound(z_path).tolist() == [[0.0] * 5, [4.0] * 5]
+    assert bound.select(torch.tensor([1]))(z_path[:1]).tolist() == [[4.0] * 5]
+    with pytest.raises(ShapeError, match=r"with B = 2 goals; got \[1, 5, 3, 1, 2\]"):
+        bound(z_path[:1])
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ConfigError, match="`temperature` must be > 0; got 0"):
+        SoftMinimum(0)
+    with pytest.raises(ConfigError, match=r"`step` must be below the horizon \(3\); got 3"):
+        AtStep(3)(torch.zeros(3))
+    with pytest.raises(ConfigError, match="`weights` must have one entry per cost"):
+        WeightedSum([PathCost()], [1.0, 2.0])
