@@ -222,6 +222,21 @@ def test_rows_of_a_data_set_are_read_when_needed():
         DatasetItems(rows, "picture")
 
 
+def test_labels_of_a_data_set_cost_no_pictures():
+    class Rows:
+        def __init__(self, columns):
+            self.column_names = columns
+
+        def select_columns(self, columns):
+            return Rows(columns)
+
+        def __getitem__(self, i):
+            assert self.column_names == ["label"]
+            return {"label": 7}
+
+    assert DatasetItems(Rows(["image", "label"]), "image", "label").label(3) == 7
+
+
 def test_mixtures_draw_by_share_not_by_size():
     class Count:
         def __init__(self, count):

@@ -191,6 +191,11 @@ def test_a_file_that_ends_early_is_damaged_not_padded(tmp_path):
         video.read(np.array([0.05, 2.5]))
 
 
+def test_gigantic_frames_are_refused_before_decoding(folder):
+    with pytest.raises(DataError, match="claims frames of 32 x 32 pixels, more than 1000"):
+        VideoFile(folder / "0.mp4", max_pixels=1000)
+
+
 def test_one_frame_is_no_video(tmp_path):
     write_video(tmp_path / "one.mp4", counting_frames(1))
     with pytest.raises(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError
-from openjepa.masking import CausalMaskConfig, block_causal_mask, keep_random_tokens, sample_causal
+from openjepa.masking import CausalMaskConfig, keep_random_tokens, sample_causal
 
 
 def test_the_target_is_the_frame_after_the_context(generator):
@@ -36,26 +36,6 @@ def test_sliding_targets_reach_late_frames_and_mirror_the_context():
 def test_a_clip_that_is_too_short_is_an_error(generator):
     with pytest.raises(ConfigError, match="1 context and 4 target frames do not fit the 4 latent frames"):
         sample_causal(CausalMaskConfig(horizon=4), 1, (4, 2, 2), generator=generator)
-
-
-def test_attention_sees_earlier_frames_and_only_cls_sees_all():
-    mask = block_causal_mask((2, 1, 2), num_prefix_tokens=1)
-    expected = [
-        [1, 1, 1, 1, 1],  # CLS
-        [0, 1, 1, 0, 0],
-        [0, 1, 1, 0, 0],
-        [0, 1, 1, 1, 1],
-        [0, 1, 1, 1, 1],
-    ]
-    assert mask.int().tolist() == expected
-
-
-def test_attention_of_dropped_tokens_follows_their_ids():
-    full = block_causal_mask((3, 2, 2))
-    ids = torch.tensor([[0, 5, 8], [4, 9, 11]])
-    kept = block_causal_mask((3, 2, 2), token_idx=ids)
-    for row, mask in zip(ids, kept, strict=True):
-        assert torch.equal(mask, full[row][:, row])
 
 
 def test_token_dropping_keeps_five_percent_uniformly(generator):

@@ -52,16 +52,16 @@ def test_quasimetric_tells_there_from_back() -> None:
 
 
 def test_frame_gap_is_in_steps() -> None:
-    latents = torch.arange(20.0).view(1, 20, 1, 1).repeat(50, 1, 1, 1) + 100 * torch.arange(50.0).view(
-        50, 1, 1, 1
-    )
+    # Every episode starts at 0 and moves by 0.2 per step, in a scene of its own.
+    scene = torch.randn(50, 1, 1, 3, generator=torch.Generator().manual_seed(0)).expand(-1, 20, -1, -1)
+    position = (torch.arange(20.0) / 5).view(1, 20, 1, 1).expand(50, -1, -1, -1)
+    latents = torch.cat([position, scene], -1)
     config = TemporalDistanceConfig(max_gap=10, steps=400, hidden_dim=64)
     head = fit_frame_gap(latents, config, generator=torch.Generator().manual_seed(0))
-    start = torch.full((1, 1, 1), 2505.0)
     assert head.values[-1] == 20
-    estimate = head(start, start + torch.tensor([0.0, 4.0, 8.0]).view(3, 1, 1))
-    torch.testing.assert_close(estimate, torch.tensor([0.0, 4.0, 8.0]), atol=2.5, rtol=0)
-    assert head(start, torch.full((1, 1, 1), 105.0)).item() > 15  # another episode
+    estimate = head(latents[3, 5], latents[3, [5, 9, 13]])
+    torch.testing.assert_close(estimate, torch.tensor([0.0, 4.0, 8.0]), atol=1.0, rtol=0)
+    assert head(latents[3, 5], latents[9, 6]) > 15  # another episode
 
 
 def test_frame_gap_bins_cover_every_gap_once() -> None:
@@ -82,6 +82,17 @@ def test_infonce_by_hand() -> None:
     # Squared distances [[1, 9], [9, 1]], logits -d / 2.
     expected = -torch.log_softmax(torch.tensor([-0.5, -4.5]), 0)[0]
     torch.testing.assert_close(head.loss(z, later), expected)
+
+
+@pytest.mark.parametrize("form", ["squared", "euclidean", "quasimetric"])
+def test_infonce_sees_the_distance_that_planners_see(form: Any) -> None:
+    head = TemporalDistanceHead(1, 3, TemporalDistanceConfig(form=form))
+    z, later = torch.randn(2, 5, 1, 3, generator=torch.Generator().manual_seed(0))
+    distance = head(z[:, None], later[None])
+    logits = -distance / 16
+    own = torch.arange(5)
+    ce = torch.nn.functional.cross_entropy
+    torch.testing.assert_close(head.loss(z, later), (ce(logits, own) + ce(logits.T, own)) / 2)
 
 
 def test_pairs_stay_in_their_episode_and_gap() -> None:

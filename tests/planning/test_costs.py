@@ -1,9 +1,11 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
+from openjepa.models.temporal_distance import FrameGapHead, TemporalDistanceHead
 from openjepa.planning.costs import (
     AtStep,
     PathCost,
@@ -49,6 +51,24 @@ def test_soft_minimum_lies_between_minimum_and_mean() -> None:
     distances = torch.tensor([4.0, 1.0, 7.0])
     assert SoftMinimum(1e-3)(distances).item() == pytest.approx(1, abs=0.01)
     assert SoftMinimum(1e4)(distances).item() == pytest.approx(4, abs=0.01)
+
+
+def test_stride_counts_back_from_the_last_step() -> None:
+    path = torch.arange(5.0).view(5, 1, 1)
+    steps = PathCost(lambda z, goal: z[..., 0, 0], sum, stride=2)(path, path[0])  # type: ignore[arg-type]
+    assert steps == 0 + 2 + 4
+    assert PathCost(lambda z, goal: z[..., 0, 0], sum, stride=3)(path, path[0]) == 1 + 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("head", [TemporalDistanceHead(2, 3), FrameGapHead(2, 3)])
+def test_learned_distances_are_distances(head: Any) -> None:
+    z_path = torch.randn(4, 5, 6, 2, 3, generator=torch.Generator().manual_seed(0))
+    z_goal = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        costs = bind(PathCost(head), z_goal)(z_path)
+        assert costs.shape == (4, 5)
+        one_by_one = torch.stack([head(z_path[2, 3, t], z_goal[2]) for t in range(6)]).mean()
+    torch.testing.assert_close(costs[2, 3], one_by_one)
 
 
 def test_costs_add_up_and_are_costs_again() -> None:

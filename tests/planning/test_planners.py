@@ -73,11 +73,11 @@ def test_mean_cost_goes_straight_to_the_goal(name: str, box: ActionBounds, strea
 
 def test_init_std_is_a_standard_deviation_in_half_ranges(recording_world: Any, streams: Any) -> None:
     wide = ActionBounds(np.array([-10.0], np.float32), np.array([10.0], np.float32))
-    planner = CEM(wide, CEMConfig(horizon=4, num_samples=4000, num_elites=8, num_iterations=1, init_std=0.2))
+    planner = CEM(wide, CEMConfig(horizon=4, num_samples=2000, num_elites=8, num_iterations=1, init_std=0.2))
     z = torch.zeros(1, 1, 1, 1)
     planner.plan(recording_world, z, bind(PathCost(), z[:, 0]), generators=streams(1))
     candidates = recording_world.seen[0]
-    assert candidates.shape == (4000, 4, 1)
+    assert candidates.shape == (2000, 4, 1)
     assert candidates[1:].std().item() == pytest.approx(2.0, rel=0.03)  # 0.2 of 10, never its root
     assert (candidates[0] == 0).all()  # candidate 0 is the mean
 

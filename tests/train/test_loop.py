@@ -333,6 +333,7 @@ def test_tensorboard_is_written_or_its_absence_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler warns about itself
 def test_compiled_equals_eager(tmp_path):
     toy = ToyConfig(dropout=0.0)
     eager, compiled = run(tmp_path / "a", toy=toy), run(tmp_path / "b", toy=toy, compile=True)

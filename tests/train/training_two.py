@@ -13,7 +13,7 @@ from openjepa.errors import OpenJEPAError
 from openjepa.nn.distributed import all_mean, rank
 from openjepa.protocols import JEPALoss
 from openjepa.train import checkpoint, train
-from openjepa.train.distributed import process_group
+from openjepa.train.distributed import join_group
 
 TOY = ToyConfig(dropout=0.0)
 
@@ -95,5 +95,5 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    with process_group(torch.device("cpu")):
-        main(Path(sys.argv[1]))
+    join_group(torch.device("cpu"))
+    main(Path(sys.argv[1]))

@@ -10,6 +10,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,7 +174,7 @@ def _open(content: Content, files: ExitStack) -> Image.Image:
     if isinstance(content, Image.Image):
         return content
     raw = io.BytesIO(content) if isinstance(content, bytes) else io.BufferedReader(io.FileIO(content))
-    file = files.enter_context(raw)
+    file: Any = files.enter_context(raw)
     # The limit is ours to state; PIL's own would print a warning beside our one line.
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -85,12 +85,15 @@ class DatasetItems:
         self, dataset: Any, column: str = "image", label_column: str | None = None, name: str = "dataset"
     ) -> None:
         self.dataset, self.column, self.label_column, self.set_name = dataset, column, label_column, name
+        self._label_rows = dataset
         known = getattr(dataset, "column_names", None)
         for wanted in (column, label_column):
             if wanted is not None and known is not None and wanted not in known:
                 raise DataError(
                     f"the data set must have a column `{wanted}`; it has {', '.join(map(str, known))}."
                 )
+        if label_column is not None and hasattr(dataset, "select_columns"):
+            self._label_rows = dataset.select_columns([label_column])  # a label costs no decoded picture
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -115,7 +118,7 @@ class DatasetItems:
 
     def label(self, index: int) -> int | None:
         """The class, where a label column was named."""
-        return None if self.label_column is None else int(self.dataset[index][self.label_column])
+        return None if self.label_column is None else int(self._label_rows[index][self.label_column])
 
 
 def list_files(root: Path | str, suffixes: Sequence[str], *, labels_from_folders: bool = False) -> FileItems:

@@ -79,8 +79,10 @@ def check_world_model(
         _check_encode(model, frames, proprio, z, tolerance)
         context, past = z[:, :context_len], actions[:, : context_len - 1]
         future = actions[:, context_len - 1 :]
-        context_kept = context.clone()
+        inputs, kept = [*inputs, context], [*kept, context.clone()]
         z_pred = model.rollout(context, actions)
+        for x, before in zip(inputs, kept, strict=True):
+            _require(torch.equal(x, before), "inputs unchanged", "the model writes into its inputs.")
         shape = [z.shape[0], future.shape[1], *z.shape[2:]]
         _require(
             list(z_pred.shape) == shape,
@@ -111,9 +113,6 @@ def check_world_model(
                 "rollout length",
                 "a shorter rollout is not the beginning of a longer one",
             )
-    _require(torch.equal(context, context_kept), "inputs unchanged", "`rollout` writes into its context.")
-    for x, before in zip(inputs, kept, strict=True):
-        _require(torch.equal(x, before), "inputs unchanged", "the model writes into its inputs.")
 
 
 def _check_encode(
@@ -168,7 +167,10 @@ def check_planner(
     def plan(rows: slice, start: Tensor | None = None, seed: int = 0) -> Plan:
         generators = [keyed_generator(seed, i) for i in range(3)[rows]]
         own = None if start is None else start[rows]
-        return planner.plan(model, z[rows], make_cost(z_goal[rows]), generators=generators, guess=own)
+        result = planner.plan(model, z[rows], make_cost(z_goal[rows]), generators=generators, guess=own)
+        for x, before in zip((z, guess, z_goal), kept, strict=True):
+            _require(torch.equal(x, before), "inputs unchanged", "`plan` writes into its inputs.")
+        return result
 
     found = plan(slice(None))
     _require(
@@ -215,8 +217,6 @@ def check_planner(
     _require(
         bool((warm.cost <= allowed).all()), "warm start", "a plan costs more than the guess it was given."
     )
-    for x, before in zip((z, guess, z_goal), kept, strict=True):
-        _require(torch.equal(x, before), "inputs unchanged", "`plan` writes into its inputs.")
 
 
 def check_method(
@@ -281,7 +281,11 @@ def _loss(method: Any, batch: Any) -> JEPALoss:
     _require(
         result.loss.ndim == 0, "scalar loss", f"the loss must be a scalar; got {list(result.loss.shape)}."
     )
-    _require(bool(torch.isfinite(result.loss)), "finite loss", f"the loss is {float(result.loss)}.")
+    _require(
+        bool(torch.isfinite(result.loss.detach())),
+        "finite loss",
+        f"the loss is {float(result.loss.detach())}.",
+    )
     for name, term in result.terms.items():
         _require(not term.requires_grad, "detached terms", f"term `{name}` must be detached.")
         _require(bool(torch.isfinite(term).all()), "finite terms", f"term `{name}` is not finite.")

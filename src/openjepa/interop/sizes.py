@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from openjepa.errors import CheckpointError
+from openjepa.errors import CheckpointError, ConfigError
 from openjepa.models.attentive_probe import AttentiveProbeConfig
 from openjepa.models.masked_predictor import MaskedPredictorConfig
 from openjepa.models.vit import ViTConfig
+
+C = TypeVar("C")
 
 # (width, depth) of the published encoders
 NAMES = {
@@ -37,6 +39,13 @@ def shape(state: Mapping[str, Tensor], name: str, source: str) -> tuple[int, ...
     return tuple(state[name].shape)
 
 
+def _make(kind: type[C], values: dict[str, Any], source: str) -> C:
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: {error} This is a checkpoint of another model.") from error
+
+
 def vit_config(
     state: Mapping[str, Tensor], *, num_heads: int, img_size: tuple[int, int], source: str, **options: Any
 ) -> ViTConfig:
@@ -55,7 +64,7 @@ def vit_config(
         "qkv_bias": "blocks.0.attn.qkv.bias" in state,
         "image_tokenizer": "image_embed.proj.weight" in state,
     }
-    return ViTConfig(**{**found, **options})
+    return _make(ViTConfig, {**found, **options}, source)
 
 
 def predictor_config(
@@ -79,7 +88,7 @@ def predictor_config(
         "predict_context": "proj_context.weight" in state,
         "modality_embedding": "video_modality" in state,
     }
-    return MaskedPredictorConfig(**{**found, **options})
+    return _make(MaskedPredictorConfig, {**found, **options}, source)
 
 
 def probe_config(
@@ -89,16 +98,17 @@ def probe_config(
     _, queries, width = shape(state, "query_tokens", source)
     hidden = shape(state, "cross_attention.mlp.fc1.weight", source)[0]
     heads = range(count(state, "classifiers."))
-    return AttentiveProbeConfig(
-        embed_dim=width,
-        num_classes=tuple(shape(state, f"classifiers.{i}.weight", source)[0] for i in heads),
-        num_heads=num_heads,
-        depth=count(state, "blocks.") + 1,
-        num_queries=queries,
-        mlp_ratio=hidden / width,
-        qkv_bias="cross_attention.xattn.q.bias" in state,
-        layer_norm_eps=layer_norm_eps,
-    )
+    found = {
+        "embed_dim": width,
+        "num_classes": tuple(shape(state, f"classifiers.{i}.weight", source)[0] for i in heads),
+        "num_heads": num_heads,
+        "depth": count(state, "blocks.") + 1,
+        "num_queries": queries,
+        "mlp_ratio": hidden / width,
+        "qkv_bias": "cross_attention.xattn.q.bias" in state,
+        "layer_norm_eps": layer_norm_eps,
+    }
+    return _make(AttentiveProbeConfig, found, source)
 
 
 def looks_like(state: Mapping[str, Tensor]) -> str:

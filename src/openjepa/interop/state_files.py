@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -35,13 +36,16 @@ def read_file(path: Path | str) -> dict[str, Any]:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is damaged ({error}). Fetch it again.") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():  # a remark about the pickle protocol says nothing to the user
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} must hold tensors and plain values only; it is no such file, or it holds code."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # Bytes that are no pickle make the reader fail in any of these ways.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a dictionary; it holds a {type(content).__name__}.")

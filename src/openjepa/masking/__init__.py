@@ -1,7 +1,7 @@
 """Who sees what: blocks (image), tubes (video), causal (frames), and the random subsets under them."""
 
 from openjepa.masking.blocks import BlockMaskConfig, sample_blocks
-from openjepa.masking.causal import CausalMaskConfig, block_causal_mask, sample_causal
+from openjepa.masking.causal import CausalMaskConfig, sample_causal
 from openjepa.masking.subset import Grid, Masks, keep_random_tokens
 from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_tubes
 
@@ -14,7 +14,6 @@ __all__ = [
     "sample_tubes",
     "CausalMaskConfig",
     "sample_causal",
-    "block_causal_mask",
     "Masks",
     "Grid",
     "keep_random_tokens",

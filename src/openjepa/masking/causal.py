@@ -1,9 +1,8 @@
-"""Causal masks: past frames are the context, later ones the target; and attention that never looks ahead."""
+"""Causal masks: the first frames of a clip are the context, later ones the target."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.masking.subset import Grid, Masks, check_sizes
@@ -73,27 +72,3 @@ def sample_causal(
     context_idx = first + torch.arange(known * plane)
     target_idx = first + torch.arange(known * plane, (known + config.horizon) * plane)
     return Masks(context_idx, target_idx.unflatten(1, (config.horizon, plane)))
-
-
-def block_causal_mask(grid: Grid, *, num_prefix_tokens: int = 0, token_idx: Tensor | None = None) -> Tensor:
-    """Returns who may look at whom: a patch at patches of its own and earlier frames (2608.27395).
-
-    Prefix tokens (CLS) see everything, and no patch sees them: otherwise the last frame would leak into
-    earlier ones through them.
-
-    Args:
-        grid: (t, h, w).
-        num_prefix_tokens: tokens before the patches, >= 0.
-        token_idx: ids [..., K] of the patches that are present, or None for all N.
-
-    Returns:
-        Bool [..., P + K, P + K], True where the row's token may attend to the column's, as
-        `scaled_dot_product_attention` takes it.
-    """
-    ids = torch.arange(grid[0] * grid[1] * grid[2]) if token_idx is None else token_idx
-    frame = ids // (grid[1] * grid[2])  # [..., K]
-    total = num_prefix_tokens + frame.shape[-1]
-    mask = torch.zeros(*frame.shape[:-1], total, total, dtype=torch.bool, device=ids.device)
-    mask[..., :num_prefix_tokens, :] = True
-    mask[..., num_prefix_tokens:, num_prefix_tokens:] = frame[..., :, None] >= frame[..., None, :]
-    return mask

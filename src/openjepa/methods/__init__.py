@@ -15,6 +15,41 @@ def _lewm() -> tuple[type, type]:
     return LeWM, LeWMConfig
 
 
+def _ijepa() -> tuple[type, type]:
+    from openjepa.methods.ijepa import IJEPA, IJEPAConfig
+
+    return IJEPA, IJEPAConfig
+
+
+def _vjepa2() -> tuple[type, type]:
+    from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
+
+    return VJEPA2, VJEPA2Config
+
+
+def _vjepa2_1() -> tuple[type, type]:
+    from openjepa.methods.vjepa2_1 import VJEPA21, VJEPA21Config
+
+    return VJEPA21, VJEPA21Config
+
+
+def _lejepa() -> tuple[type, type]:
+    from openjepa.methods.lejepa import LeJEPA, LeJEPAConfig
+
+    return LeJEPA, LeJEPAConfig
+
+
+def _levjepa() -> tuple[type, type]:
+    from openjepa.methods.levjepa import LeVJEPA, LeVJEPAConfig
+
+    return LeVJEPA, LeVJEPAConfig
+
+
 METHODS: dict[str, MethodEntry] = {
     "lewm": _lewm,
+    "ijepa": _ijepa,
+    "vjepa2": _vjepa2,
+    "vjepa2_1": _vjepa2_1,
+    "lejepa": _lejepa,
+    "levjepa": _levjepa,
 }

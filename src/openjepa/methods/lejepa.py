@@ -4,9 +4,9 @@
     mu   = mean of e_v over the global views
     loss = (1 - w) * mean_v |mu - e_v|^2 + w * mean_v SIGReg(e_v)
 
-There is no predictor, no averaged encoder and no stopped gradient: SIGReg alone prevents collapse. A healthy run has
-SIGReg near 1.05 whatever the batch size, because it is multiplied by the number of samples, as published. Blur and
-solarisation of the published recipe are left out.
+There is no predictor, no averaged encoder and no stopped gradient: SIGReg alone prevents collapse. A
+healthy run has SIGReg near 1.05 whatever the batch size, because it is multiplied by the number of samples,
+as published. Blur and solarisation of the published recipe are left out.
 """
 
 from dataclasses import dataclass, field
@@ -38,10 +38,16 @@ class LeJEPAConfig:
     embedding_dim: int = 64  # width of e, at least 1
     num_global: int = 2  # at least 1
     num_local: int = 6
-    global_view: ViewConfig = ViewConfig(64, (0.3, 1.0), flip=0.5, jitter=JITTER, grey=0.2)
-    local_view: ViewConfig = ViewConfig(32, (0.05, 0.3), flip=0.5, jitter=JITTER, grey=0.2)
+    global_view: ViewConfig = field(
+        default_factory=lambda: ViewConfig(64, (0.3, 1.0), flip=0.5, jitter=JITTER, grey=0.2)
+    )
+    local_view: ViewConfig = field(
+        default_factory=lambda: ViewConfig(32, (0.05, 0.3), flip=0.5, jitter=JITTER, grey=0.2)
+    )
     sigreg_weight: float = 0.05  # w, in [0, 1]
-    sigreg: SIGRegConfig = SIGRegConfig(num_directions=256, num_samples_ref=None)
+    sigreg: SIGRegConfig = field(
+        default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None)
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,11 +1,11 @@
 """LeVJEPA: LeJEPA on clips, with 95 % of the tokens dropped (arXiv 2608.27395).
 
-    e_v  = projector(class token of encoder(5 % of the tokens of view_v(x)))     1 global view, several local ones
+    e_v  = projector(class token of encoder(5 % of the tokens of view_v(x)))   1 global view, several local
     loss = mean_v |e_global - e_v|^2 + w * mean_v SIGReg(e_v)
 
-Attention is causal over frames: a patch sees its own and earlier frames, the class token sees everything, and no patch
-sees the class token. There is no predictor, no averaged encoder in the loss and no stopped gradient. The global view is
-compared with itself too, as published.
+Attention is causal over frames: a patch sees its own and earlier frames, the class token sees everything,
+and no patch sees the class token. There is no predictor, no averaged encoder in the loss and no stopped
+gradient. The global view is compared with itself too, as published.
 """
 
 from dataclasses import dataclass, field
@@ -46,11 +46,15 @@ class LeVJEPAConfig:
     projector_dim: int = 512  # 2048 in the paper
     embedding_dim: int = 64  # 256 in the paper
     num_local: int = 4  # 10 in the paper
-    global_view: ViewConfig = ViewConfig(64, (0.8, 1.0))
-    local_view: ViewConfig = ViewConfig(32, (0.02, 0.4), flip=0.5, jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2)
+    global_view: ViewConfig = field(default_factory=lambda: ViewConfig(64, (0.8, 1.0)))
+    local_view: ViewConfig = field(
+        default_factory=lambda: ViewConfig(32, (0.02, 0.4), flip=0.5, jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2)
+    )
     keep_share: float = 0.05  # share of the patch tokens that stay in training, in (0, 1]
     sigreg_weight: float = 0.02  # w, >= 0
-    sigreg: SIGRegConfig = SIGRegConfig(num_directions=256, num_samples_ref=None)
+    sigreg: SIGRegConfig = field(
+        default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None)
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,7 +90,7 @@ class LeVJEPA(nn.Module):
 
     @torch.compiler.disable
     def prepare(self, batch: VideoBatch) -> list[tuple[Tensor, Tensor]]:
-        """Draws views and tokens: normalised clips [V * B, T, C, H, W] and ids [V * B, K], global then local."""
+        """Draws views and tokens: normalised clips [V * B, T, C, H, W] and ids [V * B, K], global first."""
         config = self.config
         generator = keyed_generator(config.seed, int(self.step), rank())
         prepared = []

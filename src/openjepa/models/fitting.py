@@ -31,7 +31,7 @@ class Standardize(nn.Module):
         self.mean.copy_(flat.mean(0))
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return (x - self.mean) / self.std
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def sample_pairs(
 
 @contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Makes initial weights and dropout inside the block a function of a generator; global streams are kept."""
+    """Makes weights and dropout inside the block a function of a generator; global streams are kept."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

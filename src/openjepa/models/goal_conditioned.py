@@ -7,6 +7,7 @@ of any world model.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,8 @@ class GoalPolicyConfig:
             raise ConfigError("`depth`, `max_gap`, `batch_size` and `steps` must be at least 1 and `lr` > 0.")
         if self.hidden_dim < 4 or self.hidden_dim % 2 or not 0 <= self.dropout < 1:
             raise ConfigError(
-                f"`hidden_dim` must be even and at least 4 and `dropout` in [0, 1); got {self.hidden_dim} and "
-                f"{self.dropout}."
+                "`hidden_dim` must be even and at least 4 and `dropout` in [0, 1); got "
+                f"{self.hidden_dim} and {self.dropout}."
             )
 
 
@@ -67,7 +68,7 @@ class GoalPolicy(nn.Module):
         self.standardize = Standardize(num_tokens * dim)
         self.action_scale = Standardize(action_dim)
         widths = [2 * num_tokens * dim] + [c.hidden_dim] * c.depth
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(c.hidden_dim) for _ in range(c.depth))
         self.gap_embed = nn.Sequential(nn.Linear(GAP_FEATURES, c.hidden_dim), nn.GELU())
         self.modulations = nn.ModuleList(nn.Linear(c.hidden_dim, 2 * c.hidden_dim) for _ in range(c.depth))
@@ -79,7 +80,7 @@ class GoalPolicy(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
+    def forward(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:  # noqa: D102
         return self.action_scale.inverse(self.standardized(z, z_goal, gap))
 
     def standardized(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ def fit_goal_policy(
     check_shape(actions, f"E={latents.shape[0]} T={latents.shape[1] - 1} A", name="actions")
     latents, actions = latents.detach(), actions.detach().to(latents)
     with seeded(generator):
-        policy = GoalPolicy(*latents.shape[2:], actions.shape[-1], config).to(latents.device)
+        policy = GoalPolicy(latents.shape[2], latents.shape[3], actions.shape[-1], config).to(latents.device)
         policy.standardize.measure(valid_states(latents, known).flatten(1))
         policy.action_scale.measure(valid_states(actions, known - 1))
 

@@ -1,4 +1,4 @@
-"""Learned distances between latents: how many steps apart are two states? Trained on frozen latents in seconds.
+"""Learned distances between latents: how many steps apart are two states? Trained in seconds.
 
 Raw latent distance folds where the latent is isotropic; a distance learned from the time between states of an
 episode does not, and lets a planner see around walls. Latents must come from whole episodes, since the
@@ -7,6 +7,7 @@ distance saturates at the largest gap that it was trained on. Both heads are cal
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -54,15 +55,15 @@ class TemporalDistanceConfig:
             raise ConfigError(f"`embed_dim` must be even and at least 2; got {self.embed_dim}.")
         if self.batch_size < 2 or self.batch_size % self.pairs_per_episode:
             raise ConfigError(
-                f"`batch_size` must be a multiple of `pairs_per_episode` ({self.pairs_per_episode}) and at least 2; "
-                f"got {self.batch_size}."
+                "`batch_size` must be a multiple of `pairs_per_episode` "
+                f"({self.pairs_per_episode}) and at least 2; got {self.batch_size}."
             )
         if self.form not in ("squared", "euclidean", "quasimetric"):
             raise ConfigError(f"`form` must be squared, euclidean or quasimetric; got {self.form}.")
 
 
 class TemporalDistanceHead(nn.Module):
-    """Contrastive temporal distance: an embedding in which states of an episode that are near in time are near.
+    """Contrastive temporal distance: an embedding in which states that are near in time are near.
 
     Called with z and z_goal [..., N, D], returns their distance [...] in no particular unit.
     """
@@ -74,7 +75,7 @@ class TemporalDistanceHead(nn.Module):
         self.embed = mlp(num_tokens * dim, self.config.hidden_dim, self.config.embed_dim)
         self.log_scale = nn.Parameter(torch.zeros(()))
 
-    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:
+    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         return self.between(self.embedding(z), self.embedding(z_goal))
 
     def embedding(self, z: Tensor) -> Tensor:
@@ -90,15 +91,22 @@ class TemporalDistanceHead(nn.Module):
         return way.square().sum(-1) if self.config.form == "squared" else _norm(way)
 
     def loss(self, z: Tensor, z_later: Tensor) -> Tensor:
-        """Symmetric InfoNCE over pairs [B, N, D]: every state must find its own later state, and the reverse."""
-        distance = self.between(self.embedding(z)[:, None], self.embedding(z_later)[None])  # [B, B]
+        """Symmetric InfoNCE over pairs [B, N, D]: each state must find its own later one, and back."""
+        distance = self._pairwise(self.embedding(z), self.embedding(z_later))  # [B, B]
         logits = -self.log_scale.exp() * distance / self.config.embed_dim
         own = torch.arange(len(z), device=z.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
+    def _pairwise(self, a: Tensor, b: Tensor) -> Tensor:
+        """`between` of every row of a [B, E] with every row of b, without the [B, B, E] of differences."""
+        if self.config.form == "quasimetric":
+            return self.between(a[:, None], b[None])
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+        return squared if self.config.form == "squared" else (squared + 1e-12).sqrt()
+
 
 class FrameGapHead(nn.Module):
-    """Classifies the number of steps between two states into log-spaced bins; its distance is the expected number.
+    """Classifies the steps between two states into log-spaced bins; its distance is the expected number.
 
     Pairs from different episodes belong to a last bin that counts as twice the largest gap. After 2608.12959.
     Called with z and z_goal [..., N, D], returns steps [...].
@@ -114,13 +122,13 @@ class FrameGapHead(nn.Module):
         while edges[-1] <= self.config.max_gap:
             edges.append(max(edges[-1] + 1, round(edges[-1] * 1.4)))
         ends = [min(e, self.config.max_gap + 1) for e in edges]
-        values = [(a + b - 1) / 2 for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        values = [(a + b - 1) / 2 for a, b in pairwise(ends)]
         self.register_buffer("edges", torch.tensor(ends), persistent=False)
         self.register_buffer("values", torch.tensor([*values, 2.0 * self.config.max_gap]), persistent=False)
         self.standardize = Standardize(num_tokens * dim)
         self.classify = mlp(4 * num_tokens * dim, self.config.hidden_dim, len(self.values))
 
-    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:
+    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         return self.logits(z, z_goal).softmax(-1) @ self.values
 
     def logits(self, z: Tensor, z_goal: Tensor) -> Tensor:
@@ -155,7 +163,7 @@ def fit_temporal_distance(
     known = check_episodes(latents, lengths)
     latents = latents.detach()
     with seeded(generator):
-        head = TemporalDistanceHead(*latents.shape[2:], config).to(latents.device)
+        head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
         head.standardize.measure(valid_states(latents, known).flatten(1))
 
         def loss() -> Tensor:
@@ -180,7 +188,7 @@ def fit_frame_gap(
     known = check_episodes(latents, lengths)
     latents = latents.detach()
     with seeded(generator):
-        head = FrameGapHead(*latents.shape[2:], config).to(latents.device)
+        head = FrameGapHead(latents.shape[2], latents.shape[3], config).to(latents.device)
         head.standardize.measure(valid_states(latents, known).flatten(1))
 
         def loss() -> Tensor:

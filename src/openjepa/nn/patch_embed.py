@@ -40,7 +40,7 @@ class PatchEmbed(nn.Module):
         return 1, *_spatial_grid(x, self.proj.kernel_size[-1], self.proj.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.proj(x).flatten(2).transpose(1, 2)  # [B, N, D]
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous()  # [B, N, D]
 
 
 class TubeletEmbed(nn.Module):
@@ -69,7 +69,7 @@ class TubeletEmbed(nn.Module):
         return x.shape[1] // tubelet, *_spatial_grid(x, self.proj.kernel_size[-1], self.proj.in_channels)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.proj(x.transpose(1, 2)).flatten(2).transpose(1, 2)  # [B, N, D]
+        return self.proj(x.transpose(1, 2)).flatten(2).transpose(1, 2).contiguous()  # [B, N, D]
 
 
 def _spatial_grid(x: Tensor, patch: int, channels: int) -> tuple[int, int]:

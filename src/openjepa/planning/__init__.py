@@ -1,6 +1,7 @@
 """Planners, costs and the agent that acts."""
 
 from openjepa.planning.agent import Agent, AgentConfig
+from openjepa.planning.amortised import AcceptanceRule, ProposalConfig, ProposeVerifyRepair
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
 from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
@@ -18,6 +19,9 @@ __all__ = [
     "MPPIConfig",
     "GradientPlanner",
     "GradientPlannerConfig",
+    "AcceptanceRule",
+    "ProposalConfig",
+    "ProposeVerifyRepair",
     "PathCost",
     "WeightedSum",
     "bind",

@@ -34,7 +34,8 @@ class CEMConfig:
         knot_steps: model steps for which each free action is held, >= 1.
         momentum: share of the old mean and std that an iteration keeps, in [0, 1).
         early_stop: an environment stops when the elites' std falls below this many half ranges; None is off.
-        micro_batch: candidates per call of the model, which bounds memory; None is all at once.
+        micro_batch: candidates of all environments in one call of the model, which bounds memory; 2048 suits
+            the caches of a CPU, None is all at once.
     """
 
     horizon: int = 12
@@ -46,7 +47,7 @@ class CEMConfig:
     knot_steps: int = 1
     momentum: float = 0.0
     early_stop: float | None = None
-    micro_batch: int | None = None
+    micro_batch: int | None = 2048
 
     def __post_init__(self) -> None:
         if min(self.horizon, self.num_iterations, self.knot_steps) < 1:

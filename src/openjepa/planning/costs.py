@@ -117,13 +117,22 @@ class PathCost:
     Attributes:
         distance: between a state and the goal, e.g. `squared_l2` or a `TemporalDistance` head.
         aggregate: over the steps, e.g. `mean`, `final`, `closest`.
+        stride: only every stride-th state is measured, counted back from the last; saves time with a learned
+            distance and held actions.
     """
 
     distance: Distance = squared_l2
     aggregate: Aggregate = mean
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ConfigError(f"`stride` must be at least 1; got {self.stride}.")
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
+        first = (z_path.shape[-3] - 1) % self.stride
+        z_path = z_path[..., first :: self.stride, :, :]
         return self.aggregate(self.distance(z_path, z_goal.unsqueeze(-3)))
 
 

@@ -38,7 +38,7 @@ class ICEMConfig:
     noise_exponent: float = 2.0
     num_kept: int = 5
     momentum: float = 0.1
-    micro_batch: int | None = None
+    micro_batch: int | None = 2048
 
     def __post_init__(self) -> None:
         if self.noise_exponent < 0:

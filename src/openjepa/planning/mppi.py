@@ -43,7 +43,7 @@ class MPPIConfig:
     temperature: float = 0.1
     normalise_cost: bool = True
     knot_steps: int = 1
-    micro_batch: int | None = None
+    micro_batch: int | None = 2048
 
     def __post_init__(self) -> None:
         if min(self.horizon, self.num_iterations, self.knot_steps) < 1 or self.num_samples < 3:

@@ -37,6 +37,7 @@ MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
     "latest",
 )
 TEMPORARY = ".writing-"
+METHODS_PACKAGE = "openjepa.methods"
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -94,14 +95,18 @@ def save_checkpoint(
 
 def describe_method(method: nn.Module) -> dict[str, Any]:
     """Returns what reopens a method: its name in the table, its configuration, and our version."""
-    kind = type(method)
-    name = next((n for n, entry in METHODS.items() if _is_entry_of(entry, kind)), kind.__name__)
-    return {"method": name, "config": to_dict(method.config), "openjepa": __version__}
+    return {"method": _name_of(type(method)), "config": to_dict(method.config), "openjepa": __version__}
 
 
-def _is_entry_of(entry: MethodEntry, kind: type) -> bool:
-    # Every entry lives in the package, so a class from elsewhere is none of them; no import is needed.
-    return kind.__module__.startswith("openjepa.") and entry()[0] is kind
+def _name_of(kind: type) -> str:
+    """Returns the name of a class in the table of methods, or its own name for one from elsewhere."""
+    package, _, file = kind.__module__.rpartition(".")
+    if package != METHODS_PACKAGE:
+        return kind.__name__
+    by_file = sorted(
+        METHODS, key=lambda name: name != file
+    )  # most often that is the entry; no other is imported
+    return next((name for name in by_file if METHODS[name]()[0] is kind), kind.__name__)
 
 
 def _write_manifest(folder: Path, step: int) -> None:

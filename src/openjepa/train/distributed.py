@@ -5,6 +5,7 @@ from rank 0 before wrapping, BatchNorm takes the statistics of the global batch,
 whole tensors, so that it can be resumed by any number of processes.
 """
 
+import atexit
 import gc
 import inspect
 import os
@@ -32,24 +33,25 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0")) if under_torchrun() else 0
 
 
-@contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
+def join_group(device: torch.device) -> None:
     """Joins the group that `torchrun` describes (gloo on the CPU, NCCL on CUDA); does nothing without it.
 
-    A group that the caller has made already is used and left open.
+    The group lasts until the process ends, so that several runs can follow each other in one program: PyTorch
+    cannot make it a second time from the same rendezvous.
     """
     if not under_torchrun() or dist.is_initialized():
-        yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
         dist.init_process_group("nccl", device_id=device)
     else:
         dist.init_process_group("gloo")
-    try:
-        yield
-    finally:
-        gc.collect()  # wrappers in reference cycles must let go of the group's threads before it ends
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    gc.collect()  # wrappers in reference cycles must let go of the group's threads before it ends
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

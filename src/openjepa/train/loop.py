@@ -82,7 +82,8 @@ def train(
     """
     run_dir = Path(run_dir)
     device = pick_device(config.device, local_rank=processes.local_rank())
-    with processes.process_group(device), _settings(config, device), _claimed(run_dir):
+    processes.join_group(device)
+    with _settings(config, device), _claimed(run_dir):
         sharding = processes.pick_sharding(config.sharding)
         processes.run_on_rank_0(lambda: _prepare(run_dir, method, config, recipe_config))
         method.to(device).train()

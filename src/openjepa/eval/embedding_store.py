@@ -1,0 +1,286 @@
+"""Embeddings on disk: parts that are written once, and a log that says which ones count.
+
+A part is written under another name, flushed to disk and renamed; then a line in `_commits.jsonl` says that
+it counts. Whatever a kill leaves without its line is removed at the next start, so no row is lost or
+doubled. Names that begin with `_` are ignored by Parquet readers, so the folder itself opens as one data
+set.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from openjepa.errors import ConfigError, DataError, require
+
+Format = Literal["parquet", "numpy"]
+SUFFIX = {"parquet": ".parquet", "numpy": ".npz"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Embeddings of some files, in order.
+
+    Attributes:
+        paths: name of the file of each row.
+        index: [R] int64 number of the file.
+        frame: [R] int32 number of the latent frame within it; 0 where there is one row per file.
+        time: [R] float32 seconds from the first frame of the file to the last frame that the row has seen.
+        vectors: [R, D], or [R, h, w, D] for dense ones.
+    """
+
+    paths: list[str]
+    index: np.ndarray
+    frame: np.ndarray
+    time: np.ndarray
+    vectors: np.ndarray
+
+
+@dataclass
+class Commit:
+    """One line of the log: files `first` to `first + count - 1` are done."""
+
+    part: str | None
+    first: int
+    count: int
+    rows: int
+    size: int
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+class EmbeddingStore:
+    """A folder of embeddings that grows by parts; close it with `with`.
+
+    Args:
+        folder: made if needed.
+        format: of the parts.
+        manifest: what the work is (options, files, model); work that differs is refused.
+
+    Raises:
+        ConfigError: where the folder holds other work.
+    """
+
+    def __init__(self, folder: Path | str, format: Format, manifest: dict[str, Any]) -> None:
+        self.folder, self.format = Path(folder), format
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "_lock").open("w")
+        try:
+            self._lock_folder()
+            self._claim(manifest)
+            self.commits = self._recover()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _lock_folder(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, even after a kill
+        except OSError as error:
+            raise ConfigError(
+                f"`{self.folder}` must be written by one process at a time; another is at work."
+            ) from error
+
+    def __enter__(self) -> "EmbeddingStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def _claim(self, manifest: dict[str, Any]) -> None:
+        file = self.folder / "_manifest.json"
+        if not file.exists():
+            others = [p for p in self.folder.iterdir() if p.name not in ("_manifest.json.tmp", "_lock")]
+            if others:
+                raise ConfigError(
+                    f"`output` must be an empty folder or one of earlier embeddings; `{self.folder}` holds "
+                    f"`{others[0].name}`."
+                )
+            _write(file, json.dumps(manifest, indent=2).encode())
+            return
+        found = json.loads(file.read_text())
+        for key in manifest:
+            if found.get(key) != manifest[key]:
+                raise ConfigError(
+                    f"`{self.folder}` holds embeddings with other {key}: "
+                    f"{_brief(found.get(key), manifest[key])}. Choose another `output`, or remove it."
+                )
+
+    def _recover(self) -> list[Commit]:
+        """Reads the log up to its last whole line, and removes what it does not name."""
+        file = self.folder / "_commits.jsonl"
+        data = file.read_bytes() if file.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            _write(file, whole)
+        commits = []
+        for line in whole.splitlines():
+            try:
+                commits.append(Commit(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise DataError(
+                    f"`{file}` must be a log of commits; line {len(commits) + 1} is not."
+                ) from error
+        for commit in commits:
+            part = self.folder / commit.part if commit.part else None
+            if part is not None and (not part.exists() or part.stat().st_size != commit.size):
+                raise DataError(
+                    f"`{part}` must be as it was committed; it is missing or changed. Remove "
+                    f"`{self.folder}` and start again."
+                )
+        known = {c.part for c in commits}
+        for path in self.folder.iterdir():
+            if path.name.startswith("part-") and path.name not in known:
+                path.unlink()
+        return commits
+
+    def done(self) -> set[int]:
+        """Numbers of the files that are finished, damaged ones included."""
+        return {i for c in self.commits for i in range(c.first, c.first + c.count)}
+
+    def damaged(self) -> dict[str, str]:
+        """Name of each damaged file to one line that says why."""
+        return {name: why for c in self.commits for name, why in c.damaged.items()}
+
+    def add(self, first: int, count: int, rows: Rows | None, damaged: dict[str, str]) -> None:
+        """Commits files `first` ... `first + count - 1`; `rows` is None where all are damaged."""
+        name, size = None, 0
+        if rows is not None and len(rows.paths):
+            name = f"part-{first:09d}{SUFFIX[self.format]}"
+            temporary = self.folder / f"{name}.tmp"
+            (_write_parquet if self.format == "parquet" else _write_numpy)(temporary, rows)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            size = temporary.stat().st_size
+            temporary.rename(self.folder / name)
+            _sync_folder(self.folder)
+        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged)
+        with (self.folder / "_commits.jsonl").open("ab") as file:
+            file.write(json.dumps(commit.__dict__).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.commits.append(commit)
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """Returns what the embeddings of a folder are.
+
+    Raises:
+        DataError: where there are none.
+    """
+    file = Path(folder) / "_manifest.json"
+    if not file.is_file():
+        raise DataError(f"`{folder}` must hold embeddings; it holds none. Make them with `openjepa embed`.")
+    return json.loads(file.read_text())
+
+
+def read_parts(folder: Path | str) -> Iterator[Rows]:
+    """Yields the committed parts of a folder in the order of the files."""
+    folder = Path(folder)
+    read_manifest(folder)
+    file = folder / "_commits.jsonl"
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    commits = sorted((Commit(**json.loads(line)) for line in lines), key=lambda c: c.first)
+    for commit in commits:
+        if commit.part is not None:
+            part = folder / commit.part
+            yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
+
+
+def read_embeddings(folder: Path | str) -> Rows:
+    """Reads all embeddings of a folder into memory.
+
+    Raises:
+        DataError: where there are none.
+    """
+    parts = list(read_parts(folder))
+    if not parts:
+        raise DataError(f"`{folder}` must hold embeddings; no part is finished yet.")
+    return Rows(
+        [name for p in parts for name in p.paths],
+        np.concatenate([p.index for p in parts]),
+        np.concatenate([p.frame for p in parts]),
+        np.concatenate([p.time for p in parts]),
+        np.concatenate([p.vectors for p in parts]),
+    )
+
+
+def _write_numpy(path: Path, rows: Rows) -> None:
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            path=np.array(rows.paths),
+            index=rows.index,
+            frame=rows.frame,
+            time=rows.time,
+            embedding=rows.vectors,
+        )
+
+
+def _read_numpy(path: Path) -> Rows:
+    with np.load(path, allow_pickle=False) as data:
+        names = [str(p) for p in data["path"]]
+        return Rows(names, data["index"], data["frame"], data["time"], data["embedding"])
+
+
+def _write_parquet(path: Path, rows: Rows) -> None:
+    arrow, parquet = _pyarrow()
+    flat = rows.vectors.reshape(len(rows.vectors), -1)
+    table = arrow.table(
+        {
+            "path": rows.paths,
+            "index": rows.index,
+            "frame": rows.frame,
+            "time": rows.time,
+            "embedding": arrow.FixedSizeListArray.from_arrays(arrow.array(flat.ravel()), flat.shape[1]),
+        }
+    ).replace_schema_metadata({"shape": json.dumps(rows.vectors.shape[1:])})
+    parquet.write_table(table, path)
+
+
+def _read_parquet(path: Path) -> Rows:
+    _, parquet = _pyarrow()
+    table = parquet.ParquetFile(path).read()
+    shape = json.loads(table.schema.metadata[b"shape"])
+    vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
+    return Rows(table["path"].to_pylist(), index, frame, time, vectors.reshape(len(table), *shape))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise require("pyarrow", "data", "write Parquet") from error
+    return pyarrow, pyarrow.parquet
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replaces a file in one step."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _brief(old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        key = next(k for k in [*new, *old] if old.get(k) != new.get(k))
+        return f"`{key}` was {old.get(key)} and is now {new.get(key)}"
+    return f"{old} then, {new} now"

@@ -1,0 +1,300 @@
+"""LeWM and its relatives: a world model learned from pixels by predicting the next latent.
+
+    L = w_p * mean_h |P(z_0, a_0 ... a_h) - z_{h+1}|^2  +  what keeps z from collapsing,   z_t = E(frame_t)
+
+The prediction error reaches both sides (no stop-gradient) unless an EMA gives the targets. Against collapse:
+SIGReg (LeWM, 2603.19312), VICReg terms (PLDM 2502.14819, EB-JEPA 2602.03604), or an EMA target encoder; inverse
+dynamics (SMWM, 2606.20104) keeps what the agent moves, and the scene term what stays. See `docs/world-models.md`.
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from openjepa.errors import ConfigError, check_shape
+from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
+from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
+from openjepa.losses.straightening import straightening_loss
+from openjepa.losses.vicreg import time_similarity, vicreg_states
+from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
+from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
+from openjepa.nn.ema import update_ema
+from openjepa.protocols import JEPALoss, TrajectoryBatch
+
+
+@dataclass(frozen=True)
+class LeWMConfig:
+    """Options of the world model; a weight of 0 turns its term off.
+
+    Attributes:
+        action_dim: width A of a model action (frameskip times the environment's).
+        embed_dim: width D of the latent.
+        scene_dim: leading dimensions of the latent that hold what stays the same in an episode; the rest holds
+            what moves. 0 makes no such difference.
+        proprio_dim: width P of proprioception, 0 for none.
+        encoder: the network that sees.
+        predictor: the network that imagines.
+        prediction_weight: of the prediction loss, > 0.
+        prediction_start: its weight at the first step; it rises linearly to the full one between the two steps
+            of `prediction_ramp`, so that the latent holds the agent before it must be predictable.
+        prediction_ramp: steps at which the rise begins and ends.
+        rollout: `open_loop` rolls out from the first state, `one_step` predicts each state from encoded ones.
+        target: `encoder` predicts the encoder's own states, `ema` those of a moving average, without gradient.
+        ema_decay: share of the old weights per step, for `target` ema.
+        sigreg_weight: of SIGReg.
+        sigreg: its options.
+        variance_weight: of VICReg's hinge on the standard deviation, samples pooled over batch and time.
+        covariance_weight: of VICReg's covariance term (divided by D).
+        variance_t_weight: of the hinge within each window over time (PLDM's `std_t`).
+        covariance_t_weight: likewise (`cov_t`).
+        similarity_weight: of the change between successive states.
+        inverse_dynamics_weight: of reading actions from successive states.
+        straightening_weight: of the curvature of paths (2603.12231).
+        scene_weight: of telling windows apart by their scene dimensions (InfoNCE between first and last frame).
+        seed: of initial weights and of everything drawn in a step.
+    """
+
+    action_dim: int = 2
+    embed_dim: int = 16
+    scene_dim: int = 0
+    proprio_dim: int = 0
+    encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
+    predictor: LatentPredictorConfig = field(default_factory=LatentPredictorConfig)
+    prediction_weight: float = 1.0
+    prediction_start: float | None = None
+    prediction_ramp: tuple[int, int] = (0, 0)
+    rollout: Literal["open_loop", "one_step"] = "open_loop"
+    target: Literal["encoder", "ema"] = "encoder"
+    ema_decay: float = 0.99
+    sigreg_weight: float = 0.0
+    sigreg: SIGRegConfig = field(default_factory=SIGRegConfig)
+    variance_weight: float = 1.0
+    covariance_weight: float = 0.05
+    variance_t_weight: float = 0.0
+    covariance_t_weight: float = 0.0
+    similarity_weight: float = 0.0
+    inverse_dynamics_weight: float = 1.0
+    straightening_weight: float = 0.0
+    scene_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.action_dim, self.embed_dim) < 1 or self.proprio_dim < 0 or self.seed < 0:
+            raise ConfigError("`action_dim` and `embed_dim` must be >= 1, `proprio_dim` and `seed` >= 0.")
+        if not 0 <= self.scene_dim < self.embed_dim:
+            raise ConfigError(
+                f"`scene_dim` must be from 0 to below `embed_dim` {self.embed_dim}; got {self.scene_dim}."
+            )
+        if self.scene_weight and not self.scene_dim:
+            raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
+        for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
+        if self.rollout not in ("open_loop", "one_step") or self.target not in ("encoder", "ema"):
+            raise ConfigError("`rollout` must be open_loop or one_step, `target` encoder or ema.")
+        if not 0 <= self.ema_decay <= 1:
+            raise ConfigError(f"`ema_decay` must be in [0, 1]; got {self.ema_decay}.")
+
+
+class LeWM(nn.Module):
+    """A `Method` that trains, and a `WorldModel` that plans; states have one token (N = 1).
+
+    Args:
+        config: the options.
+    """
+
+    step: Tensor
+    action_mean: Tensor
+    action_std: Tensor
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(config.seed)
+            dim, action_dim = config.embed_dim, config.action_dim
+            self.context_encoder = FrameEncoder(config.encoder, dim)
+            self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
+            self.predictor = build_predictor(config.predictor, dim, action_dim)
+            self.action_readout = (
+                ActionReadout(dim - config.scene_dim, action_dim)
+                if config.inverse_dynamics_weight
+                else nn.Identity()
+            )
+        self.target_encoder: nn.Module = nn.Identity()
+        if config.target == "ema":
+            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("action_mean", torch.zeros(action_dim))
+        self.register_buffer("action_std", torch.ones(action_dim))
+
+    def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
+        check_shape(mean, f"A={self.config.action_dim}", name="mean")
+        self.action_mean.copy_(mean)
+        self.action_std.copy_(std)
+
+    # ---------------------------------------------------------------------------------------------- world model
+
+    def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
+        """Frames [B, T, 3, H, W] uint8 (and proprio [B, T, P]) to states [B, T, 1, D]."""
+        return self._encode(self.context_encoder, frames, proprio)
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """See `WorldModel.rollout`; actions are in the environment's units."""
+        sizes = check_shape(z, f"B T N=1 D={self.config.embed_dim}", name="z")
+        check_shape(actions, f"B T A={self.config.action_dim}", name="actions", sizes={"B": sizes["B"]})
+        steps = actions.shape[1] - sizes["T"] + 1
+        if steps < 1:
+            raise ConfigError(
+                f"`actions` must hold at least {sizes['T']} steps for {sizes['T']} states; got {actions.shape[1]}."
+            )
+        return self._rollout(z.squeeze(2), self._standardised(actions), steps).unsqueeze(2)
+
+    def _encode(self, encoder: nn.Module, frames: Tensor, proprio: Tensor | None) -> Tensor:
+        sizes = check_shape(frames, "B T C H W", name="frames")
+        z = encoder(frames.flatten(0, 1)).view(sizes["B"], sizes["T"], 1, -1)
+        if not self.config.proprio_dim:
+            return z
+        if proprio is None:
+            raise ConfigError("`proprio` must be given: this model was trained with `proprio_dim` above 0.")
+        return z + self.proprio_encoder(proprio).unsqueeze(2)
+
+    def _standardised(self, actions: Tensor) -> Tensor:
+        return (actions - self.action_mean) / self.action_std
+
+    def _rollout(self, z: Tensor, actions: Tensor, steps: int) -> Tensor:
+        """States after each of the last `steps` actions: z [B, T, D], actions [B, T - 1 + steps, A]."""
+        context, path = self.config.predictor.context_len, [z[:, t] for t in range(z.shape[1])]
+        known = len(path)
+        for t in range(known - 1, known - 1 + steps):
+            first = max(0, t + 1 - context)
+            past = torch.stack(path[first : t + 1], 1)
+            path.append(self.predictor(past, actions[:, first : t + 1])[:, -1])
+        return torch.stack(path[known:], 1)
+
+    # ------------------------------------------------------------------------------------------------- training
+
+    def loss(self, batch: TrajectoryBatch) -> JEPALoss:
+        """Returns the weighted sum and the unweighted terms of windows of T frames."""
+        c = self.config
+        z = self.encode(batch.frames, batch.proprio)  # [B, T, 1, D]
+        actions = self._standardised(batch.actions)
+        z_target = z
+        if c.target == "ema":
+            with torch.no_grad():
+                z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)
+        terms = {"prediction": functional.mse_loss(self._predict(z, actions), z_target[:, 1:])}
+        terms |= self._regularizers(z, actions)
+        loss = sum(
+            (self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device)
+        )
+        return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
+
+    def after_step(self, step: int) -> None:
+        """Advances the step counter and the EMA of the target encoder."""
+        self.step.fill_(step + 1)
+        if self.config.target == "ema":
+            update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay, buffers="copy")
+
+    def _predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Predictions [B, T - 1, 1, D] of all states but the first."""
+        flat, context = z.squeeze(2), self.config.predictor.context_len
+        if self.config.rollout == "open_loop":
+            return self._rollout(flat[:, :1], actions, actions.shape[1]).unsqueeze(2)
+        if context >= actions.shape[1] or context == 1:
+            return self.predictor(flat[:, :-1], actions).unsqueeze(2)
+        raise ConfigError(
+            f"windows must have at most `context_len` + 1 = {context + 1} frames for `rollout` one_step; "
+            f"got {z.shape[1]}."
+        )
+
+    def _regularizers(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
+        c = self.config
+        moving = z[..., c.scene_dim :]
+        terms: dict[str, Tensor] = {}
+        if c.sigreg_weight:
+            terms["sigreg"] = sigreg_states(z, c.sigreg, seed=c.seed, step=int(self.step))
+        if c.variance_weight or c.covariance_weight:
+            parts = [
+                vicreg_states(part, pool="pooled")
+                for part in (moving, z[..., : c.scene_dim])
+                if part.shape[-1]
+            ]
+            terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
+            terms["covariance"] = parts[0].covariance
+            if c.scene_dim:
+                terms["scene_covariance"] = parts[1].covariance
+        if c.variance_t_weight or c.covariance_t_weight:
+            over_time = vicreg_states(moving, pool="per_sample", scale="mean")
+            terms |= {"variance_t": over_time.variance, "covariance_t": over_time.covariance}
+        if c.similarity_weight:
+            terms["similarity"] = time_similarity(z)
+        if c.inverse_dynamics_weight:
+            terms["inverse_dynamics"] = inverse_dynamics_loss(self.action_readout, moving, actions)
+        if c.straightening_weight:
+            terms["straightening"] = straightening_loss(moving)
+        if c.scene_weight:
+            terms["scene"] = scene_loss(z[..., : c.scene_dim])
+        return terms
+
+    def _weight(self, name: str) -> float:
+        c = self.config
+        if name == "scene_covariance":
+            return 4 * c.covariance_weight
+        if name != "prediction" or c.prediction_start is None:
+            return float(getattr(c, f"{name}_weight"))
+        first, last = c.prediction_ramp
+        share = min(1.0, max(0.0, (int(self.step) - first) / max(1, last - first)))
+        return c.prediction_start + share * (c.prediction_weight - c.prediction_start)
+
+
+def scene_loss(z: Tensor, *, scale: float = 8.0) -> Tensor:
+    """InfoNCE between the first and the last state of each window [B, T, N, D]: which scene is this? A scalar.
+
+    Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
+    an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
+    """
+    first, last = z[:, 0].flatten(1), z[:, -1].flatten(1)  # [B, N * D]
+    logits = -torch.cdist(first, last).square() * (scale / first.shape[1])  # [B, B]
+    own = torch.arange(len(z), device=z.device)
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+
+
+def lewm(**options: Any) -> LeWMConfig:
+    """The paper's preset (2603.19312): ViT-Tiny/14 at 224 px, SIGReg, context 3, one-step loss, windows of 4."""
+    config = LeWMConfig(
+        action_dim=10,
+        embed_dim=192,
+        encoder=FrameEncoderConfig("vit", image_size=224, patch_size=14),
+        predictor=LatentPredictorConfig("transformer", predictor_dim=2048, depth=6, context_len=3),
+        rollout="one_step",
+        sigreg_weight=0.09,
+        variance_weight=0.0,
+        covariance_weight=0.0,
+        inverse_dynamics_weight=0.0,
+    )
+    return replace(config, **options)
+
+
+def pldm(**options: Any) -> LeWMConfig:
+    """PLDM's wall preset (2502.14819): VICReg over batch and time, inverse dynamics, GRU, windows of 17.
+
+    Weights are the published ones; its covariance is a mean over D (D - 1), ours divides by D, hence the factor.
+    The encoder is our convolutional one, not Impala.
+    """
+    dim = 512
+    config = LeWMConfig(
+        embed_dim=dim,
+        predictor=LatentPredictorConfig("gru"),
+        variance_weight=3.9843,
+        covariance_weight=6.9238 / (dim - 1),
+        variance_t_weight=0.24535,
+        similarity_weight=0.74242,
+        inverse_dynamics_weight=1.072,
+    )
+    return replace(config, **options)

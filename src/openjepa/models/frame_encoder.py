@@ -1,0 +1,159 @@
+"""Encoders of single frames for world models: a small convolutional net, the same with keypoints, and a ViT.
+
+The last layer always runs in float32: in bfloat16 it would quantise latents of small variance.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from openjepa.errors import ConfigError, check_shape
+from openjepa.models.vit import VisionTransformer, ViTConfig
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class FrameEncoderConfig:
+    """Shape of the encoder of a world model.
+
+    Attributes:
+        kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
+            positions of small things), or `vit` (ViT-Tiny with a class token and LeWM's projector).
+        image_size: px, square frames; a multiple of 16 for the convolutions, of `patch_size` for the ViT.
+        width: channels of the first convolutions.
+        hidden_dim: width before the last layer.
+        num_keypoints: of `keypoints`.
+        patch_size: px, of `vit`.
+        depth: blocks, of `vit`.
+    """
+
+    kind: Literal["conv", "keypoints", "vit"] = "conv"
+    image_size: int = 64
+    width: int = 32
+    hidden_dim: int = 128
+    num_keypoints: int = 16
+    patch_size: int = 14
+    depth: int = 12
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("conv", "keypoints", "vit"):
+            raise ConfigError(f"`kind` must be conv, keypoints or vit; got {self.kind}.")
+        unit = self.patch_size if self.kind == "vit" else 16
+        if self.image_size % unit or self.image_size < unit:
+            raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
+        if min(self.width, self.hidden_dim, self.num_keypoints, self.depth) < 1:
+            raise ConfigError("`width`, `hidden_dim`, `num_keypoints` and `depth` must be at least 1.")
+
+
+class FrameEncoder(nn.Module):
+    """Frames [B, C, H, W] uint8 to latents [B, D].
+
+    Args:
+        config: shape.
+        embed_dim: width D of the latent.
+    """
+
+    def __init__(self, config: FrameEncoderConfig, embed_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        kinds = {"conv": ConvTrunk, "keypoints": KeypointTrunk, "vit": ViTTrunk}
+        self.trunk: ConvTrunk | KeypointTrunk | ViTTrunk = kinds[config.kind](config)
+        self.head = nn.Linear(self.trunk.out_dim, embed_dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        size = self.config.image_size
+        check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
+        features = self.trunk(frames)
+        with torch.autocast(frames.device.type, enabled=False):
+            return self.head(features.float())
+
+
+class ConvTrunk(nn.Module):
+    """Three convolutions and one dense layer: 165 k parameters, 10 k frames per second and CPU core in bf16."""
+
+    def __init__(self, config: FrameEncoderConfig) -> None:
+        super().__init__()
+        width, cells = config.width, (config.image_size // 16) ** 2
+        self.out_dim = config.hidden_dim
+        self.stem = nn.Conv2d(3, width, 4, 4)
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2 * width * cells, config.hidden_dim),
+            nn.ReLU(),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.body(functional.relu(self.stem(_centred(frames))))
+
+
+class KeypointTrunk(nn.Module):
+    """The convolutional trunk beside expected positions of feature maps (spatial soft-max, 1509.06113)."""
+
+    cells: Tensor
+
+    def __init__(self, config: FrameEncoderConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.conv = ConvTrunk(config)
+        self.out_dim = 2 * config.hidden_dim
+        self.local = nn.Conv2d(width, width, 3, 1, 1)
+        self.maps = nn.Conv2d(width, config.num_keypoints, 1)
+        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.mix = nn.Sequential(nn.Linear(2 * config.num_keypoints, config.hidden_dim), nn.ReLU())
+        side = config.image_size // 4
+        self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        stem = functional.relu(self.conv.stem(_centred(frames)))  # [B, W, H / 4, W / 4]
+        maps = self.maps(functional.relu(self.local(stem)))
+        with torch.autocast(frames.device.type, enabled=False):
+            weights = (maps.float() * self.sharpness).flatten(2).softmax(-1).view(maps.shape)
+            x = (weights.sum(2) * self.cells).sum(-1)  # [B, keypoints]
+            y = (weights.sum(3) * self.cells).sum(-1)
+            positions = self.mix(torch.cat([x, y], -1))
+        return torch.cat([self.conv.body(stem).float(), positions], -1)
+
+
+class ViTTrunk(nn.Module):
+    """ViT-Tiny on one frame, its class token, and LeWM's projector (192, 2048, BatchNorm, GELU; 2603.19312)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: FrameEncoderConfig) -> None:
+        super().__init__()
+        size = config.image_size
+        self.vit = VisionTransformer(
+            ViTConfig(
+                img_size=(size, size),
+                patch_size=config.patch_size,
+                embed_dim=192,
+                depth=config.depth,
+                num_heads=3,
+                positions="sincos",
+                class_token=True,
+            )
+        )
+        self.out_dim = 2048
+        self.project = nn.Sequential(nn.Linear(192, 2048), nn.BatchNorm1d(2048), nn.GELU())
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        pixels = (frames.float() / 255 - self.mean) / self.std
+        return self.project(self.vit(pixels)[:, 0])
+
+
+def _centred(frames: Tensor) -> Tensor:
+    """uint8 pixels to [-1, 1], channels last."""
+    return frames.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
