@@ -103,9 +103,7 @@ def main():
             file.close()
     median = {form: statistics.median(found) for form, found in rates.items()}
     for form, found in median.items():
-        print(
-            f"{form:14s} {found:10.0f} windows/s  (rounds {min(rates[form]):.0f} to {max(rates[form]):.0f})"
-        )
+        print(f"{form:14s} {found:10.0f} windows/s  (rounds {min(rates[form]):.0f} to {max(rates[form]):.0f})")
     best = max(("chunks_of_1", "chunks_of_16"), key=median.get)
     result = {
         "windows_per_s_openjepa": round(median["openjepa"]),

@@ -70,9 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--command", action="append", required=True, help="shell command with {out}; repeatable"
-    )
+    parser.add_argument("--command", action="append", required=True, help="shell command with {out}; repeatable")
     parser.add_argument("--files", action="append", required=True, help="glob inside {out}; repeatable")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -85,9 +83,7 @@ def main() -> None:
     durations = [run(command, reference) or 0.0 for command in args.command]
     wanted = digest(reference, args.files)
     if not wanted:
-        raise SystemExit(
-            f"no file matches {args.files}; found: {[str(p) for p in reference.rglob('*')][:20]}"
-        )
+        raise SystemExit(f"no file matches {args.files}; found: {[str(p) for p in reference.rglob('*')][:20]}")
     print(f"undisturbed: {[round(d, 2) for d in durations]} s, {len(wanted)} files")
 
     rng, trials = random.Random(args.seed), []

@@ -63,9 +63,7 @@ def imported(path: Path) -> list[tuple[int, str]]:
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, (
-                f"{path}:{node.lineno}: write `from openjepa.x import y`, not a relative import"
-            )
+            assert node.level == 0, f"{path}:{node.lineno}: write `from openjepa.x import y`, not a relative import"
             if node.module == "openjepa":
                 found += [(node.lineno, f"openjepa.{alias.name}") for alias in node.names]
             else:
@@ -85,8 +83,7 @@ def broken_floors(path: Path) -> list[str]:
         above, below = FLOORS[here], FLOORS[there]
         if below > above or (below == above and above not in SHARED_FLOOR):
             remedy = (
-                f"Move what both need to a lower floor, or let a caller above floor {max(above, below)} "
-                "hand it in."
+                f"Move what both need to a lower floor, or let a caller above floor {max(above, below)} hand it in."
             )
             complaints.append(
                 f"{path.relative_to(ROOT)}:{line}: `{here}` (floor {above}) imports `{module}` (floor "
@@ -103,39 +100,27 @@ def test_imports_go_down(path):
 def test_every_room_has_a_floor():
     rooms = {room(own_module(path)) for path in SOURCES} - {None}
     unknown = {name for name in rooms if name not in FLOORS and not name.startswith("__")}
-    assert not unknown, (
-        f"{sorted(unknown)} stand on no floor. Give them one in FLOORS and in docs/architecture.md."
-    )
+    assert not unknown, f"{sorted(unknown)} stand on no floor. Give them one in FLOORS and in docs/architecture.md."
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
 def test_files_stay_readable(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     allowed = lines <= LONGEST or str(path.relative_to(PACKAGE)) in TOO_LONG
-    assert allowed, (
-        f"{path.relative_to(ROOT)} has {lines} lines, at most {LONGEST} are allowed. Split it by meaning."
-    )
+    assert allowed, f"{path.relative_to(ROOT)} has {lines} lines, at most {LONGEST} are allowed. Split it by meaning."
 
 
 def test_exceptions_to_the_length_are_still_needed():
     for name in TOO_LONG:
-        assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) > LONGEST, (
-            f"{name} is short enough now."
-        )
+        assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) > LONGEST, f"{name} is short enough now."
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
 def test_names_say_what_is_inside(path):
     for part in path.relative_to(PACKAGE).with_suffix("").parts:
-        vague = [
-            word
-            for word in FORBIDDEN
-            if part == word or part.startswith(f"{word}_") or part.endswith(f"_{word}")
-        ]
+        vague = [word for word in FORBIDDEN if part == word or part.startswith(f"{word}_") or part.endswith(f"_{word}")]
         vague += [word for word in ("_v2", "new_") if part.endswith(word) or part.startswith(word)]
-        assert not vague, (
-            f"{path.relative_to(ROOT)}: `{part}` says nothing. Name the file after what it holds."
-        )
+        assert not vague, f"{path.relative_to(ROOT)}: `{part}` says nothing. Name the file after what it holds."
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
@@ -173,9 +158,7 @@ def test_nothing_is_looked_up_by_a_word_of_the_user(path):
 
 
 def test_the_outside_world_is_noticed():
-    tree = ast.parse(
-        "import os\nos.environ.setdefault('A', 'b')\nos.environ['A']\nprint(1)\nreport.print(1)\n"
-    )
+    tree = ast.parse("import os\nos.environ.setdefault('A', 'b')\nos.environ['A']\nprint(1)\nreport.print(1)\n")
     assert sorted(outside_world(tree)) == [(3, "os.environ"), (4, "print")]
 
 
@@ -187,8 +170,7 @@ def test_the_check_finds_what_it_looks_for(tmp_path, monkeypatch):
     bad.parent.mkdir(parents=True)
     bad.write_text("def f():\n    from openjepa.methods.lewm import LeWM\n")
     assert broken_floors(bad)[0].startswith(
-        "openjepa/planning/cem.py:2: `planning` (floor 3) imports `openjepa.methods.lewm` (floor 3). Move "
-        "what both"
+        "openjepa/planning/cem.py:2: `planning` (floor 3) imports `openjepa.methods.lewm` (floor 3). Move what both"
     )
     bad.write_text("import openjepa.train.loop\nfrom openjepa import eval\n")
     assert len(broken_floors(bad)) == 2

@@ -88,9 +88,7 @@ def replay(config, run_dir, seed):
 TOY = Recipe(
     "a point on a line",
     ToyConfig(),
-    lambda config: Experiment(
-        Line(config.method), Episodes(), held_out=lambda: episodes(seed=99), state_names=("x",)
-    ),
+    lambda config: Experiment(Line(config.method), Episodes(), held_out=lambda: episodes(seed=99), state_names=("x",)),
     judge=lambda config, run_dir: {"success_rate": 0.975, "seed": config.seed, "ms": {"plan": 3}},
     replay=replay,
 )
@@ -143,9 +141,7 @@ def test_unknown_names_get_the_nearest_one(capsys):
     assert fails(capsys, "tran") == "unknown command `tran`; did you mean `train`?"
     assert fails(capsys, "train", "toy-lin") == "unknown recipe `toy-lin`; did you mean `toy-line`?"
     assert fails(capsys, "collect", "two-roms") == "unknown environment `two-roms`; did you mean `two-rooms`?"
-    assert fails(capsys, "collect", "two-rooms", "--policy", "smoth").startswith(
-        "unknown policy `smoth`; did you"
-    )
+    assert fails(capsys, "collect", "two-rooms", "--policy", "smoth").startswith("unknown policy `smoth`; did you")
     assert "Known: " in fails(capsys, "xyzzy")
 
 
@@ -162,9 +158,7 @@ def test_unknown_names_get_the_nearest_one(capsys):
 )
 def test_unknown_options_get_the_nearest_one(capsys, option, near):
     shown = option.split("=")[0]
-    assert (
-        fails(capsys, "train", "toy-line", option, "3") == f"unknown option `{shown}`; did you mean `{near}`?"
-    )
+    assert fails(capsys, "train", "toy-line", option, "3") == f"unknown option `{shown}`; did you mean `{near}`?"
 
 
 @pytest.mark.parametrize(
@@ -207,9 +201,7 @@ def test_errors_of_the_library_are_one_line(capsys, monkeypatch):
         cli.main(["list"])
 
 
-@pytest.mark.parametrize(
-    ("command", "hint"), [("collect", "; run the same command again to go on"), ("list", "")]
-)
+@pytest.mark.parametrize(("command", "hint"), [("collect", "; run the same command again to go on"), ("list", "")])
 def test_an_interruption_says_how_to_go_on(capsys, monkeypatch, command, hint):
     def interrupted(options):
         raise KeyboardInterrupt
@@ -307,9 +299,7 @@ def test_collect_then_look_at_the_store(capsys):
     assert "all sound" in out
     again = run(capsys, "collect", "two-rooms", "--episodes", "4", "--steps", "5")
     assert again[1].startswith("data/two-rooms: 4 episodes")
-    assert "must hold the beginning of this collection" in fails(
-        capsys, "collect", "two-rooms", "--seed", "1"
-    )
+    assert "must hold the beginning of this collection" in fails(capsys, "collect", "two-rooms", "--seed", "1")
 
 
 def test_a_damaged_store_has_status_1(capsys):
@@ -324,9 +314,7 @@ def test_a_damaged_store_has_status_1(capsys):
 
 
 def test_train_writes_a_run_and_a_report(capsys):
-    status, out, _ = run(
-        capsys, "train", "toy-line", "--train.steps", "3", "--train.log_every=1", "--verbose", "True"
-    )
+    status, out, _ = run(capsys, "train", "toy-line", "--train.steps", "3", "--train.log_every=1", "--verbose", "True")
     assert status == 0
     run_dir = Path("runs/toy-line")
     config = json.loads((run_dir / "config.json").read_text())
@@ -357,9 +345,7 @@ def test_eval_writes_what_the_recipe_measures(capsys):
 def test_plan_draws_an_episode(capsys):
     run_dir = trained(capsys)
     assert run(capsys, "plan", str(run_dir))[1] == f"reached the goal in 3 steps: {run_dir}/plan.gif\n"
-    assert run(capsys, "plan", str(run_dir), "--seed", "1", "--out", "a.png")[1].startswith(
-        "did not reach the goal"
-    )
+    assert run(capsys, "plan", str(run_dir), "--seed", "1", "--out", "a.png")[1].startswith("did not reach the goal")
     assert Path("a.png").is_file()
     assert fails(capsys, "plan", str(run_dir), "--out", "a.avi").startswith("`out` must end in .gif")
 
@@ -389,9 +375,7 @@ def test_the_doctor_looks_at_other_data(capsys):
             store.append(Episode(batch.frames[i].numpy(), batch.actions[i].numpy(), batch.states[i].numpy()))
     status, out, _ = run(capsys, "doctor", str(run_dir), "--data", "store")
     assert (status, out.splitlines()[0]) == (0, "healthy: no sign of collapse")
-    assert fails(capsys, "doctor", str(run_dir), "--data", "nowhere").startswith(
-        "no episode store at `nowhere`"
-    )
+    assert fails(capsys, "doctor", str(run_dir), "--data", "nowhere").startswith("no episode store at `nowhere`")
 
 
 def test_runs_that_cannot_be_judged_say_why(capsys):

@@ -116,6 +116,4 @@ def test_commands_and_their_output():
 
 def test_a_command_runs_where_it_is_told(tmp_path):
     assert run_command("echo hello > file; cat file", tmp_path) == "hello\n"
-    assert (
-        run_command("openjepa tran", tmp_path) == "openjepa: unknown command `tran`; did you mean `train`?\n"
-    )
+    assert run_command("openjepa tran", tmp_path) == "openjepa: unknown command `tran`; did you mean `train`?\n"

@@ -49,9 +49,7 @@ def override(config: T, values: Mapping[str, Any]) -> T:
 
 def _replace(config: Any, path: list[str], value: Any) -> Any:
     head, *rest = path
-    return dataclasses.replace(
-        config, **{head: _replace(getattr(config, head), rest, value) if rest else value}
-    )
+    return dataclasses.replace(config, **{head: _replace(getattr(config, head), rest, value) if rest else value})
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -66,9 +66,7 @@ def test_what_was_appended_comes_back(tmp_path):
 def test_the_frame_file_is_the_raw_rows(tmp_path):
     path = make_store(tmp_path / "s")
     rows = np.fromfile(path / "frames.bin", np.uint8).reshape(-1, 3, 8, 8)
-    np.testing.assert_array_equal(
-        rows, np.concatenate([make_episode(i, steps=3 + i).frames for i in range(4)])
-    )
+    np.testing.assert_array_equal(rows, np.concatenate([make_episode(i, steps=3 + i).frames for i in range(4)]))
 
 
 def test_extras_and_proprio_are_columns(tmp_path):
@@ -177,9 +175,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(store_format.os, "pwrite", full)
-        with pytest.raises(
-            DataError, match=r"no space left .* All 2 finished episodes are kept; free some space"
-        ):
+        with pytest.raises(DataError, match=r"no space left .* All 2 finished episodes are kept; free some space"):
             store.append(make_episode(2))
     assert files_of(path) == before
     store.append(make_episode(2))  # there is space again
@@ -275,9 +271,7 @@ def test_a_damaged_index_line_is_named(tmp_path):
     path = make_store(tmp_path / "s")
     text = (path / "index.jsonl").read_text().replace('"steps":4', '"steps":5')
     (path / "index.jsonl").write_text(text)
-    with pytest.raises(
-        DataError, match=r"line 2 of .*index.jsonl` is damaged.* keep the 1 episodes before it"
-    ):
+    with pytest.raises(DataError, match=r"line 2 of .*index.jsonl` is damaged.* keep the 1 episodes before it"):
         EpisodeStore.open(path)
     assert repair(path) == 1
     assert len(EpisodeStore.open(path)) == 1
@@ -330,9 +324,7 @@ def test_episodes_of_another_shape_are_refused(tmp_path):
         message = r"`frames` of this store must be uint8 \[6, 3, 8, 8\]; got uint8 \[6, 3, 16, 16\]"
         with pytest.raises(ShapeError, match=message):
             store.append(make_episode(1, size=16))
-        with pytest.raises(
-            ShapeError, match=r"`actions` of this store must be float32 \[5, 2\]; .* \[5, 3\]"
-        ):
+        with pytest.raises(ShapeError, match=r"`actions` of this store must be float32 \[5, 2\]; .* \[5, 3\]"):
             store.append(make_episode(1, action_dim=3))
         with pytest.raises(ShapeError, match=r"must have the columns .*'states'\]; got"):
             store.append(Episode(good.frames, good.actions))

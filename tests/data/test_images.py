@@ -36,12 +36,7 @@ def png_bomb(width=60_000, height=60_000):
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.fixture
@@ -115,9 +110,7 @@ def test_every_colour_mode_becomes_rgb(tmp_path, mode):
 
 def test_a_gigantic_header_is_refused_before_decoding(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png_bomb())
-    with pytest.raises(
-        DataError, match="claims 60000 x 60000 pixels, more than `max_pixels` 100000000"
-    ) as caught:
+    with pytest.raises(DataError, match="claims 60000 x 60000 pixels, more than `max_pixels` 100000000") as caught:
         read_image(tmp_path / "bomb.png", 8)
     assert "\n" not in str(caught.value)
 
@@ -150,9 +143,7 @@ def test_too_much_damage_stops_the_run(folder):
     for name in ("00", "02"):
         (folder / "dog" / f"{name}.png").write_bytes(b"")
     source = ImageSource(image_folder(folder), ImageConfig(size=8, batch_size=12, max_damaged_share=0.1))
-    with pytest.raises(
-        DataError, match=r"2 of 12 samples cannot be decoded, more than `max_damaged_share` 0.1"
-    ):
+    with pytest.raises(DataError, match=r"2 of 12 samples cannot be decoded, more than `max_damaged_share` 0.1"):
         source.batch(0)
 
 
@@ -247,9 +238,7 @@ def test_mixtures_draw_by_share_not_by_size():
 
     parts = [Count(10), Count(1000)]
     joined = JoinedItems(parts)
-    slots = Slots(
-        joined, batch_size=4000, sampling="uniform", weights=mixture_weights(parts, [0.75, 0.25]), seed=1
-    )
+    slots = Slots(joined, batch_size=4000, sampling="uniform", weights=mixture_weights(parts, [0.75, 0.25]), seed=1)
     numbers = slots.numbers(0)
     assert abs((numbers < 10).mean() - 0.75) < 0.03
     assert numbers.max() < 1010

@@ -25,9 +25,7 @@ pytest.importorskip("av")
 
 def counting_frames(count, side=32):
     """Frame i is flat grey 4 * i (below 64 frames), which survives the codec."""
-    return np.broadcast_to(
-        (4 * np.arange(count, dtype=np.uint8))[:, None, None, None], (count, 3, side, side)
-    )
+    return np.broadcast_to((4 * np.arange(count, dtype=np.uint8))[:, None, None, None], (count, 3, side, side))
 
 
 def numbers(clip):
@@ -198,9 +196,7 @@ def test_gigantic_frames_are_refused_before_decoding(folder):
 
 def test_one_frame_is_no_video(tmp_path):
     write_video(tmp_path / "one.mp4", counting_frames(1))
-    with pytest.raises(
-        DataError, match=r"one.mp4` must have at least 2 frames; it has 1. Treat it as a picture"
-    ):
+    with pytest.raises(DataError, match=r"one.mp4` must have at least 2 frames; it has 1. Treat it as a picture"):
         open_video(tmp_path / "one.mp4", str(tmp_path / "one.mp4"), min_frames=2)
 
 

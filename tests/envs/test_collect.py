@@ -71,9 +71,7 @@ def test_episodes_hold_what_was_shown_and_done(tmp_path):
         np.testing.assert_array_equal(episode.proprio[:, 0], 2 * np.arange(steps + 1))
         policy = make_policy("smooth", DISC)
         policy.reset([seed])
-        np.testing.assert_array_equal(
-            episode.actions, np.concatenate([policy.act(None) for _ in range(steps)])
-        )
+        np.testing.assert_array_equal(episode.actions, np.concatenate([policy.act(None) for _ in range(steps)]))
 
 
 def test_the_number_of_environments_and_interruptions_leave_no_trace(tmp_path):

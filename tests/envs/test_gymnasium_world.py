@@ -79,9 +79,7 @@ def test_an_environment_depends_on_its_own_seed_alone():
     alone, crowd = GymnasiumWorld(Slider, 1), GymnasiumWorld(Slider, 3)
     crowd.reset([5, 6, 7])
     np.testing.assert_array_equal(crowd.reset([1, 2, 3])[2], alone.reset([3])[0])
-    np.testing.assert_array_equal(
-        crowd.states()[2], alone.states()[0]
-    )  # the observation stands for the state
+    np.testing.assert_array_equal(crowd.states()[2], alone.states()[0])  # the observation stands for the state
     with pytest.raises(ConfigError, match="one entry per environment"):
         crowd.reset([1])
 
@@ -116,9 +114,7 @@ def test_discrete_actions_are_one_hot():
 def test_actions_out_of_range_are_refused(wrong):
     world = GymnasiumWorld(Slider, 2)
     before = world.states()
-    message = (
-        r"`actions` must be within \[-0.25, 0.25\] in column 0; got .* Clip them with `world.bounds.clip`"
-    )
+    message = r"`actions` must be within \[-0.25, 0.25\] in column 0; got .* Clip them with `world.bounds.clip`"
     with pytest.raises(ConfigError, match=message):
         world.step(np.array([[0.0], [wrong]]))
     np.testing.assert_array_equal(world.states(), before)
@@ -167,9 +163,7 @@ def test_classic_control_by_id():
 def test_mujoco_is_recognised_by_what_it_offers():
     data = SimpleNamespace(qpos=np.array([1.0, 2.0]), qvel=np.array([3.0]))
     calls = []
-    env = SimpleNamespace(
-        data=data, model=SimpleNamespace(nq=2), set_state=lambda *parts: calls.append(parts)
-    )
+    env = SimpleNamespace(data=data, model=SimpleNamespace(nq=2), set_state=lambda *parts: calls.append(parts))
     env.unwrapped = env
     adapter = adapter_for(env)
     assert adapter.read(env).tolist() == [1, 2, 3]

@@ -186,9 +186,7 @@ class ToyMethod(nn.Module):
             self.step.fill_(step + 1)
 
 
-IMAGES = ImageBatch(
-    torch.randint(256, (5, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-)
+IMAGES = ImageBatch(torch.randint(256, (5, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8))
 
 
 def test_a_sound_method_passes_and_is_left_alone() -> None:

@@ -95,9 +95,7 @@ def test_damaged_files_are_named_and_left_out(pictures, tmp_path):
     assert 5 not in read_embeddings(tmp_path / "out").index
     (pictures / "06.png").write_bytes(b"words")
     strict = EmbedConfig(pictures, tmp_path / "strict", size=16)
-    with pytest.raises(
-        DataError, match=r"2 of 20 files cannot be decoded, more than `max_damaged_share` 0.05"
-    ):
+    with pytest.raises(DataError, match=r"2 of 20 files cannot be decoded, more than `max_damaged_share` 0.05"):
         run_embed(picture_encoder(), strict)
 
 
@@ -107,9 +105,7 @@ class Killed(BaseException):
 
 def test_a_killed_run_goes_on_without_repeating_or_doubling(pictures, tmp_path):
     (pictures / "01.png").write_bytes(b"words")
-    config = EmbedConfig(
-        pictures, tmp_path / "out", size=16, batch_size=2, part_size=4, max_damaged_share=0.1
-    )
+    config = EmbedConfig(pictures, tmp_path / "out", size=16, batch_size=2, part_size=4, max_damaged_share=0.1)
     calls = []
 
     def dying(x):
@@ -213,9 +209,7 @@ def test_prefixes_cannot_see_the_future():
     encoder, clip = clip_encoder(), torch.randint(0, 256, (1, 8, 3, 16, 16), dtype=torch.uint8)
     changed = clip.clone()
     changed[:, 4:] = 255 - changed[:, 4:]
-    torch.testing.assert_close(
-        encoder.prefixes(clip)[:, :2], encoder.prefixes(changed)[:, :2], atol=0, rtol=0
-    )
+    torch.testing.assert_close(encoder.prefixes(clip)[:, :2], encoder.prefixes(changed)[:, :2], atol=0, rtol=0)
     torch.testing.assert_close(encoder.per_frame(clip)[:, :4], encoder.per_frame(changed)[:, :4])
     assert (encoder.tokens(clip)[:, :2] - encoder.tokens(changed)[:, :2]).abs().max() > 1e-3  # it would leak
 

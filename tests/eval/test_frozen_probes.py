@@ -55,9 +55,7 @@ def test_every_number_stands_beside_its_control(folder):
 def test_one_percent_and_few_shots(folder):
     report = run_probe(ENCODER, FrozenProbeConfig(folder, size=16, shots=2), control=CONTROL)
     assert report.train_rows == 4
-    report = run_probe(
-        ENCODER, FrozenProbeConfig(folder, size=16, share=0.25, probes=("knn",)), control=CONTROL
-    )
+    report = run_probe(ENCODER, FrozenProbeConfig(folder, size=16, share=0.25, probes=("knn",)), control=CONTROL)
     assert report.train_rows == 8
 
 

@@ -39,9 +39,7 @@ def test_the_bootstrap_of_a_mean_is_near_the_normal_interval():
     interval = paired_bootstrap(values, np.zeros(400), seed=1)
     half = 1.96 * values.std() / 20
     assert interval.estimate == pytest.approx(values.mean())
-    assert (interval.low, interval.high) == pytest.approx(
-        (values.mean() - half, values.mean() + half), abs=0.05
-    )
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
 
 
 def test_copies_within_a_cluster_do_not_narrow_the_interval():

@@ -24,9 +24,7 @@ def reference(x, labels, queries, k, temperature):
 def test_votes_agree_with_the_slow_way(k):
     rng = np.random.default_rng(0)
     x, queries, labels = rng.normal(size=(120, 8)), rng.normal(size=(40, 8)), rng.integers(0, 4, 120)
-    found = knn_predict(
-        torch.tensor(x), torch.tensor(labels), torch.tensor(queries), KNNConfig(k=k, temperature=0.2)
-    )
+    found = knn_predict(torch.tensor(x), torch.tensor(labels), torch.tensor(queries), KNNConfig(k=k, temperature=0.2))
     np.testing.assert_array_equal(found.numpy(), reference(x, labels, queries, k, 0.2))
 
 

@@ -77,9 +77,7 @@ def test_a_shorter_panel_keeps_its_last_picture():
     assert (canvas[2, 24:32, 8 + 12 + 8 :][:, :12] == pictures(1)[0]).all()
 
 
-@pytest.mark.parametrize(
-    ("suffix", "kind", "frames"), [("gif", "GIF", 6), ("webp", "WEBP", 6), ("png", "PNG", 1)]
-)
+@pytest.mark.parametrize(("suffix", "kind", "frames"), [("gif", "GIF", 6), ("webp", "WEBP", 6), ("png", "PNG", 1)])
 def test_replays_are_written_in_the_wanted_format(tmp_path, suffix, kind, frames):
     with Image.open(write_replay(replay(), tmp_path / "new" / f"episode.{suffix}")) as image:
         assert (image.format, getattr(image, "n_frames", 1)) == (kind, frames)
@@ -173,10 +171,7 @@ def test_the_page_can_be_read_aloud():
 
 
 def test_the_same_page_has_the_same_bytes(tmp_path):
-    assert (
-        page().write(tmp_path / "a" / "report.html").read_bytes()
-        == page().write(tmp_path / "b.html").read_bytes()
-    )
+    assert page().write(tmp_path / "a" / "report.html").read_bytes() == page().write(tmp_path / "b.html").read_bytes()
 
 
 def test_tags_are_balanced():

@@ -13,9 +13,7 @@ from openjepa.eval.search import SearchConfig, nearest, run_search
 
 
 def colour_encoder(scale=1.0):
-    return FrozenEncoder(
-        lambda x: scale * x.mean((2, 3))[:, None], False, 16, mean=(0.0, 0.0, 0.0), std=(scale,) * 3
-    )
+    return FrozenEncoder(lambda x: scale * x.mean((2, 3))[:, None], False, 16, mean=(0.0, 0.0, 0.0), std=(scale,) * 3)
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ def golden():
 
 def cases():
     """Folders of recorded cases that hold weights."""
-    return sorted(
-        p.parent.name for p in GOLDEN.glob("*/case.json") if "checkpoint" in json.loads(p.read_text())
-    )
+    return sorted(p.parent.name for p in GOLDEN.glob("*/case.json") if "checkpoint" in json.loads(p.read_text()))
 
 
 def randomise(network, seed=0):

@@ -110,16 +110,12 @@ def test_transformers_reads_what_we_write(vjepa2, ijepa, tmp_path):
     out = theirs.eval()(clip)
     torch.testing.assert_close(vjepa2.target_encoder(clip), out.last_hidden_state, atol=1e-5, rtol=1e-5)
 
-    config, tensors = huggingface.to_folder(
-        huggingface.HuggingFaceModel(ijepa.target_encoder, None, None, "ijepa")
-    )
+    config, tensors = huggingface.to_folder(huggingface.HuggingFaceModel(ijepa.target_encoder, None, None, "ijepa"))
     folder = tmp_path / "ijepa"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     huggingface_save(tensors, folder)
-    theirs, report = transformers.IJepaModel.from_pretrained(
-        folder, add_pooling_layer=False, output_loading_info=True
-    )
+    theirs, report = transformers.IJepaModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
     assert not any(report.values())
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(

@@ -173,9 +173,7 @@ def test_push_to_hub_uploads_what_reopens(vjepa2, clip, tmp_path, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     calls = []
     monkeypatch.setattr(hub, "create_repo", lambda *a, **k: calls.append(("create", a, k)))
-    monkeypatch.setattr(
-        hub, "upload_folder", lambda **k: calls.append(("upload", (), k)) or "https://hub/commit/1"
-    )
+    monkeypatch.setattr(hub, "upload_folder", lambda **k: calls.append(("upload", (), k)) or "https://hub/commit/1")
     from openjepa.interop import push_to_hub
 
     url = push_to_hub(vjepa2.target_encoder, "me/tiny", tmp_path / "up")

@@ -55,9 +55,7 @@ def test_a_missing_key_is_named(saved):
     def remove(content):
         del content["target_encoder"]["module.backbone.blocks.1.attn.qkv.weight"]
 
-    with pytest.raises(
-        CheckpointError, match=r"`blocks.1.attn.qkv.weight` is missing \(1 of 40 tensors are\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"`blocks.1.attn.qkv.weight` is missing \(1 of 40 tensors are\)"):
         load(saved, remove)
 
 

@@ -41,9 +41,7 @@ def test_expectation_on_normal_samples_is_1_0525() -> None:
 def test_constant_embeddings_score_0_402_per_sample() -> None:
     assert constant_value() == pytest.approx(0.402, abs=5e-4)
     z = torch.zeros(3, 50, 7)
-    torch.testing.assert_close(
-        sigreg(z, GLOBAL, seed=0, step=0).item(), 50 * constant_value(), rtol=1e-5, atol=0
-    )
+    torch.testing.assert_close(sigreg(z, GLOBAL, seed=0, step=0).item(), 50 * constant_value(), rtol=1e-5, atol=0)
     assert sigreg(z, seed=0, step=0).item() == pytest.approx(128 * constant_value(), rel=1e-5)
 
 
@@ -72,9 +70,7 @@ def test_wrong_scale_scores_what_the_integral_says(std: float, per_sample: float
 def test_mean_shift_scores_what_the_integral_says(shift: float, per_sample: float) -> None:
     quantile = torch.special.ndtri((torch.arange(200_001, dtype=torch.float64) + 0.5) / 200_001)
     config = SIGRegConfig(num_directions=1, num_samples_ref=1)
-    assert sigreg(quantile[:, None] + shift, config, seed=0, step=0).item() == pytest.approx(
-        per_sample, rel=0.02
-    )
+    assert sigreg(quantile[:, None] + shift, config, seed=0, step=0).item() == pytest.approx(per_sample, rel=0.02)
 
 
 def test_value_and_gradient_equal_autograd_through_the_formula() -> None:
@@ -129,9 +125,7 @@ def test_only_temporal_centring_sees_a_latent_that_is_constant_within_episodes()
     scene = torch.randn(128, 1, 1, 4, generator=torch.Generator().manual_seed(0)).expand(-1, 8, -1, -1)
     assert sigreg_states(scene, seed=0, step=0) < 2
     centred = SIGRegConfig(centre_time=True)
-    assert sigreg_states(scene, centred, seed=0, step=0).item() == pytest.approx(
-        128 * constant_value(), rel=1e-3
-    )
+    assert sigreg_states(scene, centred, seed=0, step=0).item() == pytest.approx(128 * constant_value(), rel=1e-3)
 
 
 def test_options_are_checked() -> None:

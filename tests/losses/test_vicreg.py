@@ -26,9 +26,7 @@ def test_conventions_differ_by_d_minus_1_and_agree_with_numpy() -> None:
     terms = vicreg(torch.from_numpy(z), target_std=1.5)
     assert terms.covariance.item() == pytest.approx((off / 5).mean(), rel=1e-10)
     assert terms.variance.item() == pytest.approx(hinge, rel=1e-10)
-    assert vicreg(torch.from_numpy(z), scale="mean").covariance.item() == pytest.approx(
-        (off / 20).mean(), rel=1e-10
-    )
+    assert vicreg(torch.from_numpy(z), scale="mean").covariance.item() == pytest.approx((off / 20).mean(), rel=1e-10)
 
 
 def test_collapse_has_a_finite_gradient() -> None:

@@ -81,10 +81,7 @@ def test_fixed_sizes_and_non_square_grids(generator):
 
 
 def test_the_same_generator_gives_the_same_masks():
-    draws = [
-        sample_blocks(BlockMaskConfig(), 4, GRID, generator=torch.Generator().manual_seed(7))
-        for _ in range(2)
-    ]
+    draws = [sample_blocks(BlockMaskConfig(), 4, GRID, generator=torch.Generator().manual_seed(7)) for _ in range(2)]
     assert torch.equal(draws[0].context_idx, draws[1].context_idx)
     assert torch.equal(draws[0].target_idx, draws[1].target_idx)
 
@@ -114,9 +111,7 @@ def test_impossible_settings_name_the_remedy(config, grid, message, generator):
 
 
 def test_ranges_are_checked():
-    with pytest.raises(
-        ConfigError, match=re.escape("`target_scale` must be two ascending numbers in (0, 1]")
-    ):
+    with pytest.raises(ConfigError, match=re.escape("`target_scale` must be two ascending numbers in (0, 1]")):
         BlockMaskConfig(target_scale=(0.2, 0.1))
     with pytest.raises(ConfigError, match="`num_targets` must be >= 1; got 0"):
         BlockMaskConfig(num_targets=0)

@@ -67,9 +67,7 @@ def test_short_tubes_reach_the_first_and_the_last_frame_equally():
 
 
 def test_a_tube_has_the_length_it_was_given(generator):
-    config = TubeMaskConfig(
-        num_blocks=1, spatial_scale=(0.25, 0.25), temporal_scale=(0.5, 0.5), aspect=(1, 1)
-    )
+    config = TubeMaskConfig(num_blocks=1, spatial_scale=(0.25, 0.25), temporal_scale=(0.5, 0.5), aspect=(1, 1))
     masks = sample_tubes(config, 6, (4, 8, 8), generator=generator)
     assert masks.target_idx.shape == (6, 1, 2 * 4 * 4)
     assert all(len((ids // 64).unique()) == 2 for ids in masks.target_idx[:, 0])
@@ -111,8 +109,7 @@ def test_long_grids_use_wide_keys(generator):
         (
             TubeMaskConfig(num_blocks=2, spatial_scale=(0.1, 0.1), target_size=128),
             (2, 8, 8),
-            "do not leave 1 context and 128 target tokens on the 2x8x8 grid. "
-            "Lower `context_size` or `target_size`.",
+            "do not leave 1 context and 128 target tokens on the 2x8x8 grid. Lower `context_size` or `target_size`.",
         ),
     ],
 )

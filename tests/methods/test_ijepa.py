@@ -20,9 +20,7 @@ ENCODER = ViTConfig(
 
 
 def make(**options):
-    return IJEPA(
-        IJEPAConfig(encoder=ENCODER, predictor_dim=16, predictor_depth=1, predictor_heads=2, **options)
-    )
+    return IJEPA(IJEPAConfig(encoder=ENCODER, predictor_dim=16, predictor_depth=1, predictor_heads=2, **options))
 
 
 def batch(seed=0, size=4):

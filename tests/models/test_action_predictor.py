@@ -39,9 +39,7 @@ def test_a_frame_never_sees_the_future():
         torch.testing.assert_close(after[:, :2], before[:, :2], atol=1e-6, rtol=1e-6)
         assert (after[:, 2:] - before[:, 2:]).abs().max() > 1e-4
         changed.copy_(keep)
-    torch.testing.assert_close(
-        predictor(z[:, :2], actions[:, :2], poses[:, :2]), before[:, :2], atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(predictor(z[:, :2], actions[:, :2], poses[:, :2]), before[:, :2], atol=1e-5, rtol=1e-5)
 
 
 def test_a_rollout_of_one_step_is_a_prediction():

@@ -66,9 +66,7 @@ def test_target_blocks_do_not_see_each_other():
     again = predictor(z, context_idx, changed)
     assert torch.equal(again[:, [0, 2, 3]], z_pred[:, [0, 2, 3]])
     assert (again[:, 1] - z_pred[:, 1]).abs().max() > 1e-3
-    torch.testing.assert_close(
-        z_pred[:, 2], predictor(z, context_idx, target_idx[:, 2]), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(z_pred[:, 2], predictor(z, context_idx, target_idx[:, 2]), atol=1e-5, rtol=1e-5)
 
 
 def test_mask_tokens_differ():

@@ -14,9 +14,7 @@ from openjepa.models.temporal_distance import (
 )
 
 
-def walks_on_a_ring(
-    episodes: int = 200, steps: int = 30, radius: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def walks_on_a_ring(episodes: int = 200, steps: int = 30, radius: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Angles [E, T] that advance by 0 to 0.2 per step, and latents [E, T, 1, 2] on a circle."""
     generator = torch.Generator().manual_seed(0)
     start = 6.283 * torch.rand(episodes, 1, generator=generator)

@@ -69,9 +69,7 @@ def test_gathered_tokens_keep_their_positions():
     everything = torch.arange(32).expand(2, -1)
     torch.testing.assert_close(network(clip, everything), network(clip), atol=1e-5, rtol=1e-5)
     shuffled = torch.stack([torch.randperm(32), torch.randperm(32)])
-    torch.testing.assert_close(
-        network(clip, shuffled), gather_tokens(network(clip), shuffled), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(network(clip, shuffled), gather_tokens(network(clip), shuffled), atol=1e-5, rtol=1e-5)
     few = shuffled[:, :10]
     kept = network(clip, few)
     assert kept.shape == (2, 10, 48)

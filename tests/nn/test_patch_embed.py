@@ -23,9 +23,7 @@ def test_equal_frames_need_one_summed_kernel():
         image.proj.weight.copy_(video.proj.weight.sum(2))
         image.proj.bias.copy_(video.proj.bias)
     picture = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(
-        video(picture[:, None].expand(-1, 2, -1, -1, -1)), image(picture), atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(video(picture[:, None].expand(-1, 2, -1, -1, -1)), image(picture), atol=1e-6, rtol=1e-5)
 
 
 def test_shapes_that_do_not_fit():

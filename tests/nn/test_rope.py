@@ -25,9 +25,7 @@ def turn(x, position, layout):
     ],
 )
 def test_published_rotations(position, layout, expected):
-    torch.testing.assert_close(
-        turn((1.0, 2.0, 3.0, 4.0), position, layout), torch.tensor(expected), atol=2e-6, rtol=0
-    )
+    torch.testing.assert_close(turn((1.0, 2.0, 3.0, 4.0), position, layout), torch.tensor(expected), atol=2e-6, rtol=0)
 
 
 def test_segments_of_published_heads():
@@ -66,9 +64,7 @@ def test_interleaved_depends_on_offsets_only():
     q, k = torch.randn(2, 1, 1, 24, generator=torch.Generator().manual_seed(1))
 
     def score(start, layout):
-        tables = [
-            rotary_table(torch.tensor([[start + offset, start, 2.0]]), 24, layout) for offset in (0.0, 3.0)
-        ]
+        tables = [rotary_table(torch.tensor([[start + offset, start, 2.0]]), 24, layout) for offset in (0.0, 3.0)]
         return float((rotate(q, tables[0]) * rotate(k, tables[1])).sum())
 
     scores = {layout: [score(p, layout) for p in (0.0, 5.0, 9.0)] for layout in ("interleaved", "tiled")}

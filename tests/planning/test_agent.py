@@ -52,9 +52,7 @@ def test_reaches_goals_and_stays(disc: ActionBounds, replan_every: int) -> None:
     assert agent.decisions == 15 // replan_every
 
 
-def run(
-    agent: Agent, world: Points, goals: list[list[float]], ids: list[int], steps: int = 5, **kw: Any
-) -> np.ndarray:
+def run(agent: Agent, world: Points, goals: list[list[float]], ids: list[int], steps: int = 5, **kw: Any) -> np.ndarray:
     agent.start(goal_frames(goals), env_ids=ids)
     frames, history = world.frames(), []
     for t in range(steps):
@@ -87,9 +85,7 @@ def test_procrastination_is_a_matter_of_the_cost(disc: ActionBounds) -> None:
         world = Points([[0.0, 0.0]])
         # A horizon twice as long as needed. Warm starts would let a lucky first plan be followed.
         planner = CEM(disc, CEMConfig(horizon=10, num_samples=256, num_elites=16, num_iterations=8))
-        agent = Agent(
-            PointWorld(), planner, PathCost(aggregate=aggregate), disc, AgentConfig(warm_start=False)
-        )
+        agent = Agent(PointWorld(), planner, PathCost(aggregate=aggregate), disc, AgentConfig(warm_start=False))
         agent.start(goal_frames([[1.25, 0.0]]))
         frames = world.frames()
         for step in range(20):
@@ -132,9 +128,7 @@ class Spy:
         context_actions: Any = None,
     ) -> Plan:
         draws = [torch.randint(2**30, (), generator=g).item() for g in generators]
-        self.calls.append(
-            {"z": z, "guess": guess, "past": context_actions, "draws": draws, "goal": cost.z_goal}
-        )
+        self.calls.append({"z": z, "guess": guess, "past": context_actions, "draws": draws, "goal": cost.z_goal})
         ramp = len(self.calls) + torch.arange(self.horizon * self.width) / 100
         actions = ramp.view(1, self.horizon, self.width).repeat(len(z), 1, 1)
         return Plan(actions, torch.zeros(len(z)), torch.zeros(len(z), self.horizon, 1, 1), 1)
@@ -234,9 +228,7 @@ def test_mistakes_are_named(disc: ActionBounds) -> None:
     with pytest.raises(ConfigError, match="`act` must follow `start`"):
         agent.act(goal_frames([[0.0]]))
     agent.start(goal_frames([[0.0]]))
-    with pytest.raises(
-        ConfigError, match=r"`replan_every` must be at most the planner's horizon \(3\); got 4"
-    ):
+    with pytest.raises(ConfigError, match=r"`replan_every` must be at most the planner's horizon \(3\); got 4"):
         agent.act(goal_frames([[0.0]]))
     agent, _ = spied()
     agent.start(goal_frames([[0.0], [0.0]]))

@@ -102,9 +102,7 @@ def test_guess_and_best_so_far_are_candidates(recording_world: Any, box: ActionB
         assert torch.equal(recording_world.seen[i][1], recording_world.seen[i - 1][int(np.argmin(costs))])
 
 
-def test_micro_batches_bound_a_call_and_change_nothing(
-    recording_world: Any, box: ActionBounds, streams: Any
-) -> None:
+def test_micro_batches_bound_a_call_and_change_nothing(recording_world: Any, box: ActionBounds, streams: Any) -> None:
     z = torch.zeros(3, 1, 1, 2)
     cost = bind(PathCost(), z[:, 0] + 0.5)
     whole = CEM(box, CEMConfig()).plan(PointWorld(), z, cost, generators=streams(3))
@@ -192,9 +190,7 @@ def test_gradient_planner_leaves_no_gradient_in_the_model(box: ActionBounds, str
 
     model, z = Scaled(), torch.zeros(1, 1, 1, 2)
     with torch.no_grad():  # an agent calls it like this
-        plan = PLANNERS["gradient"](box).plan(
-            model, z, bind(PathCost(), z[:, 0] + 0.5), generators=streams(1)
-        )
+        plan = PLANNERS["gradient"](box).plan(model, z, bind(PathCost(), z[:, 0] + 0.5), generators=streams(1))
     assert model.gain.grad is None
     assert not plan.cost.requires_grad
     assert plan.cost < 0.2
@@ -216,9 +212,7 @@ def test_arguments_are_checked(box: ActionBounds, streams: Any) -> None:
     endless = ActionBounds(box.low, np.array([np.inf, 1], np.float32))
     with pytest.raises(ConfigError, match="`bounds` must be finite with low < high"):
         CEM(endless).plan(PointWorld(), z, cost, generators=streams(2))
-    with pytest.raises(
-        ConfigError, match=r"`num_elites` must be at least 2 and below `num_samples` \(8\); got 8"
-    ):
+    with pytest.raises(ConfigError, match=r"`num_elites` must be at least 2 and below `num_samples` \(8\); got 8"):
         CEMConfig(num_samples=8, num_elites=8)
     with pytest.raises(ConfigError, match=r"`num_kept` must be in \[0, 10\]; got 11"):
         ICEMConfig(num_kept=11)

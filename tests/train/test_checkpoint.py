@@ -88,9 +88,7 @@ def test_state_is_loaded_strictly():
     assert str(error.value).startswith("`0.weight` must be [2, 3]; the file has [4, 3].")
     with pytest.raises(CheckpointError, match=r"`0.bias` must be in F; it is missing"):
         load_method_state(method, {"0.weight": good["0.weight"]}, source="F")
-    with pytest.raises(
-        CheckpointError, match=r"`0.wieght` in F is not part of Sequential; did you mean `0.weight`"
-    ):
+    with pytest.raises(CheckpointError, match=r"`0.wieght` in F is not part of Sequential; did you mean `0.weight`"):
         load_method_state(method, {**good, "0.wieght": good["0.weight"]}, source="F")
     with pytest.raises(CheckpointError, match=r"must be torch.float32; the file has torch.float16"):
         load_method_state(method, {**good, "0.bias": good["0.bias"].half()}, source="F")
@@ -103,9 +101,7 @@ def test_a_file_of_another_size_names_the_key(run):
     save_file(state, folder / "model.safetensors")
     (folder / "manifest.json").unlink()
     disk._write_manifest(folder, 12)
-    with pytest.raises(
-        CheckpointError, match=r"`predictor.blocks.0.weight` must be \[8, 8\]; the file has \[3, 8\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"`predictor.blocks.0.weight` must be \[8, 8\]; the file has \[3, 8\]"):
         load_method(run, methods=TOYS)
 
 

@@ -24,9 +24,7 @@ def two(tmp_path_factory):
     root = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(root)], capture_output=True, text=True, timeout=240, env=env
-    )
+    done = subprocess.run([*command, str(SCRIPT), str(root)], capture_output=True, text=True, timeout=240, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return root
 
@@ -39,10 +37,7 @@ def one(tmp_path_factory):
 
 
 def curve(path):
-    return [
-        (row["step"], row["loss"], row["spread"], row["grad_norm"])
-        for row in read_metrics(path / "metrics.jsonl")
-    ]
+    return [(row["step"], row["loss"], row["spread"], row["grad_norm"]) for row in read_metrics(path / "metrics.jsonl")]
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])
@@ -77,9 +72,7 @@ def test_a_stopped_run_resumes_bit_identically(two, name):
 
 def test_a_run_of_two_processes_goes_on_in_one(two, one):
     """Checkpoints hold whole tensors: eight steps under fsdp2, the other four alone."""
-    resumed = train(
-        Toy(ToyConfig(dropout=0.0)), ToySource(), quick(log_every=1), two / "fsdp2-stopped"
-    ).method
+    resumed = train(Toy(ToyConfig(dropout=0.0)), ToySource(), quick(log_every=1), two / "fsdp2-stopped").method
     for (key, a), b in zip(resumed.state_dict().items(), one[1].state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-3, msg=key)
 
@@ -99,13 +92,9 @@ def test_errors_reach_every_process(two):
     messages = json.loads((two / "errors.json").read_text())
     assert len(messages) == 2
     for message in messages:
-        assert message["nan"].startswith(
-            "`prediction` must be finite; it is not at step 5. The last good checkpoint"
-        )
+        assert message["nan"].startswith("`prediction` must be finite; it is not at step 5. The last good checkpoint")
         assert "the disk is full" in message["full"]
-        assert message["sharding"].startswith(
-            "`sharding` must be auto, ddp or fsdp2 with 2 processes; got 'none'."
-        )
+        assert message["sharding"].startswith("`sharding` must be auto, ddp or fsdp2 with 2 processes; got 'none'.")
 
 
 def test_alone_everything_is_the_identity():

@@ -8,9 +8,7 @@ from pathlib import Path
 
 def test_kill_and_restart(tmp_path):
     script = Path(__file__).with_name("training_kill.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["random"] == 6

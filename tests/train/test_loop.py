@@ -17,9 +17,7 @@ from openjepa.train.loop import find_intact
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(
-        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def run(path, *, toy=None, **options):
@@ -182,9 +180,7 @@ def test_changed_options_are_refused_and_harmless_ones_are_not(tmp_path):
     run(tmp_path)
     with pytest.raises(ConfigError) as error:
         run(tmp_path, lr=0.5)
-    assert str(error.value).startswith(
-        f"`train.lr` must be 0.01 as in the run that {tmp_path} holds; got 0.5."
-    )
+    assert str(error.value).startswith(f"`train.lr` must be 0.01 as in the run that {tmp_path} holds; got 0.5.")
     with pytest.raises(ConfigError, match=r"`method.config.width` must be 8"):
         run(tmp_path, toy=ToyConfig(width=4))
     with pytest.raises(ConfigError, match=r"`train.steps` must be 12"):  # the cosine would change its past
@@ -228,9 +224,7 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
             w = (self.w * (0 if int(self.step) == 2 else 1)).abs()
             return JEPALoss(w.sqrt().sum(), {})
 
-    with pytest.raises(
-        TrainingError, match=r"`grad_norm` must be finite; it is not at step 2. There is no earlier"
-    ):
+    with pytest.raises(TrainingError, match=r"`grad_norm` must be finite; it is not at step 2. There is no earlier"):
         train(Root(), ToySource(), quick(), tmp_path)
 
 
@@ -312,9 +306,7 @@ def test_bf16_and_auto_precision_train(tmp_path):
 
 def test_a_device_that_is_not_there_is_named(tmp_path):
     missing = "mps" if not torch.backends.mps.is_available() else "cuda"
-    with pytest.raises(
-        ConfigError, match=f"`device` must be one that PyTorch finds here .*; got '{missing}'"
-    ):
+    with pytest.raises(ConfigError, match=f"`device` must be one that PyTorch finds here .*; got '{missing}'"):
         run(tmp_path, device=missing)
 
 

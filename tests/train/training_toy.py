@@ -66,9 +66,7 @@ class Toy(nn.Module):
         prediction = (h - z_target).square().mean()
         second = all_mean(z.float().square().mean(0))  # [D], over the global batch before anything non-linear
         spread = (second - 1).square().mean()
-        return JEPALoss(
-            prediction + 0.1 * spread, {"prediction": prediction.detach(), "spread": spread.detach()}
-        )
+        return JEPALoss(prediction + 0.1 * spread, {"prediction": prediction.detach(), "spread": spread.detach()})
 
     def after_step(self, step: int) -> None:
         update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay)

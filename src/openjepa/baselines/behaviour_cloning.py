@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
-from openjepa.models.fitting import check_episodes, fit, seeded, valid_states
+from openjepa.models.fitting import check_episodes, fit, sample_pairs, seeded, valid_states
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.models.goal_conditioned import GoalPolicy, GoalPolicyConfig, fit_goal_policy
+from openjepa.models.goal_conditioned import GoalPolicy, GoalPolicyConfig
 from openjepa.protocols import ActionBounds, WorldModel
+
+
+NO_GAP = torch.zeros(1)  # cloning is not told how many steps remain
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,20 @@ def clone_latents(
     """
     config = config or CloningConfig()
     known = check_episodes(latents, lengths)
-    policy = fit_goal_policy(
-        latents,
-        actions,
-        config.policy(int(known.max())),
-        generator=torch.Generator().manual_seed(seed),
-        lengths=lengths,
-    )
+    check_shape(actions, f"E={latents.shape[0]} T={latents.shape[1] - 1} A", name="actions")
+    latents, actions = latents.detach(), actions.detach().to(latents)
+    generator = torch.Generator().manual_seed(seed)
+    options = config.policy(int(known.max()))
+    with seeded(generator):
+        policy = GoalPolicy(latents.shape[2], latents.shape[3], actions.shape[-1], options).to(latents.device)
+        policy.standardize.measure(valid_states(latents, known).flatten(1))
+        policy.action_scale.measure(valid_states(actions, known - 1))
+
+        def loss() -> Tensor:
+            episode, now, later = sample_pairs(known, options.max_gap, config.batch_size, generator=generator)
+            return _cloning_loss(policy, latents[episode, now], latents[episode, later], actions[episode, now])
+
+        fit(policy, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
     return BehaviourCloning(model, policy, bounds, frameskip)
 
 
@@ -142,16 +152,18 @@ def clone_pixels(
     with seeded(generator):
         cloner = _PixelCloner(config, GoalPolicy(1, config.embed_dim, actions.shape[-1], options))
         cloner.policy.action_scale.measure(valid_states(actions, known - 1))
+        # An untrained encoder says little but what all frames share; without this the policy would not learn.
+        with torch.no_grad():
+            episode, step = _draw_frames(known, options.max_gap, config, generator)
+            cloner.policy.standardize.measure(cloner.encode(frames[episode[:, None], step]).flatten(2))
 
         def loss() -> Tensor:
-            episode, step = _draw_frames(known, config, generator)  # [E'], [E', K]
+            episode, step = _draw_frames(known, options.max_gap, config, generator)  # [E'], [E', K]
             seen = frames[episode[:, None], step]  # [E', K, C, H, W]
             z = cloner.encode(seen)  # [E', K, 1, D]
-            row, now, later = _draw_pairs(step, options.max_gap, config.batch_size, generator)
-            gap = step[row, later] - step[row, now]
-            predicted = cloner.policy.standardized(z[row, now], z[row, later], gap)
-            wanted = cloner.policy.action_scale(actions[episode[row], step[row, now]])
-            return (predicted - wanted).square().mean()
+            row, now, later = _draw_pairs(step, config.batch_size, generator)
+            first_actions = actions[episode[row], step[row, now]]
+            return _cloning_loss(cloner.policy, z[row, now], z[row, later], first_actions)
 
         fit(cloner, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
     return BehaviourCloning(cloner, cloner.policy, bounds, frameskip)
@@ -170,9 +182,7 @@ class BehaviourCloning:
         decisions: calls of the policy since `start`.
     """
 
-    def __init__(
-        self, model: WorldModel, policy: GoalPolicy, bounds: ActionBounds, frameskip: int = 1
-    ) -> None:
+    def __init__(self, model: WorldModel, policy: GoalPolicy, bounds: ActionBounds, frameskip: int = 1) -> None:
         if frameskip < 1 or policy.head.out_features != bounds.dim * frameskip:
             raise ConfigError(
                 f"the policy's actions must hold `frameskip` ({frameskip}) actions of width {bounds.dim}; they "
@@ -205,7 +215,7 @@ class BehaviourCloning:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
         if self._block is None:
             z = self._encode(frames, proprio)
-            action = self.policy(z, self._z_goal, torch.zeros(len(z), device=z.device))
+            action = self.policy(z, self._z_goal, NO_GAP.to(z))
             clipped = self.bounds.with_frameskip(self.frameskip).clip(action)
             self._block, self._part = clipped.unflatten(1, (self.frameskip, -1)), 0
             self.decisions += 1
@@ -241,20 +251,31 @@ class _PixelCloner(nn.Module):
         raise ConfigError("behaviour cloning must not be planned with: it predicts no states.")
 
 
-def _draw_frames(lengths: Tensor, config: CloningConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draws episodes [E'] and in each of them ascending steps [E', K], some perhaps equal."""
+def _cloning_loss(policy: GoalPolicy, z: Tensor, z_goal: Tensor, actions: Tensor) -> Tensor:
+    """Squared error of standardised actions, for z and z_goal [B, N, D] and actions [B, A]."""
+    predicted = policy.standardized(z, z_goal, NO_GAP.to(z))
+    return (predicted - policy.action_scale(actions)).square().mean()
+
+
+def _draw_frames(
+    lengths: Tensor, max_gap: int, config: CloningConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draws episodes [E'] and in each of them ascending steps [E', K] at most `max_gap` apart, some equal."""
     episode = torch.randint(len(lengths), (config.episodes_per_step,), generator=generator)
     length = lengths[episode, None]
-    share = torch.rand(len(episode), config.frames_per_episode, generator=generator).sort(1).values
-    # Sorted, so that later places are later steps; equal steps make no pair below.
-    return episode, (share * length).long().clamp(max=length - 1)
+    window = length.clamp(max=max_gap + 1)
+    first = (torch.rand(len(episode), 1, generator=generator) * (length - window + 1)).long()
+    share = torch.rand(len(episode), config.frames_per_episode, generator=generator)
+    # Sorted, so that later places are later steps; equal steps make no pair below. The ends are always in.
+    share = share.sort(1).values
+    share[:, 0] = 0
+    step = first + (share * window).long().clamp(max=window - 1)
+    step[:, -1:] = first + window - 1
+    return episode, step
 
 
-def _draw_pairs(
-    step: Tensor, max_gap: int, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _draw_pairs(step: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Draws pairs among steps [E', K]: row, place of the earlier and of the later one, each [count]."""
-    gap = step[:, None, :] - step[:, :, None]  # [E', K, K]
-    row, now, later = ((gap >= 1) & (gap <= max_gap)).nonzero(as_tuple=True)
+    row, now, later = (step[:, None, :] > step[:, :, None]).nonzero(as_tuple=True)
     pick = torch.randint(len(row), (count,), generator=generator)
     return row[pick], now[pick], later[pick]

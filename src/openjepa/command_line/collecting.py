@@ -49,9 +49,7 @@ def collect(options: CollectOptions) -> int:
             bar.update(done - bar.n)
 
         facts = {"world": options.world, "policy": name}
-        collect(
-            world, policy, store, options.episodes, options.steps, options.seed, progress=show, info=facts
-        )
+        collect(world, policy, store, options.episodes, options.steps, options.seed, progress=show, info=facts)
         done = len(store)
     print(f"{path}: {done} episodes of {options.world}, played by `{name}`")
     return OK

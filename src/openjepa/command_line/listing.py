@@ -20,9 +20,7 @@ def tables() -> dict[str, dict[str, str]]:
     from openjepa.recipes import RECIPES
 
     return {
-        "Recipes (openjepa train RECIPE)": {
-            name: _first_line(load.__doc__) for name, load in RECIPES.items()
-        },
+        "Recipes (openjepa train RECIPE)": {name: _first_line(load.__doc__) for name, load in RECIPES.items()},
         "Worlds (openjepa collect WORLD, or any Gymnasium id)": WORLDS,
         "Methods": files_with("methods", {"loss", "after_step"}),
         "Rivals": files_with("baselines", {"loss", "after_step"}),

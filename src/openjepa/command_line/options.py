@@ -72,9 +72,7 @@ def option_types(kind: type, prefix: str = "") -> dict[str, Any]:
         if _is_positional(annotated[field.name]):
             continue
         if dataclasses.is_dataclass(inner) and isinstance(inner, type):
-            found.update(
-                option_types(inner, prefix if field.metadata.get(FLAT) else f"{prefix}{field.name}.")
-            )
+            found.update(option_types(inner, prefix if field.metadata.get(FLAT) else f"{prefix}{field.name}."))
         else:
             found[f"{prefix}{field.name}"] = inner
     return found

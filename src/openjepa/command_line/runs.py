@@ -42,9 +42,7 @@ def open_run(path: Path) -> Run:
 
     file = path / "config.json"
     if not file.is_file():
-        raise CheckpointError(
-            f"`{path}` must be a run directory with a config.json; there is none. Train first."
-        )
+        raise CheckpointError(f"`{path}` must be a run directory with a config.json; there is none. Train first.")
     try:
         recorded = json.loads(file.read_text()).get("recipe")
     except ValueError:
@@ -57,9 +55,7 @@ def open_run(path: Path) -> Run:
     return Run(path, name, recipe, from_dict(type(recipe.config), options))
 
 
-def examine(
-    method: Any, held_out: "TrajectoryBatch", state_names: tuple[str, ...] = ()
-) -> "LatentDiagnostics":
+def examine(method: Any, held_out: "TrajectoryBatch", state_names: tuple[str, ...] = ()) -> "LatentDiagnostics":
     """Measures a world model on held-out episodes beside an untrained twin.
 
     Raises:
@@ -70,8 +66,7 @@ def examine(
 
     if not isinstance(method, WorldModel):
         raise ConfigError(
-            f"the doctor must be given a world model with `encode` and `rollout`; got "
-            f"{type(method).__name__}."
+            f"the doctor must be given a world model with `encode` and `rollout`; got {type(method).__name__}."
         )
     return measure(method, held_out, untrained=untrained_twin(method), state_names=state_names)
 

@@ -47,9 +47,7 @@ def train_options(words: Sequence[str]) -> type:
     if not words or words[0].startswith("-"):
         if any(word in ("-h", "--help") for word in words):
             return TrainHelp
-        raise ConfigError(
-            f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(RECIPES))}."
-        )
+        raise ConfigError(f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(RECIPES))}.")
     return with_config("TrainOptions", own, load_recipe(words[0]).config)
 
 

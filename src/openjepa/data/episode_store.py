@@ -68,13 +68,9 @@ class EpisodeStore:
         """
         path = Path(path)
         if (path / store_format.HEADER).exists():
-            raise DataError(
-                f"`{path}` already holds an episode store. Continue it with `EpisodeStore.resume`."
-            )
+            raise DataError(f"`{path}` already holds an episode store. Continue it with `EpisodeStore.resume`.")
         if path.exists() and not (path.is_dir() and _names(path) <= UNFINISHED):
-            raise DataError(
-                f"`{path}` must be a new or empty folder; something else is there. Choose another path."
-            )
+            raise DataError(f"`{path}` must be a new or empty folder; something else is there. Choose another path.")
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / store_format.INDEX).touch()
@@ -142,9 +138,7 @@ class EpisodeStore:
             DataError: for values that cannot be stored, or a full disk; finished episodes are kept.
         """
         if self._appender is None:
-            raise DataError(
-                f"`{self.path}` is open for reading. Open it with `EpisodeStore.resume` to append."
-            )
+            raise DataError(f"`{self.path}` is open for reading. Open it with `EpisodeStore.resume` to append.")
         arrays, steps = _arrays_of(episode)
         if self._columns is None:
             columns = tuple(_column_of(name, array, steps) for name, array in arrays.items())
@@ -175,18 +169,14 @@ class EpisodeStore:
         if name not in self._maps or len(self._maps[name]) < rows:
             file = self.path / f"{name}.bin"
             shape = (rows, *column.shape)
-            mapped = (
-                np.memmap(file, column.dtype, "r", shape=shape) if rows else np.zeros(shape, column.dtype)
-            )
+            mapped = np.memmap(file, column.dtype, "r", shape=shape) if rows else np.zeros(shape, column.dtype)
             self._maps[name] = np.asarray(mapped)
         return self._maps[name][:rows]
 
     def rows_of(self, name: str, episode: int) -> np.ndarray:
         """Rows of one episode in a column, [T + 1, ...] or [T, ...]: a read-only view of the memory map."""
         if not -len(self) <= episode < len(self):
-            raise DataError(
-                f"`episode` must be below {len(self)}, the episodes of `{self.path}`; got {episode}."
-            )
+            raise DataError(f"`episode` must be below {len(self)}, the episodes of `{self.path}`; got {episode}.")
         episode %= len(self)
         record = self._records[episode]
         rows = self.column(name)
@@ -221,9 +211,7 @@ class EpisodeStore:
             "steps": int(lengths.sum()),
             "frames": int((lengths + 1).sum()),
             "steps_per_episode": [int(lengths.min()), int(lengths.max())] if len(self) else [0, 0],
-            "columns": {
-                c.name: f"{np.dtype(c.dtype).name} {list(c.shape)} per {c.per}" for c in self.columns
-            },
+            "columns": {c.name: f"{np.dtype(c.dtype).name} {list(c.shape)} per {c.per}" for c in self.columns},
             "bytes": sum(sizes.values()),
         }
 
@@ -250,9 +238,7 @@ def _arrays_of(episode: Episode) -> tuple[dict[str, np.ndarray], int]:
     arrays |= {name: np.asarray(array) for name, array in episode.extras.items()}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and name == "actions" and not np.isfinite(array).all():
-            raise DataError(
-                "`actions` must be finite; got NaN or infinity. Cut the episode before that step."
-            )
+            raise DataError("`actions` must be finite; got NaN or infinity. Cut the episode before that step.")
         if array.dtype.kind not in "buif":
             raise DataError(f"`{name}` must hold numbers; got dtype {array.dtype}.")
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, steps
@@ -260,15 +246,11 @@ def _arrays_of(episode: Episode) -> tuple[dict[str, np.ndarray], int]:
 
 def _column_of(name: str, array: np.ndarray, steps: int) -> Column:
     if array.ndim < 1 or len(array) not in (steps, steps + 1):
-        raise ShapeError(
-            f"`{name}` must have {steps + 1} rows, or {steps} if per action; got {list(array.shape)}."
-        )
+        raise ShapeError(f"`{name}` must have {steps + 1} rows, or {steps} if per action; got {list(array.shape)}.")
     return Column(name, array.dtype.str, array.shape[1:], "frame" if len(array) == steps + 1 else "action")
 
 
-def _in_order(
-    arrays: Mapping[str, np.ndarray], steps: int, columns: tuple[Column, ...]
-) -> dict[str, np.ndarray]:
+def _in_order(arrays: Mapping[str, np.ndarray], steps: int, columns: tuple[Column, ...]) -> dict[str, np.ndarray]:
     """The arrays in the order of the store's columns, once they fit."""
     names = [c.name for c in columns]
     if set(arrays) != set(names):

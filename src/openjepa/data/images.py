@@ -112,9 +112,7 @@ class ImageSource:
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
         c = self.config
-        return read_image(
-            self.items.content(index), c.size, crop=c.crop, draws=draws, max_pixels=c.max_pixels
-        )
+        return read_image(self.items.content(index), c.size, crop=c.crop, draws=draws, max_pixels=c.max_pixels)
 
 
 def image_folder(root: Path | str, *, labels: bool = False) -> FileItems:
@@ -184,9 +182,7 @@ def _open(content: Content, files: ExitStack) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _fit(
-    image: Image.Image, size: int, crop: CropConfig | None, draws: np.random.Generator | None
-) -> Image.Image:
+def _fit(image: Image.Image, size: int, crop: CropConfig | None, draws: np.random.Generator | None) -> Image.Image:
     width, height = image.size
     if crop is None:
         side = min(width, height)

@@ -89,9 +89,7 @@ class DatasetItems:
         known = getattr(dataset, "column_names", None)
         for wanted in (column, label_column):
             if wanted is not None and known is not None and wanted not in known:
-                raise DataError(
-                    f"the data set must have a column `{wanted}`; it has {', '.join(map(str, known))}."
-                )
+                raise DataError(f"the data set must have a column `{wanted}`; it has {', '.join(map(str, known))}.")
         if label_column is not None and hasattr(dataset, "select_columns"):
             self._label_rows = dataset.select_columns([label_column])  # a label costs no decoded picture
 
@@ -142,8 +140,7 @@ def list_files(root: Path | str, suffixes: Sequence[str], *, labels_from_folders
         sorted(
             p
             for p in root.rglob("*")
-            if p.suffix.lower() in suffixes
-            and not any(part.startswith(".") for part in p.relative_to(root).parts)
+            if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.relative_to(root).parts)
         )
     )
     if not paths:

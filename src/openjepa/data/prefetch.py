@@ -108,6 +108,4 @@ def _arrays(batch: Any) -> Any:
 
 def _tensors(batch: Any) -> Any:
     values = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(
-        batch, **{k: torch.from_numpy(v) for k, v in values.items() if type(v).__module__ == "numpy"}
-    )
+    return replace(batch, **{k: torch.from_numpy(v) for k, v in values.items() if type(v).__module__ == "numpy"})

@@ -148,8 +148,7 @@ class Slots:
         """
         if self.batch_size % world_size or not 0 <= rank < world_size:
             raise ConfigError(
-                f"`batch_size` must be a multiple of the {world_size} processes; got {self.batch_size} "
-                f"(rank {rank})."
+                f"`batch_size` must be a multiple of the {world_size} processes; got {self.batch_size} (rank {rank})."
             )
         share = self.batch_size // world_size
         slots = range(rank * share, (rank + 1) * share)
@@ -164,9 +163,7 @@ class Slots:
             self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="decode")
         return list(self._pool.map(fill, slots))
 
-    def _fill(
-        self, index: int, step: int, slot: int, read: Callable[[int, np.random.Generator], T]
-    ) -> tuple[int, T]:
+    def _fill(self, index: int, step: int, slot: int, read: Callable[[int, np.random.Generator], T]) -> tuple[int, T]:
         for attempt in range(MAX_REPLACEMENTS):
             draws = random(self.seed, step, slot + 1, attempt)
             try:

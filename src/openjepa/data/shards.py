@@ -39,9 +39,7 @@ class ShardItems:
         self, shards: Sequence[Path | str], suffixes: Sequence[str] = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     ) -> None:
         self.shards = tuple(Path(s) for s in shards)
-        self._samples = [
-            sample for i, shard in enumerate(self.shards) for sample in _scan(i, shard, suffixes)
-        ]
+        self._samples = [sample for i, shard in enumerate(self.shards) for sample in _scan(i, shard, suffixes)]
         if not self._samples:
             raise DataError(
                 f"{len(self.shards)} shards must hold pictures or videos ({', '.join(suffixes[:3])} ...); "

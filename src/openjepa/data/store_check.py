@@ -40,9 +40,7 @@ class StoreReport:
             text += f", {self.torn_bytes} bytes of an unfinished episode (ignored)"
         if self.is_sound:
             return f"{text}, all sound"
-        remedy = (
-            f'Copy the store again, or keep the sound beginning with `openjepa.data.repair("{self.path}")`.'
-        )
+        remedy = f'Copy the store again, or keep the sound beginning with `openjepa.data.repair("{self.path}")`.'
         return "\n".join([f"{text}, {len(self.problems)} damaged", *self.problems, remedy])
 
 

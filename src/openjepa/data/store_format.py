@@ -46,9 +46,7 @@ class Column:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise DataError(
-                f"`{self.name}` must be a lower-case name (a-z, 0-9, _) to be a column of a store."
-            )
+            raise DataError(f"`{self.name}` must be a lower-case name (a-z, 0-9, _) to be a column of a store.")
 
     @property
     def row_bytes(self) -> int:
@@ -106,9 +104,7 @@ def read_header(folder: Path) -> tuple[Column, ...] | None:
         DataError: where there is no store, or one of another kind or version.
     """
     if not folder.exists():
-        raise DataError(
-            f"no episode store at `{folder}`. Make one with `openjepa collect`, or check the path."
-        )
+        raise DataError(f"no episode store at `{folder}`. Make one with `openjepa collect`, or check the path.")
     if not folder.is_dir():
         raise DataError(f"`{folder}` must be the folder of an episode store; it is a file.")
     path = folder / HEADER
@@ -124,9 +120,7 @@ def read_header(folder: Path) -> tuple[Column, ...] | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"`{path}` is damaged or not the header of an episode store ({error}).") from error
     if kind != FORMAT:
-        raise DataError(
-            f"`{path}` must say format `{FORMAT}`; it says `{kind}`. This is a file of another program."
-        )
+        raise DataError(f"`{path}` must say format `{FORMAT}`; it says `{kind}`. This is a file of another program.")
     if version != VERSION:
         raise DataError(f"`{path}` has version {version}; this program reads {VERSION}. Update openjepa.")
     return columns
@@ -219,9 +213,7 @@ def write_error(folder: Path, error: OSError, kept: int) -> DataError:
     reason = error.strerror or str(error)
     saved = f"All {kept} finished episodes are kept" if kept else "Nothing was lost"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DataError(
-            f"no space left to write `{folder}` ({reason}). {saved}; free some space and start again."
-        )
+        return DataError(f"no space left to write `{folder}` ({reason}). {saved}; free some space and start again.")
     return DataError(f"cannot write `{folder}` ({reason}). {saved}; check the disk and the permissions.")
 
 
@@ -261,9 +253,7 @@ class Appender:
             raise _no_index(folder) from error
         except BlockingIOError as error:
             self.close_handles()
-            raise DataError(
-                f"`{folder}` is being written by another process. Wait for it, or stop it."
-            ) from error
+            raise DataError(f"`{folder}` is being written by another process. Wait for it, or stop it.") from error
         except OSError as error:
             self.close_handles()
             raise write_error(folder, error, len(self.records)) from error

@@ -210,9 +210,7 @@ def _largest_centre(config: CropConfig, shape: tuple[int, int]) -> list[float]:
     return [float((high - height) // 2), float((wide - width) // 2), float(height), float(width)]
 
 
-def _resampling(
-    start: Tensor, length: Tensor, out: int, cells: int, antialias: bool, filter: Filter
-) -> Tensor:
+def _resampling(start: Tensor, length: Tensor, out: int, cells: int, antialias: bool, filter: Filter) -> Tensor:
     """Weights [B, out, cells] that map `length` cells from `start` on to `out` cells and ignore the rest."""
     scale = (length / out)[:, None, None]
     # [B, out, 1]

@@ -30,8 +30,7 @@ def read_video_csv(file: Path | str) -> FileItems:
         entry = _parse(line.strip())
         if entry is None:
             raise DataError(
-                f"`{file}` line {number} must be `path label` with a whole number as label; got "
-                f"`{_short(line)}`."
+                f"`{file}` line {number} must be `path label` with a whole number as label; got `{_short(line)}`."
             )
         path = Path(entry[0])
         beside = file.parent / path

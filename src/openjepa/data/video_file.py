@@ -63,15 +63,11 @@ class VideoFile:
         DataError: for a file that is no video, or too large a picture.
     """
 
-    def __init__(
-        self, source: Source, *, name: str | None = None, max_pixels: int = MAX_VIDEO_PIXELS
-    ) -> None:
+    def __init__(self, source: Source, *, name: str | None = None, max_pixels: int = MAX_VIDEO_PIXELS) -> None:
         av = pyav()
         self.name = name or (str(source) if isinstance(source, Path) else "video")
         try:
-            self._container: Any = av.open(
-                io.BytesIO(source) if isinstance(source, bytes) else str(source), mode="r"
-            )
+            self._container: Any = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), mode="r")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._damaged(error) from error
         try:
@@ -100,16 +96,12 @@ class VideoFile:
         stream, container = self._stream, self._container
         rate = stream.average_rate or stream.guessed_rate
         count = stream.frames
-        seconds = (
-            float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-        )
+        seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
         if not count and rate and seconds:
             count = round(seconds * float(rate))
         if count <= 1 or not rate:  # a header may be silent, or say 1 for a growing file
             with self._errors():
-                times = sorted(
-                    float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None
-                )
+                times = sorted(float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None)
                 container.seek(0)
             count = len(times)
             span = times[-1] - times[0] if count > 1 else 0.0
@@ -169,9 +161,7 @@ class VideoFile:
             )
         return out + self._repeat(shown, times, len(out), np.inf, size)
 
-    def _repeat(
-        self, frame: Any, times: np.ndarray, done: int, until: float, size: int | None
-    ) -> list[np.ndarray]:
+    def _repeat(self, frame: Any, times: np.ndarray, done: int, until: float, size: int | None) -> list[np.ndarray]:
         """The frame once for every moment that is still to come and lies before `until`."""
         count = int(np.searchsorted(times[done:], until))
         return [self._picture(frame, size)] * count if count else []
@@ -229,8 +219,6 @@ def write_video(path: Path | str, frames: np.ndarray, *, fps: int = 10, codec: s
         stream.height, stream.width, stream.pix_fmt = frames.shape[2], frames.shape[3], "yuv420p"
         stream.thread_type = "NONE"
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(frame.transpose(1, 2, 0)), format="rgb24"
-            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.transpose(1, 2, 0)), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))

@@ -56,15 +56,13 @@ class ClipConfig:
                 raise ConfigError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
         if (self.fps is None) == (self.stride is None):
             raise ConfigError(
-                f"one of `fps` and `stride` must be given; got {self.fps} and {self.stride}. Set the other "
-                "to None."
+                f"one of `fps` and `stride` must be given; got {self.fps} and {self.stride}. Set the other to None."
             )
         if (self.fps is not None and self.fps <= 0) or (self.stride is not None and self.stride < 1):
             raise ConfigError(f"`fps` must be > 0 and `stride` >= 1; got {self.fps} and {self.stride}.")
         if self.batch_size % self.clips_per_video:
             raise ConfigError(
-                f"`batch_size` must be a multiple of `clips_per_video` {self.clips_per_video}; got "
-                f"{self.batch_size}."
+                f"`batch_size` must be a multiple of `clips_per_video` {self.clips_per_video}; got {self.batch_size}."
             )
         if self.frame_indices not in ("exact", "reference"):
             raise ConfigError(f"`frame_indices` must be exact or reference; got {self.frame_indices}.")
@@ -83,9 +81,7 @@ class VideoSource:
         weights: probability of each video up to a factor, with `sampling` uniform; see `mixture_weights`.
     """
 
-    def __init__(
-        self, items: Items, config: ClipConfig | None = None, weights: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, items: Items, config: ClipConfig | None = None, weights: np.ndarray | None = None) -> None:
         self.items, self.config = items, config or ClipConfig()
         c = self.config
         self.slots = Slots(
@@ -113,9 +109,7 @@ class VideoSource:
         known = [n for n in labels if n is not None]
         return VideoBatch(
             torch.from_numpy(np.concatenate([clips for _, clips in read])),
-            torch.tensor(known).repeat_interleave(self.config.clips_per_video)
-            if len(known) == len(labels)
-            else None,
+            torch.tensor(known).repeat_interleave(self.config.clips_per_video) if len(known) == len(labels) else None,
         )
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
@@ -158,8 +152,7 @@ def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
     if count < min_frames:
         video.close()
         raise DataError(
-            f"`{name}` must have at least {min_frames} frames; it has {count}. Treat it as a picture, or "
-            "remove it."
+            f"`{name}` must have at least {min_frames} frames; it has {count}. Treat it as a picture, or remove it."
         )
     return video
 
@@ -183,9 +176,7 @@ def even_clip_times(config: ClipConfig, num_frames: int, fps: float, count: int)
     return starts[:, None] + 0.5 / fps + step * np.arange(config.num_frames)
 
 
-def reference_frame_indices(
-    num_frames: int, clip_frames: int, stride: int, draws: np.random.Generator
-) -> np.ndarray:
+def reference_frame_indices(num_frames: int, clip_frames: int, stride: int, draws: np.random.Generator) -> np.ndarray:
     """Frame numbers [T] of a clip by V-JEPA's published rule, defects included (2404.08471, 2506.09985).
 
     The window has clip_frames * stride frames, its end is drawn exclusive of the last valid value, and T

@@ -169,9 +169,7 @@ def split(store: EpisodeStore, held_out: float = 0.1, seed: int = 0) -> tuple[np
         raise ConfigError(f"`held_out` must be in [0, 1); got {held_out}.")
     kept_back = max(round(count * held_out), 1) if held_out > 0 else 0
     if count <= kept_back:
-        raise DataError(
-            f"a split needs at least {kept_back + 1} episodes; `{store.path}` has {count}. Collect more."
-        )
+        raise DataError(f"a split needs at least {kept_back + 1} episodes; `{store.path}` has {count}. Collect more.")
     order = np.random.Generator(np.random.Philox(seed)).permutation(count)
     return np.sort(order[kept_back:]), np.sort(order[:kept_back])
 
@@ -213,9 +211,7 @@ def statistics(
 def _episode_ids(store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None) -> np.ndarray:
     ids = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
     if len(ids) and (ids.min() < 0 or ids.max() >= len(store)):
-        raise DataError(
-            f"`episodes` must be below {len(store)}, the episodes of `{store.path}`; got {ids.max()}."
-        )
+        raise DataError(f"`episodes` must be below {len(store)}, the episodes of `{store.path}`; got {ids.max()}.")
     return ids
 
 

@@ -124,9 +124,7 @@ def is_push_t_success(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
 
 def _write_mujoco(env: Any, state: np.ndarray) -> None:
     model = env.unwrapped.model
-    env.unwrapped.set_state(
-        np.asarray(state[: model.nq], np.float64), np.asarray(state[model.nq :], np.float64)
-    )
+    env.unwrapped.set_state(np.asarray(state[: model.nq], np.float64), np.asarray(state[model.nq :], np.float64))
 
 
 MUJOCO = StateAdapter(

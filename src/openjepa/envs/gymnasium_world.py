@@ -83,9 +83,7 @@ class GymnasiumWorld:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Starts an episode in every environment from its own seed; frames [B, 3, S, S]."""
         if len(seeds) != self.num_envs:
-            raise ConfigError(
-                f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}."
-            )
+            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
         for i, seed in enumerate(seeds):
             self._observations[i], _ = self.envs[i].reset(seed=int(seed))
             self._show(i, self._observations[i])
@@ -178,11 +176,7 @@ class GymnasiumWorld:
     def _show(self, i: int, observation: Any) -> None:
         picture = self.adapter.picture(self.envs[i], observation)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
-            found = (
-                f"{picture.dtype} {list(picture.shape)}"
-                if isinstance(picture, np.ndarray)
-                else str(type(picture))
-            )
+            found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else str(type(picture))
             raise ConfigError(
                 f"`{self.name}` must render pictures [H, W, 3] uint8; got {found}. Make it with "
                 '`render_mode="rgb_array"`.'
@@ -211,9 +205,7 @@ def _make(env_id: str, arguments: dict[str, Any]) -> Any:
         import gymnasium
     except ImportError as error:
         raise require("gymnasium", "sim", f"run `{env_id}`") from error
-    os.environ.setdefault(
-        "SDL_VIDEODRIVER", "dummy"
-    )  # pygame must not look for a screen; the user's choice wins
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame must not look for a screen; the user's choice wins
     if env_id.startswith("gym_pusht/"):
         try:
             import gym_pusht  # noqa: F401  (registers the environment)
@@ -235,9 +227,7 @@ def _bounds(space: Any, name: str) -> ActionBounds:
     if hasattr(space, "n"):
         return ActionBounds(np.zeros(space.n, np.float32), np.ones(space.n, np.float32))
     if not hasattr(space, "low"):
-        raise ConfigError(
-            f"`{name}` must have Box or Discrete actions; got {space}. Wrap it with an action wrapper."
-        )
+        raise ConfigError(f"`{name}` must have Box or Discrete actions; got {space}. Wrap it with an action wrapper.")
     low, high = space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ConfigError(f"actions of `{name}` must be bounded; got {space}. Wrap it with `RescaleAction`.")

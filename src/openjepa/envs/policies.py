@@ -42,9 +42,7 @@ class SmoothRandom:
 
     def __init__(self, bounds: ActionBounds, keep: float = 0.85, jitter: float = 0.25) -> None:
         if bounds.dim != 2:
-            raise ConfigError(
-                f"`smooth` play must have two-dimensional actions; got {bounds.dim}. Use `drift`."
-            )
+            raise ConfigError(f"`smooth` play must have two-dimensional actions; got {bounds.dim}. Use `drift`.")
         if not 0 <= keep <= 1:
             raise ConfigError(f"`keep` must be in [0, 1]; got {keep}.")
         self.bounds, self.keep, self.jitter = bounds, keep, jitter
@@ -112,9 +110,7 @@ class OneHotRandom:
 
     def __init__(self, bounds: ActionBounds, keep: float = 0.5) -> None:
         if (bounds.low != 0).any() or (bounds.high != 1).any():
-            raise ConfigError(
-                "`one-hot` play must have discrete actions, bounds [0, 1]. Use `drift` or `uniform`."
-            )
+            raise ConfigError("`one-hot` play must have discrete actions, bounds [0, 1]. Use `drift` or `uniform`.")
         self.bounds, self.keep = bounds, keep
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -143,9 +139,7 @@ class PushTowardsBlock:
 
     def __init__(self, bounds: ActionBounds, push: float = 0.7) -> None:
         if bounds.dim != 2:
-            raise ConfigError(
-                f"`push` play must have two-dimensional actions; got {bounds.dim}. It is for Push-T."
-            )
+            raise ConfigError(f"`push` play must have two-dimensional actions; got {bounds.dim}. It is for Push-T.")
         self.bounds, self.push = bounds, push
         self._is_relative = bool((bounds.low < 0).any())
 
@@ -158,9 +152,7 @@ class PushTowardsBlock:
     def act(self, states: np.ndarray | None) -> np.ndarray:
         """Returns actions [B, 2]; states [B, P] begin with the positions of pusher and block in px."""
         if states is None:
-            raise ConfigError(
-                "`push` play must see states; got none. Collect with states, or use `smooth` play."
-            )
+            raise ConfigError("`push` play must see states; got none. Collect with states, or use `smooth` play.")
         uniform, normal = self._draws.next()
         pusher, block = states[:, :2].astype(np.float64), states[:, 2:4].astype(np.float64)
         way = block - pusher
@@ -211,10 +203,7 @@ class _Draws:
         at = self._step % self.BLOCK
         if at == 0:
             uniform, normal = self._widths
-            draws = [
-                (g.random((self.BLOCK, uniform)), g.normal(size=(self.BLOCK, normal)))
-                for g in self._generators
-            ]
+            draws = [(g.random((self.BLOCK, uniform)), g.normal(size=(self.BLOCK, normal))) for g in self._generators]
             self._uniform, self._normal = (np.stack(parts, 1) for parts in zip(*draws, strict=True))
         self._step += 1
         return self._uniform[at], self._normal[at]

@@ -64,9 +64,7 @@ class ShapesConfig:
         if not 0 <= self.speed[0] <= self.speed[1]:
             raise ConfigError(f"`speed` must be two ascending numbers >= 0; got {self.speed}.")
         if self.distractors < 0 or self.noise < 0:
-            raise ConfigError(
-                f"`distractors` and `noise` must be >= 0; got {self.distractors} and {self.noise}."
-            )
+            raise ConfigError(f"`distractors` and `noise` must be >= 0; got {self.distractors} and {self.noise}.")
         if self.background not in ("plain", "gradient", "texture"):
             raise ConfigError(f"`background` must be plain, gradient or texture; got {self.background}.")
         if self.num_items is not None and self.num_items < 1:
@@ -137,9 +135,7 @@ class ShapeSource:
         kind: `clips` for `VideoBatch`, `pictures` for `ImageBatch` (the first frame of each clip).
     """
 
-    def __init__(
-        self, config: ShapesConfig | None = None, kind: Literal["clips", "pictures"] = "clips"
-    ) -> None:
+    def __init__(self, config: ShapesConfig | None = None, kind: Literal["clips", "pictures"] = "clips") -> None:
         self.config, self.kind = config or ShapesConfig(), kind
         if kind not in ("clips", "pictures"):
             raise ConfigError(f"`kind` must be clips or pictures; got {kind}.")
@@ -157,8 +153,7 @@ class ShapeSource:
         c = self.config
         if c.batch_size % world_size or not 0 <= rank < world_size:
             raise ConfigError(
-                f"`batch_size` must be a multiple of the {world_size} processes; got {c.batch_size} (rank "
-                f"{rank})."
+                f"`batch_size` must be a multiple of the {world_size} processes; got {c.batch_size} (rank {rank})."
             )
         share = c.batch_size // world_size
         slots = step * c.batch_size + np.arange(rank * share, (rank + 1) * share)
@@ -187,9 +182,7 @@ def _between(u: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     return bounds[0] + u * (bounds[1] - bounds[0])
 
 
-def _paths(
-    config: ShapesConfig, u: np.ndarray, radii: np.ndarray, length: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _paths(config: ShapesConfig, u: np.ndarray, radii: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Straight paths [B, T, 2] that bounce off the border, and their velocities."""
     speed, angle = _between(u[:, 2], config.speed), u[:, 3] * 2 * np.pi
     velocity = speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)  # [B, 2]
@@ -238,9 +231,7 @@ def _paint(canvas: np.ndarray, cover: np.ndarray, colors: np.ndarray) -> np.ndar
     return canvas + cover[..., None] * (paint - canvas)
 
 
-def _cover(
-    kind: np.ndarray, centres: np.ndarray, radii: np.ndarray, angle: np.ndarray, size: int
-) -> np.ndarray:
+def _cover(kind: np.ndarray, centres: np.ndarray, radii: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
     """Share of each pixel inside the shape [B, T, H, W] float32, with edges one pixel wide."""
     pixel = ((np.arange(size) + 0.5) / size).astype(np.float32)
     x = pixel - centres[:, :, None, None, 0].astype(np.float32)  # [B, T, 1, W]

@@ -200,7 +200,11 @@ def draw_layout(rng: np.random.Generator, config: TwoRoomsConfig) -> np.ndarray:
         if config.layout == "four-rooms":
             wall_y = int(rng.integers(28, 37))
             door_y = int(rng.integers(12, wall_y - 10))
-            doors = [rng.integers(11, wall_x - 8), rng.integers(wall_x + 9, 54), rng.integers(wall_y + 10, 53)]
+            doors = [
+                rng.integers(11, wall_x - 8),
+                rng.integers(wall_x + 9, 54),
+                rng.integers(wall_y + 10, 53),
+            ]
             layout = np.array([wall_x, door_y, wall_y, *doors], np.float64)
         else:
             layout = np.array([wall_x, door_y], np.float64)

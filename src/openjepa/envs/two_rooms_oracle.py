@@ -28,9 +28,7 @@ class TwoRoomsSimulator:
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
         """Returns the true states z [B, T, 1, P], given as `proprio` [B, T, P]; frames are not looked at."""
         if proprio is None:
-            raise ConfigError(
-                "`proprio` must be the true states [B, T, P]; got None. Wrap the world in `StateView`."
-            )
+            raise ConfigError("`proprio` must be the true states [B, T, P]; got None. Wrap the world in `StateView`.")
         check_shape(proprio, "B T P", name="proprio")
         return proprio.unsqueeze(2)
 

@@ -65,9 +65,7 @@ def draw_replay(replay: Replay, *, scale: int = 4) -> np.ndarray:
         if replay.positions is not None:
             _line(frames[t], replay.positions[: t + 1] * scale, TRAIL, width=max(2, scale // 2))
         if replay.paths is not None:
-            _line(
-                frames[t], np.asarray(replay.paths[t]) * scale, IMAGINED, width=max(2, scale // 2), dots=True
-            )
+            _line(frames[t], np.asarray(replay.paths[t]) * scale, IMAGINED, width=max(2, scale // 2), dots=True)
     goal = np.broadcast_to(enlarge(replay.goal[None], scale), frames.shape)
     panels = {"world": frames, "goal": goal}
     if replay.imagined is not None:
@@ -162,9 +160,7 @@ def encode_animation(pictures: np.ndarray, kind: str, *, fps: float = 10.0) -> b
         images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     out = io.BytesIO()
     options = {"quality": 85, "method": 4} if kind == "webp" else {"disposal": 1, "optimize": False}
-    images[0].save(
-        out, kind.upper(), save_all=True, append_images=images[1:], duration=durations, loop=0, **options
-    )
+    images[0].save(out, kind.upper(), save_all=True, append_images=images[1:], duration=durations, loop=0, **options)
     return out.getvalue()
 
 

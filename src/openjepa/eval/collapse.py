@@ -149,9 +149,7 @@ def latent_diagnostics(
 
     def read_out(latents: Tensor | None, target: Tensor | None) -> ProbeScores | None:
         return (
-            score_probes(latents, target, probes)
-            if latents is not None and target is not None and can_probe
-            else None
+            score_probes(latents, target, probes) if latents is not None and target is not None and can_probe else None
         )
 
     def actions_r2(latents: Tensor | None) -> float | None:

@@ -87,8 +87,7 @@ def check_world_model(
         _require(
             list(z_pred.shape) == shape,
             "rollout shape",
-            f"{context_len} states and {actions.shape[1]} actions must give {shape}; got "
-            f"{list(z_pred.shape)}.",
+            f"{context_len} states and {actions.shape[1]} actions must give {shape}; got {list(z_pred.shape)}.",
         )
         finite = bool(torch.isfinite(z_pred).all())
         _require(finite, "finite rollout", "NaN or infinity in the predicted states.")
@@ -115,9 +114,7 @@ def check_world_model(
             )
 
 
-def _check_encode(
-    model: WorldModel, frames: Tensor, proprio: Tensor | None, z: Tensor, tolerance: float
-) -> None:
+def _check_encode(model: WorldModel, frames: Tensor, proprio: Tensor | None, z: Tensor, tolerance: float) -> None:
     batch, steps = frames.shape[:2]
     _require(
         z.ndim == 4 and list(z.shape[:2]) == [batch, steps],
@@ -184,9 +181,7 @@ def check_planner(
     _require(not found.actions.requires_grad, "no gradient", "the plan must be detached.")
     _same(bounds.clip(found.actions), found.actions, 1e-5, "bounds", "actions lie outside the bounds")
     path = model.rollout(z, found.actions)
-    _same(
-        found.z_path, path, tolerance, "imagined path", "`z_path` is not the rollout of the returned actions"
-    )
+    _same(found.z_path, path, tolerance, "imagined path", "`z_path` is not the rollout of the returned actions")
     scored = make_cost(z_goal)(path.unsqueeze(1)).squeeze(1)
     _same(
         found.cost,
@@ -214,14 +209,10 @@ def check_planner(
     warm = plan(slice(None), guess, seed=1)
     start_cost = make_cost(z_goal)(model.rollout(z, guess).unsqueeze(1)).squeeze(1)
     allowed = start_cost * (1 + tolerance) + 1e-6
-    _require(
-        bool((warm.cost <= allowed).all()), "warm start", "a plan costs more than the guess it was given."
-    )
+    _require(bool((warm.cost <= allowed).all()), "warm start", "a plan costs more than the guess it was given.")
 
 
-def check_method(
-    method: Any, batch: Any, *, untrained: Iterable[str] = (), target: str = "target_encoder"
-) -> None:
+def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), target: str = "target_encoder") -> None:
     """Checks a method on one batch: loss, gradients, randomness, step counter; on a copy of the method.
 
     Args:
@@ -233,9 +224,7 @@ def check_method(
     Raises:
         ConformanceError: with the first rule that is broken.
     """
-    _require(
-        isinstance(method, nn.Module), "module", f"a method is an `nn.Module`; got {type(method).__name__}."
-    )
+    _require(isinstance(method, nn.Module), "module", f"a method is an `nn.Module`; got {type(method).__name__}.")
     config = getattr(method, "config", None)
     _require(
         dataclasses.is_dataclass(config) and not isinstance(config, type),
@@ -253,9 +242,7 @@ def check_method(
     result = _loss(method, batch)
     for name, value in vars(batch).items():
         if isinstance(value, Tensor):
-            _require(
-                torch.equal(value, getattr(kept, name)), "inputs unchanged", f"`loss` writes into `{name}`."
-            )
+            _require(torch.equal(value, getattr(kept, name)), "inputs unchanged", f"`loss` writes into `{name}`.")
     _check_gradients(method, result, tuple(untrained), target)
     fresh = copy.deepcopy(method)
     first, second = _loss(copy.deepcopy(fresh), batch).loss, _loss(fresh, batch).loss
@@ -278,9 +265,7 @@ def _loss(method: Any, batch: Any) -> JEPALoss:
         "loss type",
         f"`loss` must return a JEPALoss; got {type(result).__name__}.",
     )
-    _require(
-        result.loss.ndim == 0, "scalar loss", f"the loss must be a scalar; got {list(result.loss.shape)}."
-    )
+    _require(result.loss.ndim == 0, "scalar loss", f"the loss must be a scalar; got {list(result.loss.shape)}.")
     _require(
         bool(torch.isfinite(result.loss.detach())),
         "finite loss",
@@ -324,6 +309,4 @@ def _same(x: Tensor, y: Tensor, tolerance: float, rule: str, found: str) -> None
     """Equality up to a share of the largest magnitude; exact for a tolerance of 0."""
     difference = float((x - y).detach().abs().max())
     scale = float(y.detach().abs().max())
-    _require(
-        difference <= tolerance * max(scale, 1e-3), rule, f"{found} (by {difference:.2g} of {scale:.2g})."
-    )
+    _require(difference <= tolerance * max(scale, 1e-3), rule, f"{found} (by {difference:.2g} of {scale:.2g}).")

@@ -95,12 +95,10 @@ class Diagnosis:
 
 REMEDIES: dict[Kind, tuple[str, ...]] = {
     "constant actions": (
-        "Collect again with a policy that varies its actions: no model can learn what actions do from one "
-        "action.",
+        "Collect again with a policy that varies its actions: no model can learn what actions do from one action.",
     ),
     "complete collapse": (
-        "Turn an anti-collapse term on or raise its weight: SIGReg (0.1 is a good start) or VICReg's "
-        "variance (1).",
+        "Turn an anti-collapse term on or raise its weight: SIGReg (0.1 is a good start) or VICReg's variance (1).",
         "Turn on inverse dynamics (weight 1): an EMA target with stop-gradient alone does not keep a small "
         "world model from collapsing.",
         "Lower the learning rate, if it was raised above the recipe's.",
@@ -122,11 +120,9 @@ REMEDIES: dict[Kind, tuple[str, ...]] = {
         "Raise the weight of inverse dynamics, so that the directions in use are those that matter.",
     ),
     "dead actions": (
-        "Check that `actions[:, t]` leads from frame t to frame t + 1; shifted actions are noise to a "
-        "predictor.",
+        "Check that `actions[:, t]` leads from frame t to frame t + 1; shifted actions are noise to a predictor.",
         "Bring the actions to a standard deviation near 1.",
-        "Train for more steps, with a rollout of several: a predictor with AdaLN-zero starts blind to "
-        "actions.",
+        "Train for more steps, with a rollout of several: a predictor with AdaLN-zero starts blind to actions.",
     ),
     "healthy": (),
 }

@@ -305,9 +305,7 @@ def _join(found: Sequence[Rows]) -> Rows | None:
         return None
     shapes = {rows.vectors.shape[1:] for rows in found}
     if len(shapes) > 1:
-        raise ConfigError(
-            f"pictures and videos must give embeddings of one shape; got {sorted(shapes)}. Set `kind`."
-        )
+        raise ConfigError(f"pictures and videos must give embeddings of one shape; got {sorted(shapes)}. Set `kind`.")
     index = np.concatenate([rows.index for rows in found])
     order = np.argsort(index, kind="stable")
     names = [name for rows in found for name in rows.paths]

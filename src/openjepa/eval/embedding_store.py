@@ -122,9 +122,7 @@ class EmbeddingStore:
             try:
                 commits.append(Commit(**json.loads(line)))
             except (ValueError, TypeError) as error:
-                raise DataError(
-                    f"`{file}` must be a log of commits; line {len(commits) + 1} is not."
-                ) from error
+                raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
         for commit in commits:
             part = self.folder / commit.part if commit.part else None
             if part is not None and (not part.exists() or part.stat().st_size != commit.size):

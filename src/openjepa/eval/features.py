@@ -36,8 +36,7 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         if self.size < 1 or self.num_frames < 2 or self.fps < 1:
             raise ConfigError(
-                f"`size` and `fps` must be >= 1, `num_frames` >= 2; got {self.size}, {self.fps}, "
-                f"{self.num_frames}."
+                f"`size` and `fps` must be >= 1, `num_frames` >= 2; got {self.size}, {self.fps}, {self.num_frames}."
             )
 
 
@@ -52,10 +51,7 @@ class FeaturesReport:
     def text(self) -> str:
         """Returns one line for a terminal."""
         t, h, w = self.grid
-        return (
-            f"{self.output}: {t}x{h}x{w} tokens, {100 * self.explained:.0f} % of their variance in three "
-            "colours"
-        )
+        return f"{self.output}: {t}x{h}x{w} tokens, {100 * self.explained:.0f} % of their variance in three colours"
 
 
 def run_features(encoder: FrozenEncoder, config: FeaturesConfig) -> FeaturesReport:
@@ -65,9 +61,7 @@ def run_features(encoder: FrozenEncoder, config: FeaturesConfig) -> FeaturesRepo
         DataError: where the file cannot be decoded.
     """
     if not config.path.is_file():
-        raise DataError(
-            f"`{config.path}` must be a picture or a video; there is no such file. Check the path."
-        )
+        raise DataError(f"`{config.path}` must be a picture or a video; there is no such file. Check the path.")
     size = max(config.size // encoder.patch_size, 1) * encoder.patch_size
     if is_picture(config.path):
         frames = read_image(config.path, size)[None]  # [1, C, H, W]
@@ -109,9 +103,7 @@ def pca_colors(tokens: Tensor) -> tuple[Tensor, float]:
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)  # an axis has no sign of its own; fix one
     scores = flat @ axes
-    ends = torch.quantile(
-        scores[:: max(1, len(scores) // 100_000)], torch.tensor([0.02, 0.98]).double(), dim=0
-    )
+    ends = torch.quantile(scores[:: max(1, len(scores) // 100_000)], torch.tensor([0.02, 0.98]).double(), dim=0)
     colors = ((scores - ends[0]) / (ends[1] - ends[0]).clamp_min(1e-12)).clamp(0, 1)
     explained = float(values[-3:].sum() / values.sum().clamp_min(1e-12))
     return colors.float().unflatten(0, tokens.shape[:3]), explained

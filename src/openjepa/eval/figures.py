@@ -19,9 +19,7 @@ COLOURS = ("#2f7fe0", "#e0592f", "#1f9d6b", "#a864d8", "#d69a10", "#d64f8c", "#3
 NOT_CURVES = {"step", "lr", "weight_decay", "steps_per_second", "seconds"}
 
 
-def blank(
-    rows: int = 1, columns: int = 1, *, width: float = 3.3, height: float = 2.5
-) -> tuple[Figure, list[Axes]]:
+def blank(rows: int = 1, columns: int = 1, *, width: float = 3.3, height: float = 2.5) -> tuple[Figure, list[Axes]]:
     """Makes a figure with a transparent background and its axes, row by row; sizes in inches per panel."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -77,9 +75,7 @@ def interval_bars(rows: Mapping[str, Interval], *, title: str = "") -> Figure:
     return figure
 
 
-def landscape(
-    energy: np.ndarray, background: np.ndarray, goal: Sequence[float], *, label: str = "energy"
-) -> Figure:
+def landscape(energy: np.ndarray, background: np.ndarray, goal: Sequence[float], *, label: str = "energy") -> Figure:
     """Draws the energy of being at each place, over a picture of the world.
 
     Args:
@@ -101,9 +97,7 @@ def landscape(
     return figure
 
 
-def lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str
-) -> Figure:
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str) -> Figure:
     """Draws named curves (x, y) in one panel, such as rollout error by horizon."""
     figure, (ax,) = blank(width=5.2, height=3.2)
     for i, (name, (x, y)) in enumerate(series.items()):

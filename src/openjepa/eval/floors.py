@@ -146,7 +146,11 @@ def simulator_player(
         raise ConfigError("`layout` must be fixed or random: the length of the way is known for two rooms.")
     search = planner or CEMConfig(horizon=9, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3)
     return Agent(
-        TwoRoomsSimulator(config), CEM(bounds, search), PathCost(path_distance), bounds, AgentConfig(seed=seed)
+        TwoRoomsSimulator(config),
+        CEM(bounds, search),
+        PathCost(path_distance),
+        bounds,
+        AgentConfig(seed=seed),
     )
 
 

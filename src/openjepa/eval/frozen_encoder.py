@@ -138,9 +138,7 @@ class FrozenEncoder:
             return self.network(x)
 
 
-def frozen(
-    network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
-) -> FrozenEncoder:
+def frozen(network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> FrozenEncoder:
     """Wraps a `VisionTransformer`, or a network with a `config` of the same names, in evaluation mode.
 
     Args:

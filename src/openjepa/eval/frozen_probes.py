@@ -225,8 +225,7 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     if not parts[0]:
         raise DataError(f"`{config.train}` must hold at least 2 files of a class; it has one of each.")
     train, held_out = (
-        FileItems(tuple(items.paths[i] for i in p), tuple(items.labels[i] for i in p), items.classes)
-        for p in parts
+        FileItems(tuple(items.paths[i] for i in p), tuple(items.labels[i] for i in p), items.classes) for p in parts
     )
     return train, held_out
 

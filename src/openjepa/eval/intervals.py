@@ -115,8 +115,7 @@ def cluster_bootstrap(
     x, groups = np.asarray(values, np.float64), np.asarray(clusters)
     if x.shape != groups.shape or x.ndim != 1 or not len(x):
         raise ShapeError(
-            f"`values` and `clusters` must be [N] with the same N >= 1; "
-            f"got {list(x.shape)} and {list(groups.shape)}."
+            f"`values` and `clusters` must be [N] with the same N >= 1; got {list(x.shape)} and {list(groups.shape)}."
         )
     _, index = np.unique(groups, return_inverse=True)
     sums = np.bincount(index, weights=x)

@@ -53,9 +53,7 @@ def knn_predict(x: Tensor, labels: Tensor, queries: Tensor, config: KNNConfig | 
     return torch.cat(found)
 
 
-def knn_accuracy(
-    x: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, config: KNNConfig | None = None
-) -> float:
+def knn_accuracy(x: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, config: KNNConfig | None = None) -> float:
     """Share of the queries [Q, D] whose class [Q] the vote finds, 0 to 1."""
     return float((knn_predict(x, labels, queries, config) == truth).double().mean())
 

@@ -36,17 +36,14 @@ class LinearProbeConfig:
 
     def __post_init__(self) -> None:
         if self.shots is not None and (self.shots < 1 or self.share is not None):
-            raise ConfigError(
-                f"`shots` must be >= 1, and `share` None beside it; got {self.shots} and {self.share}."
-            )
+            raise ConfigError(f"`shots` must be >= 1, and `share` None beside it; got {self.shots} and {self.share}.")
         if self.share is not None and not 0 < self.share <= 1:
             raise ConfigError(f"`share` must lie in (0, 1]; got {self.share}.")
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"`penalties` must be positive numbers; got {self.penalties}.")
         if not 0 < self.held_out < 1 or self.max_iterations < 1:
             raise ConfigError(
-                f"`held_out` must lie in (0, 1), `max_iterations` be >= 1; got {self.held_out}, "
-                f"{self.max_iterations}."
+                f"`held_out` must lie in (0, 1), `max_iterations` be >= 1; got {self.held_out}, {self.max_iterations}."
             )
 
 
@@ -147,9 +144,7 @@ def linear_probe(
     classes = int(max(labels.max(), test_labels.max())) + 1
 
     def fit(x: Tensor, labels: Tensor, penalty: float) -> LogisticProbe:
-        return LogisticProbe(
-            x, labels, classes=classes, penalty=penalty, max_iterations=config.max_iterations
-        )
+        return LogisticProbe(x, labels, classes=classes, penalty=penalty, max_iterations=config.max_iterations)
 
     order = torch.randperm(len(x), generator=generator)
     cut = max(1, round(config.held_out * len(x)))
@@ -192,8 +187,6 @@ def choose_rows(
         members = (labels == label).nonzero()[:, 0].cpu()
         count = shots if shots is not None else max(1, round((share or 1.0) * len(members)))
         if count > len(members):
-            raise DataError(
-                f"`shots` must be at most the {len(members)} rows of class {int(label)}; got {count}."
-            )
+            raise DataError(f"`shots` must be at most the {len(members)} rows of class {int(label)}; got {count}.")
         chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
     return torch.cat(chosen).sort().values

@@ -120,9 +120,7 @@ class Manifest:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"`{path}` is not a manifest of pairs ({type(error).__name__}).") from error
         if version != SCHEMA_VERSION:
-            raise DataError(
-                f"`{path}` must have schema_version {SCHEMA_VERSION}; got {version}. Draw the pairs again."
-            )
+            raise DataError(f"`{path}` must have schema_version {SCHEMA_VERSION}; got {version}. Draw the pairs again.")
         try:
             pairs = tuple(_read_pair(entry) for entry in content.pop("pairs"))
             manifest = cls(pairs=pairs, **content)
@@ -240,9 +238,7 @@ def draw_recorded_pairs(
     for episode, rows in states.items():
         check_shape(rows, "T P", name=f"states[{episode}]")
     long_enough = {int(i): rows for i, rows in states.items() if len(rows) > offset}
-    solved = {
-        i: np.asarray(world.is_success(rows[:-offset], rows[offset:]), bool) for i, rows in long_enough.items()
-    }
+    solved = {i: np.asarray(world.is_success(rows[:-offset], rows[offset:]), bool) for i, rows in long_enough.items()}
     candidates = sum(len(flags) for flags in solved.values())
     statistics: dict[str, int | float] = {
         "episodes": len(states),

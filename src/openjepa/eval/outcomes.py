@@ -182,7 +182,15 @@ class SuccessReport:
         }
 
 
-SUCCESS_COLUMNS = ("", "reached", "other room", "same room", "there at the end", "median steps", "ms per decision")
+SUCCESS_COLUMNS = (
+    "",
+    "reached",
+    "other room",
+    "same room",
+    "there at the end",
+    "median steps",
+    "ms per decision",
+)
 
 
 def success_row(report: SuccessReport) -> list[str | Interval | float | None]:

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
 
-SMALLEST_STD = (
-    1e-6  # below it a latent dimension is constant in float32, and scaling it up would decode rounding
-)
+SMALLEST_STD = 1e-6  # below it a latent dimension is constant in float32, and scaling it up would decode rounding
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,7 @@ class MLPProbe:
         generator = torch.Generator().manual_seed(config.seed)
         sizes = [x.shape[1], config.mlp_width, config.mlp_width, y.shape[1]]
         self.layers = [
-            (torch.randn(n, m, generator=generator) * (2 / n) ** 0.5, torch.zeros(m))
-            for n, m in pairwise(sizes)
+            (torch.randn(n, m, generator=generator) * (2 / n) ** 0.5, torch.zeros(m)) for n, m in pairwise(sizes)
         ]
         self._fit(self.scaler(x).float(), self.y_scaler(y).float(), config, generator)
 
@@ -197,9 +194,7 @@ def r2_within(prediction: Tensor, target: Tensor) -> tuple[float | None, ...]:
 def split_episodes(episodes: int, config: ProbeConfig) -> tuple[Tensor, Tensor]:
     """Returns the indices of training and test episodes, disjoint, at least one each."""
     if episodes < 2:
-        raise ConfigError(
-            f"a probe must have at least 2 episodes to split; got {episodes}. Give it more data."
-        )
+        raise ConfigError(f"a probe must have at least 2 episodes to split; got {episodes}. Give it more data.")
     order = torch.randperm(episodes, generator=torch.Generator().manual_seed(config.seed))
     test = min(max(1, round(episodes * config.test_share)), episodes - 1)
     return order[test:], order[:test]
@@ -232,9 +227,7 @@ def score_probes(z: Tensor, targets: Tensor, config: ProbeConfig | None = None) 
 
 def _shares(error: Tensor, spread: Tensor, target: Tensor) -> tuple[float | None, ...]:
     scale = target.square().sum(0).clamp_min(1e-12)
-    return tuple(
-        float(1 - e / s) if s > 1e-9 * n else None for e, s, n in zip(error, spread, scale, strict=True)
-    )
+    return tuple(float(1 - e / s) if s > 1e-9 * n else None for e, s, n in zip(error, spread, scale, strict=True))
 
 
 def _best_mean(first: tuple[float | None, ...], second: tuple[float | None, ...]) -> float | None:

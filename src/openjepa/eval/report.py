@@ -69,9 +69,7 @@ class Report:
                 note = note or f"{value.confidence:.0%} interval {_bounds(value)}"
                 value = f"{100 * value.estimate:.1f} %"
             below = f'<dd class="note">{_prose(note)}</dd>' if note else ""
-            cards.append(
-                f'<div class="card"><dt>{_prose(name)}</dt><dd class="value">{_cell(value)}</dd>{below}</div>'
-            )
+            cards.append(f'<div class="card"><dt>{_prose(name)}</dt><dd class="value">{_cell(value)}</dd>{below}</div>')
         self._parts.append(f'<dl class="cards">{"".join(cards)}</dl>')
         return self
 
@@ -169,9 +167,7 @@ class Report:
 
     def html(self) -> str:
         """Returns the page."""
-        links = "".join(
-            f'<a href="#part{i}">{html.escape(name)}</a>' for i, name in enumerate(self._sections)
-        )
+        links = "".join(f'<a href="#part{i}">{html.escape(name)}</a>' for i, name in enumerate(self._sections))
         menu = f'<nav aria-label="Sections">{links}</nav>' if len(self._sections) > 1 else ""
         lead = f'<p class="lead">{_prose(self.lead)}</p>' if self.lead else ""
         style, script = (HERE / "report.css").read_text("utf-8"), (HERE / "report.js").read_text("utf-8")

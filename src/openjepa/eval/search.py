@@ -68,8 +68,7 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
     manifest, query = read_manifest(config.embeddings), str(config.query)
     if manifest["options"]["pooling"] == "dense":
         raise DataError(
-            f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` "
-            "mean."
+            f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
         )
     own = [rows.vectors[[p == query for p in rows.paths]] for rows in read_parts(config.embeddings)]
     found = np.concatenate(own) if own else np.zeros((0, 1))
@@ -125,9 +124,7 @@ def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | 
     if encoder is None:
         raise ConfigError(f"`{config.query}` is not among the embeddings; the model is needed to encode it.")
     if encoder.fingerprint() != manifest["model"]:
-        raise ConfigError(
-            f"the model must be the one that made `{config.embeddings}`; its weights or settings differ."
-        )
+        raise ConfigError(f"the model must be the one that made `{config.embeddings}`; its weights or settings differ.")
     return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query)
 
 

@@ -77,9 +77,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if min(self.budget, self.batch_size, self.latency_decisions) < 1 or self.latency_pairs < 0:
-            raise ConfigError(
-                "`budget`, `batch_size` and `latency_decisions` must be >= 1 and `latency_pairs` >= 0."
-            )
+            raise ConfigError("`budget`, `batch_size` and `latency_decisions` must be >= 1 and `latency_pairs` >= 0.")
 
 
 def evaluate(
@@ -284,7 +282,11 @@ class _Row:
 
 
 def _time_decisions(
-    player: Player, make_world: Callable[[int], World], manifest: Manifest, config: JudgeConfig, batched: _Clock
+    player: Player,
+    make_world: Callable[[int], World],
+    manifest: Manifest,
+    config: JudgeConfig,
+    batched: _Clock,
 ) -> DecisionTimes:
     """Plays some pairs alone. The first decision is not counted: it pays for what is set up once."""
     alone = _Clock()

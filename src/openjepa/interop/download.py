@@ -73,9 +73,7 @@ def download(
             _transfer(url, part, progress)
             break
         except urllib.error.HTTPError as error:
-            raise CheckpointError(
-                f"{url} cannot be fetched: the server says {error.code} {error.reason}."
-            ) from error
+            raise CheckpointError(f"{url} cannot be fetched: the server says {error.code} {error.reason}.") from error
         except (OSError, HTTPException) as error:  # a broken connection; what has arrived stays
             if attempt == ATTEMPTS or _size(part) == before:
                 reason = getattr(error, "reason", error)
@@ -136,16 +134,12 @@ def _check(part: Path, expected: Expected, url: str) -> None:
     size = _size(part)
     if expected.num_bytes is not None and size != expected.num_bytes:
         part.unlink()
-        raise CheckpointError(
-            f"{url} must have {expected.num_bytes} bytes; it has {size}. It is another file."
-        )
+        raise CheckpointError(f"{url} must have {expected.num_bytes} bytes; it has {size}. It is another file.")
     if expected.sha256 is not None:
         found = sha256(part)
         if not fnmatch.fnmatchcase(found, expected.sha256):
             part.unlink()
-            raise CheckpointError(
-                f"{url} must have SHA-256 {expected.sha256}; it has {found}. It is another file."
-            )
+            raise CheckpointError(f"{url} must have SHA-256 {expected.sha256}; it has {found}. It is another file.")
 
 
 def _note(part: Path) -> Path:

@@ -229,9 +229,7 @@ def _encoder(ours: State, traits: Traits, source: str) -> VisionTransformer:
     return build(VisionTransformer, config, ours, source=f"{source} [encoder]", hint=sizes.looks_like(ours))
 
 
-def _predictor(
-    state: State, traits: Traits, encoder: VisionTransformer, depth: int, source: str
-) -> MaskedPredictor:
+def _predictor(state: State, traits: Traits, encoder: VisionTransformer, depth: int, source: str) -> MaskedPredictor:
     ours = join_projections(to_ours(state, predictor_names(depth)))
     if "mask_tokens" in ours:
         ours |= {f"mask_tokens.{i}": token for i, token in enumerate(ours.pop("mask_tokens"))}

@@ -102,9 +102,7 @@ def _fetch(
     if source != "meta" or entry.url is None:
         raise ConfigError(f"`source` must be meta or huggingface; got {source}.")
     file = (cache or cache_folder()) / name / entry.url.rsplit("/", 1)[1]
-    return download(
-        entry.url, file, Expected(entry.num_bytes, entry.sha256), offline=offline, progress=progress
-    )
+    return download(entry.url, file, Expected(entry.num_bytes, entry.sha256), offline=offline, progress=progress)
 
 
 def _fetch_repository(repo_id: str, offline: bool) -> Path:

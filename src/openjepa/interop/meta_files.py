@@ -33,9 +33,7 @@ class Traits:
     predictor_eps: float = 1e-6
     level_layers: tuple[int, ...] = ()  # V-JEPA 2.1
     pretrained_grid: int = 16  # V-JEPA 2.1: rows and columns that positions are stretched to
-    predictor_stretch: bool = (
-        True  # V-JEPA 2.1: its training code stretches predictor positions, its hub does not
-    )
+    predictor_stretch: bool = True  # V-JEPA 2.1: its training code stretches predictor positions, its hub does not
 
 
 @dataclass

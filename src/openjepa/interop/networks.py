@@ -55,17 +55,13 @@ def layout_of(path: Path) -> Layout:
     if _is_run(path):
         return "run"
     if not path.exists():
-        raise CheckpointError(
-            f"{path} does not exist. Give a file, a folder, or the name of a published model."
-        )
+        raise CheckpointError(f"{path} does not exist. Give a file, a folder, or the name of a published model.")
     raise CheckpointError(
         f"{path} holds none of `openjepa.json`, `config.json` with a `model_type`, `checkpoints`: no model."
     )
 
 
-def read_networks(
-    path: Path | str, traits: Traits | None = None, *, parts: set[str] | None = None
-) -> Networks:
+def read_networks(path: Path | str, traits: Traits | None = None, *, parts: set[str] | None = None) -> Networks:
     """Reads the networks of a source, strictly.
 
     Args:
@@ -134,9 +130,7 @@ def _read_meta(path: Path, traits: Traits | None, parts: set[str] | None) -> Net
     if "target_encoder" in wanted and has_average:
         found.target_encoder = meta_files.load_encoder(content, traits, source=source)[0]
     if "context_encoder" in wanted and "encoder" in content:
-        found.context_encoder = meta_files.load_encoder(
-            content, traits, part="context_encoder", source=source
-        )[0]
+        found.context_encoder = meta_files.load_encoder(content, traits, part="context_encoder", source=source)[0]
     state = section(content, "predictor", source) if "predictor" in content else {}
     if "action_encoder.weight" in state and wanted & {"predictor", "action_predictor"}:
         found.action_predictor = load_action_predictor(content, source=source)[0]

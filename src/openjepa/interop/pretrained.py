@@ -61,9 +61,7 @@ def from_pretrained(source: Path | str, *, revision: str | None = None) -> nn.Mo
     description = read_json(folder / DESCRIPTION)
     name = description.get("network")
     if name not in NETWORKS:
-        raise CheckpointError(
-            f"{folder / DESCRIPTION}: `network` must be one of {', '.join(NETWORKS)}; got {name}."
-        )
+        raise CheckpointError(f"{folder / DESCRIPTION}: `network` must be one of {', '.join(NETWORKS)}; got {name}.")
     kind, config_kind = NETWORKS[name]
     try:
         config: Any = from_dict(config_kind, description["config"])
@@ -111,13 +109,9 @@ def hub_folder(repo_id: str, files: list[str], *, revision: str | None = None, o
         raise CheckpointError(f"{repo_id} is neither a folder nor `owner/name` of a repository on the Hub.")
     hub = _hub(f"fetch {repo_id}")
     try:
-        return Path(
-            hub.snapshot_download(repo_id, revision=revision, allow_patterns=files, local_files_only=offline)
-        )
+        return Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=files, local_files_only=offline))
     except Exception as error:  # the client raises its own kinds for every cause
-        raise CheckpointError(
-            f"{repo_id} cannot be fetched from the Hub: {str(error).splitlines()[0]}"
-        ) from error
+        raise CheckpointError(f"{repo_id} cannot be fetched from the Hub: {str(error).splitlines()[0]}") from error
 
 
 def _hub(reason: str) -> Any:

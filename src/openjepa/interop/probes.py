@@ -57,9 +57,7 @@ def _state(content: Mapping[str, Any], index: int, source: str) -> tuple[State, 
         return *drop(strip_prefixes(content["classifier"]), UNUSED), "classifier"
     probes = content.get("classifiers")
     if not isinstance(probes, list) or not all(isinstance(p, Mapping) for p in probes):
-        raise CheckpointError(
-            f"{source} must hold `classifiers` or `classifier`; it has {', '.join(content)}."
-        )
+        raise CheckpointError(f"{source} must hold `classifiers` or `classifier`; it has {', '.join(content)}.")
     if not 0 <= index < len(probes):
         raise CheckpointError(f"{source} holds {len(probes)} probes; there is no number {index}.")
     return strip_prefixes(probes[index]), [], f"classifiers.{index}"

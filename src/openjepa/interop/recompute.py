@@ -109,16 +109,12 @@ def vjepa2_folder(case: Case) -> State:
         out["logits"] = model.probe(z)[0]
     if model.predictor is not None:
         everything = torch.arange(z.shape[1]).expand(len(z), -1)
-        out["default_predictor_output"] = model.predictor(
-            z, everything, everything, grid=tokens.grid, mask_token=1
-        )
+        out["default_predictor_output"] = model.predictor(z, everything, everything, grid=tokens.grid, mask_token=1)
         if "context_mask" in inputs:
             context_idx, target_idx = inputs["context_mask"], inputs["target_mask"]
             # The context is gathered after the whole clip was encoded, unlike in training.
             seen = out["masked_hidden_state"] = gather_tokens(z, context_idx)
-            out["predictor_output"] = model.predictor(
-                seen, context_idx, target_idx, grid=tokens.grid, mask_token=1
-            )
+            out["predictor_output"] = model.predictor(seen, context_idx, target_idx, grid=tokens.grid, mask_token=1)
             out["target_hidden_state"] = gather_tokens(z, target_idx)
     if "pixel_values_image" in inputs:
         out["image_last_hidden_state"] = model.encoder(inputs["pixel_values_image"])
@@ -149,14 +145,10 @@ def vjepa2_1(case: Case) -> State:
         context_idx, target_idx = inputs[names[0]], inputs[names[1]]
         tokens = online.tokenize(pixels)
         z = out[f"{prefix}context_levels{suffix}"] = _levels(online, pixels, context_idx, num_levels)
-        weights = out[f"{prefix}context_weights{suffix}"] = context_weights(
-            context_idx, target_idx, tokens.grid
-        )
+        weights = out[f"{prefix}context_weights{suffix}"] = context_weights(context_idx, target_idx, tokens.grid)
         h = out["image_targets" if tokens.is_image else "video_targets"]
         for end, predictor in predictors.items():
-            pair = predictor.predict_all(
-                z, context_idx, target_idx, grid=tokens.grid, is_image=tokens.is_image
-            )
+            pair = predictor.predict_all(z, context_idx, target_idx, grid=tokens.grid, is_image=tokens.is_image)
             out[f"{prefix}predictor_target_output{suffix}{end}"] = pair[0]
             out[f"{prefix}predictor_context_output{suffix}{end}"] = pair[1]
         return DensePrediction(
@@ -169,8 +161,7 @@ def vjepa2_1(case: Case) -> State:
 
     found = {
         "video": [
-            predict("", clip, (f"context_indices_{k}", f"target_indices_{k}"), f"_{k}")
-            for k in masks_of(inputs)
+            predict("", clip, (f"context_indices_{k}", f"target_indices_{k}"), f"_{k}") for k in masks_of(inputs)
         ],
         "image": [predict("image_", image, ("image_context_indices", "image_target_indices"), "")],
     }

@@ -38,9 +38,7 @@ def train_step(case: Case) -> Found:
     inputs = case.inputs()
     pixels = inputs["clip"].transpose(1, 2)
     count = sum(name.startswith("context_indices_") for name in inputs)
-    masks = [
-        Masks(inputs[f"context_indices_{k}"], inputs[f"target_indices_{k}"][:, None]) for k in range(count)
-    ]
+    masks = [Masks(inputs[f"context_indices_{k}"], inputs[f"target_indices_{k}"][:, None]) for k in range(count)]
     optimizer = _optimizer(settings, method)
     found = Found()
     losses = []

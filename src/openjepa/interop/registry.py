@@ -90,9 +90,7 @@ PUBLISHED: dict[str, Published] = {
     "vjepa2-vit-giant-384": _vjepa2("vitg-384", 22, 384, "vjepa2-vitg-fpc64-384"),
     "vjepa2-ac-vit-giant-256": _vjepa2("vjepa2-ac-vitg", 22, 256, "", "action"),
     "vjepa2.1-vit-base-384": _vjepa2_1("vitb_dist_vitG", 12, (2, 5, 8, 11)),
-    "vjepa2.1-vit-large-384": _vjepa2_1(
-        "vitl_dist_vitG", 16, (5, 11, 17, 23), 5_151_198_524, "7ea9b7cb*82838c6"
-    ),
+    "vjepa2.1-vit-large-384": _vjepa2_1("vitl_dist_vitG", 16, (5, 11, 17, 23), 5_151_198_524, "7ea9b7cb*82838c6"),
     "vjepa2.1-vit-giant-384": _vjepa2_1("vitg", 22, (9, 19, 29, 39), 16_878_318_788),
     "vjepa2.1-vit-gigantic-384": _vjepa2_1("vitG", 26, (11, 23, 37, 47)),
     "vjepa2-vit-large-256-ssv2": _vjepa2_probe("ssv2-vitl-16x2x3", 16, 256),

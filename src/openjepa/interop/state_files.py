@@ -76,9 +76,7 @@ def section(content: Mapping[str, Any], key: str, source: str) -> State:
         CheckpointError: when the container has no such network.
     """
     if not isinstance(content.get(key), Mapping):
-        raise CheckpointError(
-            f"{source} must hold `{key}`; it has {', '.join(map(str, content)) or 'nothing'}."
-        )
+        raise CheckpointError(f"{source} must hold `{key}`; it has {', '.join(map(str, content)) or 'nothing'}.")
     return strip_prefixes(content[key])
 
 
@@ -113,8 +111,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             raise CheckpointError(
-                f"{source}: `{name}` must be {list(wanted[name].shape)}; "
-                f"the file has {list(tensor.shape)}.{tail}"
+                f"{source}: `{name}` must be {list(wanted[name].shape)}; the file has {list(tensor.shape)}.{tail}"
             )
     module.load_state_dict(dict(state), strict=True, assign=True)
 

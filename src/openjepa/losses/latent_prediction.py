@@ -28,9 +28,7 @@ def latent_prediction_loss(
             plain mean of weighted distances is taken, so weights of 1 change nothing.
     """
     if z_pred.shape != z_target.shape:
-        raise ShapeError(
-            f"`z_pred` must be {list(z_target.shape)} like `z_target`; got {list(z_pred.shape)}."
-        )
+        raise ShapeError(f"`z_pred` must be {list(z_target.shape)} like `z_target`; got {list(z_pred.shape)}.")
     if kind == "l2":
         distance = (z_pred - z_target).square()
     elif kind == "l1":

@@ -32,9 +32,7 @@ from openjepa.losses.pooling import Pool, pool_samples
 from openjepa.nn.distributed import all_mean, world_size
 from openjepa.nn.random import keyed_generator
 
-GAUSSIAN_VALUE = (
-    1.0525  # expectation on exactly N(0, I) samples with K = 17, t_max = 3, when n = number of samples
-)
+GAUSSIAN_VALUE = 1.0525  # expectation on exactly N(0, I) samples with K = 17, t_max = 3, when n = number of samples
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,7 @@ class SIGRegConfig:
                 f"{self.num_directions}, {self.num_knots} and {self.t_max}."
             )
         if self.num_samples_ref is not None and self.num_samples_ref < 1:
-            raise ConfigError(
-                f"`num_samples_ref` must be positive, or None for the batch; got {self.num_samples_ref}."
-            )
+            raise ConfigError(f"`num_samples_ref` must be positive, or None for the batch; got {self.num_samples_ref}.")
 
 
 def sigreg_states(z: Tensor, config: SIGRegConfig | None = None, *, seed: int, step: int) -> Tensor:
@@ -78,9 +74,7 @@ def sigreg_states(z: Tensor, config: SIGRegConfig | None = None, *, seed: int, s
     return sigreg(groups, config, seed=seed, step=step, across_ranks=across_ranks)
 
 
-def sigreg(
-    z: Tensor, config: SIGRegConfig | None = None, *, seed: int, step: int, across_ranks: bool = True
-) -> Tensor:
+def sigreg(z: Tensor, config: SIGRegConfig | None = None, *, seed: int, step: int, across_ranks: bool = True) -> Tensor:
     """SIGReg of samples, averaged over groups; a scalar in float32 (float64 for float64 input).
 
     Args:

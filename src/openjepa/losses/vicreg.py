@@ -59,9 +59,7 @@ def vicreg(
     samples, dim = z.shape[-2], z.shape[-1]
     total = samples * (world_size() if across_ranks else 1)
     if total < 2:
-        raise ShapeError(
-            f"`z` must hold at least 2 samples for a variance; got {total}. Raise the batch size."
-        )
+        raise ShapeError(f"`z` must hold at least 2 samples for a variance; got {total}. Raise the batch size.")
     with torch.autocast(z.device.type, enabled=False):
         z = z if z.dtype == torch.float64 else z.float()
         mean = z.mean(-2, keepdim=True)

@@ -96,9 +96,7 @@ def sample_blocks(
     """
     check_sizes(batch_size, grid, generator)
     if grid[0] != 1:
-        raise ConfigError(
-            f"block masks need the grid of an image, (1, h, w); got {tuple(grid)}. Use tubes for video."
-        )
+        raise ConfigError(f"block masks need the grid of an image, (1, h, w); got {tuple(grid)}. Use tubes for video.")
     plane = grid[1], grid[2]
     if (config.sampler == "reference") != (counter is not None):
         raise ConfigError(
@@ -110,9 +108,7 @@ def sample_blocks(
     return _uniform(config, batch_size, plane, generator)
 
 
-def _uniform(
-    config: BlockMaskConfig, batch_size: int, grid: tuple[int, int], generator: torch.Generator
-) -> Masks:
+def _uniform(config: BlockMaskConfig, batch_size: int, grid: tuple[int, int], generator: torch.Generator) -> Masks:
     needed = max(1, int(config.min_context * grid[0] * grid[1]), config.context_size or 0)
     for _ in range(SIZE_DRAWS):
         target_size = block_size(
@@ -125,9 +121,7 @@ def _uniform(
         )
         if context_size[0] * context_size[1] < needed:
             continue
-        top, left, visible = _place(
-            config.num_targets, batch_size, grid, target_size, context_size, generator
-        )
+        top, left, visible = _place(config.num_targets, batch_size, grid, target_size, context_size, generator)
         poor = np.flatnonzero(visible.sum(1) < needed)
         for _ in range(POSITION_DRAWS):
             if not len(poor):

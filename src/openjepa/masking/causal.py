@@ -31,14 +31,10 @@ class CausalMaskConfig:
                 f"`min_context` and `horizon` must be >= 1 frames; got {self.min_context} and {self.horizon}."
             )
         if self.max_context is not None and self.max_context < self.min_context:
-            raise ConfigError(
-                f"`max_context` must be >= `min_context`; got {self.max_context} < {self.min_context}."
-            )
+            raise ConfigError(f"`max_context` must be >= `min_context`; got {self.max_context} < {self.min_context}.")
 
 
-def sample_causal(
-    config: CausalMaskConfig, batch_size: int, grid: Grid, *, generator: torch.Generator
-) -> Masks:
+def sample_causal(config: CausalMaskConfig, batch_size: int, grid: Grid, *, generator: torch.Generator) -> Masks:
     """Draws, per batch, how many frames are known; the next `horizon` frames are the targets, one block each.
 
     Args:

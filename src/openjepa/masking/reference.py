@@ -97,9 +97,7 @@ def _shared_draw_size(
     height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
     size = min(height, grid[0] - 1), min(width, grid[1] - 1)
     if min(size) < 1:
-        raise ConfigError(
-            f"the reference sampler must have blocks of a token at least; got {size} on {grid}."
-        )
+        raise ConfigError(f"the reference sampler must have blocks of a token at least; got {size} on {grid}.")
     return size
 
 

@@ -33,14 +33,10 @@ class Masks:
 
     def to(self, device: torch.device | str) -> "Masks":
         """Returns the same masks on `device`."""
-        return Masks(
-            self.context_idx.to(device, non_blocking=True), self.target_idx.to(device, non_blocking=True)
-        )
+        return Masks(self.context_idx.to(device, non_blocking=True), self.target_idx.to(device, non_blocking=True))
 
 
-def keep_random_tokens(
-    batch_size: int, num_tokens: int, keep_share: float, *, generator: torch.Generator
-) -> Tensor:
+def keep_random_tokens(batch_size: int, num_tokens: int, keep_share: float, *, generator: torch.Generator) -> Tensor:
     """Draws the tokens that survive random dropping, for each sample on its own (2608.27395 drops 95 %).
 
     Args:
@@ -118,11 +114,8 @@ def check_range(name: str, bounds: tuple[float, float], low: float, high: float)
 def check_sizes(batch_size: int, grid: Grid, generator: torch.Generator) -> None:
     """Refuses an empty batch or grid, and a generator that is not on the CPU."""
     if batch_size < 1 or len(grid) != 3 or min(grid) < 1:
-        raise ConfigError(
-            f"`batch_size` and the grid (t, h, w) must be positive; got {batch_size} and {tuple(grid)}."
-        )
+        raise ConfigError(f"`batch_size` and the grid (t, h, w) must be positive; got {batch_size} and {tuple(grid)}.")
     if generator.device.type != "cpu":
         raise ConfigError(
-            f"`generator` must be on the CPU, where masks are drawn; got {generator.device}. Move the masks "
-            "instead."
+            f"`generator` must be on the CPU, where masks are drawn; got {generator.device}. Move the masks instead."
         )

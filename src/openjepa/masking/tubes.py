@@ -165,8 +165,7 @@ def _impossible(config: TubeMaskConfig, grid: Grid) -> ConfigError:
     name = f"{grid[0]}x{grid[1]}x{grid[2]}"
     if config.context_size is None and config.target_size is None:
         return ConfigError(
-            f"{blocks} cover the whole {name} grid, so no context is left. Lower `num_blocks` or "
-            "`spatial_scale`."
+            f"{blocks} cover the whole {name} grid, so no context is left. Lower `num_blocks` or `spatial_scale`."
         )
     return ConfigError(
         f"{blocks} do not leave {config.context_size or 1} context and {config.target_size or 1} target "

@@ -31,9 +31,7 @@ JITTER = (0.4, 0.4, 0.2, 0.1)
 class LeJEPAConfig:
     """Sizes and hyperparameters of `LeJEPA`; the published recipe crops 224 and 98 pixels."""
 
-    encoder: ViTConfig = field(
-        default_factory=lambda: vit_tiny(img_size=(64, 64), patch_size=8, class_token=True)
-    )
+    encoder: ViTConfig = field(default_factory=lambda: vit_tiny(img_size=(64, 64), patch_size=8, class_token=True))
     projector_dim: int = 512  # width of the two hidden layers, 2048 in the paper
     embedding_dim: int = 64  # width of e, at least 1
     num_global: int = 2  # at least 1
@@ -45,9 +43,7 @@ class LeJEPAConfig:
         default_factory=lambda: ViewConfig(32, (0.05, 0.3), flip=0.5, jitter=JITTER, grey=0.2)
     )
     sigreg_weight: float = 0.05  # w, in [0, 1]
-    sigreg: SIGRegConfig = field(
-        default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None)
-    )
+    sigreg: SIGRegConfig = field(default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None))
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,9 +88,7 @@ class LeJEPA(nn.Module):
         generator = keyed_generator(config.seed, int(self.step), rank())
         kinds = ((config.global_view, config.num_global), (config.local_view, config.num_local))
         views = [
-            normalize_pixels(
-                torch.cat([random_view(batch.images, view, generator=generator) for _ in range(n)])
-            )
+            normalize_pixels(torch.cat([random_view(batch.images, view, generator=generator) for _ in range(n)]))
             for view, n in kinds
             if n
         ]

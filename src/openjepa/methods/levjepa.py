@@ -52,9 +52,7 @@ class LeVJEPAConfig:
     )
     keep_share: float = 0.05  # share of the patch tokens that stay in training, in (0, 1]
     sigreg_weight: float = 0.02  # w, >= 0
-    sigreg: SIGRegConfig = field(
-        default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None)
-    )
+    sigreg: SIGRegConfig = field(default_factory=lambda: SIGRegConfig(num_directions=256, num_samples_ref=None))
     seed: int = 0
 
     def __post_init__(self) -> None:

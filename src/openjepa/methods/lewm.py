@@ -121,9 +121,7 @@ class LeWM(nn.Module):
             self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
             self.predictor = build_predictor(config.predictor, dim, action_dim)
             self.action_readout = (
-                ActionReadout(dim - config.scene_dim, action_dim)
-                if config.inverse_dynamics_weight
-                else nn.Identity()
+                ActionReadout(dim - config.scene_dim, action_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
@@ -190,9 +188,7 @@ class LeWM(nn.Module):
                 z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)
         terms = {"prediction": functional.mse_loss(self._predict(z, actions), z_target[:, 1:])}
         terms |= self._regularizers(z, actions)
-        loss = sum(
-            (self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device)
-        )
+        loss = sum((self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
@@ -220,11 +216,7 @@ class LeWM(nn.Module):
         if c.sigreg_weight:
             terms["sigreg"] = sigreg_states(z, c.sigreg, seed=c.seed, step=int(self.step))
         if c.variance_weight or c.covariance_weight:
-            parts = [
-                vicreg_states(part, pool="pooled")
-                for part in (moving, z[..., : c.scene_dim])
-                if part.shape[-1]
-            ]
+            parts = [vicreg_states(part, pool="pooled") for part in (moving, z[..., : c.scene_dim]) if part.shape[-1]]
             terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
             terms["covariance"] = parts[0].covariance
             if c.scene_dim:

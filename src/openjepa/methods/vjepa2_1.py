@@ -113,9 +113,7 @@ class DensePrediction:
     def context_loss(self, *, weighted: bool = True) -> Tensor:
         """Mean absolute error at the context tokens, times the weights."""
         weights = self.context_weights if weighted else None
-        return latent_prediction_loss(
-            self.z_context_pred.float(), self.z_context_target, "l1", weights=weights
-        )
+        return latent_prediction_loss(self.z_context_pred.float(), self.z_context_target, "l1", weights=weights)
 
 
 def context_weights(context_idx: Tensor, target_idx: Tensor, grid: Grid) -> Tensor:
@@ -205,9 +203,7 @@ class VJEPA21(nn.Module):
 
     def _tokenizers(self) -> list[nn.Parameter]:
         networks = (self.context_encoder.named_parameters(), self.predictor.named_parameters())
-        return [
-            p for named in networks for n, p in named if "image_" in n or "video_" in n or "patch_embed" in n
-        ]
+        return [p for named in networks for n, p in named if "image_" in n or "video_" in n or "patch_embed" in n]
 
     def after_step(self, step: int) -> None:
         """Moves the target encoder towards the context encoder."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RopeLayout, rotary_table
 from openjepa.nn.tokens import grid_positions, normalize_features
 from openjepa.nn.transformer import Block, frame_causal_mask, init_weights, rescale_residuals, run_blocks
@@ -40,9 +41,7 @@ class PoseActionPredictorConfig:
 
     def __post_init__(self) -> None:
         if self.predictor_dim % self.num_heads:
-            raise ConfigError(
-                f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}."
-            )
+            raise ConfigError(f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}.")
 
     @property
     def num_conditions(self) -> int:
@@ -62,10 +61,10 @@ class PoseActionPredictor(nn.Module):
         super().__init__()
         self.config = config
         width = config.predictor_dim
-        self.embed = nn.Linear(config.embed_dim, width)
-        self.action_encoder = nn.Linear(config.action_dim, width)
-        self.pose_encoder = nn.Linear(config.pose_dim, width)
-        self.camera_encoder = nn.Linear(config.camera_dim, width)
+        self.embed = Linear(config.embed_dim, width)
+        self.action_encoder = Linear(config.action_dim, width)
+        self.pose_encoder = Linear(config.pose_dim, width)
+        self.camera_encoder = Linear(config.camera_dim, width)
         self.blocks = nn.ModuleList(
             Block(
                 width,
@@ -77,7 +76,7 @@ class PoseActionPredictor(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.proj = nn.Linear(width, config.embed_dim)
+        self.proj = Linear(width, config.embed_dim)
         init_weights(self, generator)
         rescale_residuals(self.blocks)
         if not config.use_camera:  # stored for the layout's sake, never trained
@@ -153,9 +152,7 @@ class PoseActionPredictor(nn.Module):
             z = torch.cat((z, normalize_features(z_next)), dim=1)
         return z[:, context:]
 
-    def _positions(
-        self, frames: int, tokens: int, grid: tuple[int, int] | None, device: torch.device
-    ) -> Tensor:
+    def _positions(self, frames: int, tokens: int, grid: tuple[int, int] | None, device: torch.device) -> Tensor:
         """(t, row, column) of all tokens; condition tokens stand at (t, 0, 0). [T * (C + N), 3]."""
         rows, columns = grid or (_square_root(tokens),) * 2
         if rows * columns != tokens:

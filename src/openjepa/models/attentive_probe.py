@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError
+from openjepa.nn.linear import Linear
 from openjepa.nn.transformer import (
     Block,
     Mlp,
@@ -29,9 +30,7 @@ class AttentiveProbeConfig:
     """Shape of an `AttentiveProbe`."""
 
     embed_dim: int = 384  # width D of the tokens
-    num_classes: tuple[int, ...] = (
-        10,
-    )  # one classifier each; with several queries, query i feeds classifier i
+    num_classes: tuple[int, ...] = (10,)  # one classifier each; with several queries, query i feeds classifier i
     num_heads: int = 16  # divides embed_dim
     depth: int = 4  # blocks, the last one being cross-attention; 1 in V-JEPA 1
     num_queries: int = 1
@@ -61,8 +60,8 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool):
         super().__init__()
         self.num_heads = num_heads
-        self.q = nn.Linear(dim, dim, bias=qkv_bias)
-        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
+        self.q = Linear(dim, dim, bias=qkv_bias)
+        self.kv = Linear(dim, 2 * dim, bias=qkv_bias)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:  # noqa: D102
         q = self.q(queries).unflatten(-1, (self.num_heads, -1))  # [B, Q, heads, head_dim]
@@ -109,7 +108,7 @@ class AttentiveProbe(nn.Module):
             for _ in range(config.depth - 1)
         )
         self.cross_attention = CrossAttentionBlock(config)
-        self.classifiers = nn.ModuleList(nn.Linear(config.embed_dim, n) for n in config.num_classes)
+        self.classifiers = nn.ModuleList(Linear(config.embed_dim, n) for n in config.num_classes)
         self.init_weights(generator)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:

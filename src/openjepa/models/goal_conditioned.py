@@ -60,9 +60,7 @@ class GoalPolicy(nn.Module):
     data.
     """
 
-    def __init__(
-        self, num_tokens: int, dim: int, action_dim: int, config: GoalPolicyConfig | None = None
-    ) -> None:
+    def __init__(self, num_tokens: int, dim: int, action_dim: int, config: GoalPolicyConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or GoalPolicyConfig()
         self.standardize = Standardize(num_tokens * dim)
@@ -85,9 +83,7 @@ class GoalPolicy(nn.Module):
 
     def standardized(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
         """The action [..., A] in standard deviations of the data."""
-        z, z_goal = torch.broadcast_tensors(
-            self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2))
-        )
+        z, z_goal = torch.broadcast_tensors(self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2)))
         steps = gap if self.config.sees_gap else torch.zeros_like(gap)
         condition = self.gap_embed(gap_features(steps / self.config.max_gap))
         x = torch.cat([z, z_goal], -1)

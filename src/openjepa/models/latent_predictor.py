@@ -108,9 +108,7 @@ class CausalPredictor(nn.Module):
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:
         steps = check_shape(z, "B T D", name="z")["T"]
         if steps > self.config.context_len:
-            raise ConfigError(
-                f"`z` must hold at most `context_len` = {self.config.context_len} states; got {steps}."
-            )
+            raise ConfigError(f"`z` must hold at most `context_len` = {self.config.context_len} states; got {steps}.")
         condition = self.action_encoder(actions)  # [B, T, D]
         x = z + self.pos_embed[:, :steps]
         for block in self.blocks:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, ShapeError
+from openjepa.nn.linear import Linear
 from openjepa.nn.positions import SincosOrder, resize_table, sincos_2d, sincos_3d
 from openjepa.nn.rope import GridRope, RopeLayout
 from openjepa.nn.tokens import Grid
@@ -46,9 +47,7 @@ class MaskedPredictorConfig:
 
     def __post_init__(self) -> None:
         if self.predictor_dim % self.num_heads:
-            raise ConfigError(
-                f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}."
-            )
+            raise ConfigError(f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}.")
         if self.num_mask_tokens < 1:
             raise ConfigError(f"`num_mask_tokens` must be at least 1; got {self.num_mask_tokens}.")
 
@@ -68,10 +67,10 @@ class MaskedPredictor(nn.Module):
         self.config = config
         width, levels = config.predictor_dim, config.num_levels
         if levels == 1:
-            self.embed: nn.Module = nn.Linear(config.in_dim, width)
+            self.embed: nn.Module = Linear(config.in_dim, width)
         else:
             self.embed = nn.Sequential(
-                nn.Linear(levels * config.in_dim, config.in_dim), nn.GELU(), nn.Linear(config.in_dim, width)
+                Linear(levels * config.in_dim, config.in_dim), nn.GELU(), Linear(config.in_dim, width)
             )
         self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(config.num_mask_tokens))
         has_modality = config.modality_embedding
@@ -79,9 +78,7 @@ class MaskedPredictor(nn.Module):
         self.image_modality = nn.Parameter(torch.zeros(1, 1, width)) if has_modality else None
         self.register_buffer("pos_embed", _position_table(config))
         self.rope = (
-            GridRope(
-                width // config.num_heads, config.rope_layout, pretrained_grid=config.rope_pretrained_grid
-            )
+            GridRope(width // config.num_heads, config.rope_layout, pretrained_grid=config.rope_pretrained_grid)
             if config.positions == "rope"
             else None
         )
@@ -96,8 +93,8 @@ class MaskedPredictor(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.proj = nn.Linear(width, levels * config.out_dim)
-        self.proj_context = nn.Linear(width, levels * config.out_dim) if config.predict_context else None
+        self.proj = Linear(width, levels * config.out_dim)
+        self.proj_context = Linear(width, levels * config.out_dim) if config.predict_context else None
         self.init_weights(generator)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -199,9 +196,7 @@ class MaskedPredictor(nn.Module):
         if self.pos_embed is not None:
             x = x + resize_table(self.pos_embed, self.config.grid, grid)[0][token_idx]
         rope = None if self.rope is None else self.rope.table(grid, x.device).gather(token_idx)
-        for out in run_blocks(
-            self.blocks, x, rope, checkpointing=self.config.checkpoint_activations and self.training
-        ):
+        for out in run_blocks(self.blocks, x, rope, checkpointing=self.config.checkpoint_activations and self.training):
             x = out
         return x
 

@@ -205,13 +205,9 @@ def fit_frame_gap(
         return fit(head, loss, steps=config.steps, lr=config.lr)
 
 
-def _draw(
-    lengths: Tensor, config: TemporalDistanceConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _draw(lengths: Tensor, config: TemporalDistanceConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     pairs = config.pairs_per_episode
-    return sample_pairs(
-        lengths, config.max_gap, config.batch_size, pairs_per_episode=pairs, generator=generator
-    )
+    return sample_pairs(lengths, config.max_gap, config.batch_size, pairs_per_episode=pairs, generator=generator)
 
 
 def _norm(x: Tensor) -> Tensor:

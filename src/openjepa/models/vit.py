@@ -51,38 +51,28 @@ class ViTConfig:
     positions: Positions = "rope"
     sincos_order: SincosOrder = "row_first"  # I-JEPA weights need "column_first"
     rope_layout: RopeLayout = "interleaved"  # V-JEPA 2 weights need "tiled"
-    rope_pretrained_grid: int | None = (
-        None  # stretch positions to this many rows and columns; 16 in V-JEPA 2.1
-    )
+    rope_pretrained_grid: int | None = None  # stretch positions to this many rows and columns; 16 in V-JEPA 2.1
     class_token: bool = False
     reg_tokens: int = 0  # learned registers, dropped from the output
     image_tokenizer: bool = False  # a second patch embedding for single pictures, and modality embeddings
-    level_layers: tuple[
-        int, ...
-    ] = ()  # blocks (0-based) with a norm of their own, ending at the last; V-JEPA 2.1
+    level_layers: tuple[int, ...] = ()  # blocks (0-based) with a norm of their own, ending at the last; V-JEPA 2.1
     attention: Literal["full", "frame_causal"] = "full"
     rescale_residual_init: bool = True  # False for I-JEPA and V-JEPA 1, whose recipes undo it
     checkpoint_activations: bool = False  # trade compute for memory in training
 
     def __post_init__(self) -> None:
         if min(self.img_size) < self.patch_size or any(side % self.patch_size for side in self.img_size):
-            raise ConfigError(
-                f"`img_size` must be multiples of `patch_size` {self.patch_size}; got {self.img_size}."
-            )
+            raise ConfigError(f"`img_size` must be multiples of `patch_size` {self.patch_size}; got {self.img_size}.")
         if self.num_frames < 1 or self.num_frames % self.tubelet_size:
             raise ConfigError(
-                f"`num_frames` must be a multiple of `tubelet_size` {self.tubelet_size}; "
-                f"got {self.num_frames}."
+                f"`num_frames` must be a multiple of `tubelet_size` {self.tubelet_size}; got {self.num_frames}."
             )
         if self.embed_dim % self.num_heads:
             raise ConfigError(f"`num_heads` must divide `embed_dim` {self.embed_dim}; got {self.num_heads}.")
         if self.level_layers and (
-            self.level_layers[-1] != self.depth - 1
-            or sorted(set(self.level_layers)) != list(self.level_layers)
+            self.level_layers[-1] != self.depth - 1 or sorted(set(self.level_layers)) != list(self.level_layers)
         ):
-            raise ConfigError(
-                f"`level_layers` must rise and end at {self.depth - 1}; got {self.level_layers}."
-            )
+            raise ConfigError(f"`level_layers` must rise and end at {self.depth - 1}; got {self.level_layers}.")
 
     @property
     def grid(self) -> Grid:
@@ -235,9 +225,7 @@ class VisionTransformer(nn.Module):
         if not wanted or not all(0 <= layer < config.depth for layer in wanted):
             raise ConfigError(f"`layers` must be block numbers from 0 to {config.depth - 1}; got {wanted}.")
         if config.level_layers and not set(wanted) <= set(norms):
-            raise ConfigError(
-                f"`layers` must be among {config.level_layers}, which have norms; got {wanted}."
-            )
+            raise ConfigError(f"`layers` must be among {config.level_layers}, which have norms; got {wanted}.")
         outputs = {
             layer: self._visible(norms.get(layer, self.norm)(x))
             for layer, x in enumerate(self._outputs(tokens, token_idx))
@@ -273,9 +261,7 @@ class VisionTransformer(nn.Module):
         if token_idx is None:
             frame = torch.arange(grid[0], device=device).repeat_interleave(per_frame)
             return frame_mask(frame, self.config.num_prefix_tokens)
-        return frame_mask(token_idx // per_frame, self.config.num_prefix_tokens)[
-            :, None
-        ]  # [B, 1, P + K, P + K]
+        return frame_mask(token_idx // per_frame, self.config.num_prefix_tokens)[:, None]  # [B, 1, P + K, P + K]
 
     def _visible(self, z: Tensor) -> Tensor:
         """Drops the registers, which stand between the class token and the patches."""

@@ -112,9 +112,7 @@ class GridRope:
 
     def table(self, grid: Grid, device: torch.device) -> RotaryTable:
         """Returns the table of the prefix tokens and a whole grid; [P + t * h * w, head_dim]."""
-        if (
-            torch.compiler.is_compiling()
-        ):  # a compiler folds and fuses this; a cache would only get in its way
+        if torch.compiler.is_compiling():  # a compiler folds and fuses this; a cache would only get in its way
             return self._build(grid, device)
         key = (grid, device)
         if key not in self._tables:

@@ -65,6 +65,6 @@ def nearest_distance(token_idx: Tensor, others_idx: Tensor, grid: Grid) -> Tenso
         [B, K] float32.
     """
     positions = grid_positions(grid, token_idx.device)
-    return torch.cdist(
-        positions[token_idx], positions[others_idx], compute_mode="donot_use_mm_for_euclid_dist"
-    ).amin(-1)
+    return torch.cdist(positions[token_idx], positions[others_idx], compute_mode="donot_use_mm_for_euclid_dist").amin(
+        -1
+    )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from openjepa.errors import ConfigError
+from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RotaryTable, rotate
 
 
@@ -30,8 +31,8 @@ class Attention(nn.Module):
         if dim % num_heads:
             raise ConfigError(f"`num_heads` must divide the width {dim}; got {num_heads}.")
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: Tensor | None = None) -> Tensor:  # noqa: D102
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [B, N, 3, heads, head_dim]
@@ -69,8 +70,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.fc2(F.gelu(self.fc1(x)))

@@ -35,9 +35,7 @@ class ViewConfig:
             raise ConfigError(f"`size` must be at least 1 pixel; got {self.size}.")
         for name, (low, high), top in (("scale", self.scale, 1.0), ("aspect", self.aspect, 100.0)):
             if not 0 < low <= high <= top:
-                raise ConfigError(
-                    f"`{name}` must be two ascending numbers in (0, {top:g}]; got {(low, high)}."
-                )
+                raise ConfigError(f"`{name}` must be two ascending numbers in (0, {top:g}]; got {(low, high)}.")
 
 
 def random_view(pixels: Tensor, config: ViewConfig, *, generator: torch.Generator) -> Tensor:

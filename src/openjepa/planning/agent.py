@@ -42,9 +42,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         if min(self.replan_every, self.context_len, self.frameskip) < 1 or self.seed < 0:
-            raise ConfigError(
-                "`replan_every`, `context_len` and `frameskip` must be at least 1 and `seed` at least 0."
-            )
+            raise ConfigError("`replan_every`, `context_len` and `frameskip` must be at least 1 and `seed` at least 0.")
 
 
 class Agent:
@@ -100,9 +98,7 @@ class Agent:
         batch = len(self._z_goal)
         self._env_ids = list(range(batch)) if env_ids is None else [int(i) for i in env_ids]
         if len(self._env_ids) != batch or min(self._env_ids) < 0:
-            raise ConfigError(
-                f"`env_ids` must be one number >= 0 per environment ({batch}); got {self._env_ids}."
-            )
+            raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({batch}); got {self._env_ids}.")
         self._memory_z: list[Tensor] = []  # each [B, N, D], at most context_len
         self._memory_actions: list[Tensor] = []  # each [B, A], between them
         self._plan: Tensor | None = None  # [B, H, A]
@@ -147,9 +143,7 @@ class Agent:
     def _retire(self, active: Tensor) -> None:
         check_shape(active, f"B={len(self._active)}", name="active")
         if bool((active & ~self._active).any()):
-            raise ConfigError(
-                "`active` must not revive a finished environment. Call `start` for a new episode."
-            )
+            raise ConfigError("`active` must not revive a finished environment. Call `start` for a new episode.")
         self._active = active
 
     def _observe(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> None:
@@ -193,8 +187,7 @@ class Agent:
         check_shape(plan.actions, f"B={batch} H A={width}", name="plan.actions")
         if self.config.replan_every > horizon:
             raise ConfigError(
-                f"`replan_every` must be at most the planner's horizon ({horizon}); got "
-                f"{self.config.replan_every}."
+                f"`replan_every` must be at most the planner's horizon ({horizon}); got {self.config.replan_every}."
             )
 
     def _finish_step(self, block: Tensor) -> None:
@@ -204,9 +197,7 @@ class Agent:
         if self.config.context_len > 1:
             self._memory_actions = [*self._memory_actions, block.clone()]
 
-    def _encode_rows(
-        self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, rows: Tensor
-    ) -> Tensor:
+    def _encode_rows(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, rows: Tensor) -> Tensor:
         """Encodes the frames of some environments; the rows of the others are zeros that nothing reads."""
         assert self._z_goal is not None
         if len(frames) != len(self._z_goal):
@@ -217,15 +208,11 @@ class Agent:
         z[rows] = self._encode(frames[picked], own, name="frames")
         return z
 
-    def _encode(
-        self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, *, name: str
-    ) -> Tensor:
+    def _encode(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, *, name: str) -> Tensor:
         images = torch.as_tensor(frames)
         check_shape(images, "B C H W", name=name)
         if images.dtype != torch.uint8:
             raise ShapeError(f"`{name}` must be uint8 pixels; got {images.dtype}.")
         device = self.config.device
-        own = (
-            None if proprio is None else torch.as_tensor(proprio, dtype=torch.float32, device=device)[:, None]
-        )
+        own = None if proprio is None else torch.as_tensor(proprio, dtype=torch.float32, device=device)[:, None]
         return self.model.encode(images[:, None].to(device), own)[:, 0]

@@ -38,9 +38,7 @@ class ProposalConfig:
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or not self.gaps or min(self.gaps) < 1:
-            raise ConfigError(
-                f"`horizon` and all `gaps` must be at least 1; got {self.horizon} and {self.gaps}."
-            )
+            raise ConfigError(f"`horizon` and all `gaps` must be at least 1; got {self.horizon} and {self.gaps}.")
 
 
 def propose(
@@ -95,9 +93,7 @@ class AcceptanceRule:
         return cost <= self.limits.to(cost)[torch.bucketize(still.contiguous(), self.edges.to(still))]
 
     @classmethod
-    def calibrate(
-        cls, still: Tensor, cost: Tensor, *, quantile: float = 0.9, num_classes: int = 4
-    ) -> "AcceptanceRule":
+    def calibrate(cls, still: Tensor, cost: Tensor, *, quantile: float = 0.9, num_classes: int = 4) -> "AcceptanceRule":
         """Takes a quantile of the costs that good plans had on held-out problems.
 
         Args:
@@ -163,8 +159,7 @@ class ProposeVerifyRepair:
             )
         if repair.horizon != self.config.horizon:
             raise ConfigError(
-                f"`repair.horizon` must be that of the proposals ({self.config.horizon}); got "
-                f"{repair.horizon}."
+                f"`repair.horizon` must be that of the proposals ({self.config.horizon}); got {repair.horizon}."
             )
         self.repair = CEM(bounds, repair)
 

@@ -54,15 +54,12 @@ class CEMConfig:
             raise ConfigError("`horizon`, `num_iterations` and `knot_steps` must be at least 1.")
         if not 2 <= self.num_elites < self.num_samples:
             raise ConfigError(
-                f"`num_elites` must be at least 2 and below `num_samples` ({self.num_samples}); got "
-                f"{self.num_elites}."
+                f"`num_elites` must be at least 2 and below `num_samples` ({self.num_samples}); got {self.num_elites}."
             )
         if self.init_std <= 0 or self.min_std < 0 or not 0 <= self.momentum < 1:
             raise ConfigError("`init_std` must be > 0, `min_std` >= 0 and `momentum` in [0, 1).")
         if self.micro_batch is not None and self.micro_batch < 1:
-            raise ConfigError(
-                f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}."
-            )
+            raise ConfigError(f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}.")
 
 
 class CEM:
@@ -123,9 +120,7 @@ def cross_entropy_search(
     batch, _, samples, knots, dim = noise.shape
     half = half_range(bounds, noise)
     best = None if guess is None else bounds.clip(guess)  # [B, H, A]
-    mean = (
-        centre(bounds, noise).expand(batch, knots, dim) if best is None else to_knots(best, config.knot_steps)
-    )
+    mean = centre(bounds, noise).expand(batch, knots, dim) if best is None else to_knots(best, config.knot_steps)
     std = (config.init_std * half).expand(batch, knots, dim)
     active = torch.ones(batch, 1, 1, dtype=torch.bool, device=noise.device)
     elites, history = noise[:, 0, :0], []

@@ -83,9 +83,7 @@ class Weighted:
 
     def __post_init__(self) -> None:
         if min(self.first, self.last) < 0 or self.first + self.last <= 0:
-            raise ConfigError(
-                f"`first` and `last` must be >= 0 and not both 0; got {self.first}, {self.last}."
-            )
+            raise ConfigError(f"`first` and `last` must be >= 0 and not both 0; got {self.first}, {self.last}.")
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Returns the weighted mean."""
@@ -177,8 +175,7 @@ class BoundCost:
         """z_path [B, S, T, N, D] to [B, S]."""
         if z_path.ndim != 5 or z_path.shape[0] != len(self.z_goal):
             raise ShapeError(
-                f"`z_path` must be [B, S, T, N, D] with B = {len(self.z_goal)} goals; got "
-                f"{list(z_path.shape)}."
+                f"`z_path` must be [B, S, T, N, D] with B = {len(self.z_goal)} goals; got {list(z_path.shape)}."
             )
         return self.cost(z_path, self.z_goal.unsqueeze(1))
 

@@ -46,9 +46,7 @@ class GradientPlannerConfig:
 
     def __post_init__(self) -> None:
         if min(self.horizon, self.num_starts, self.num_iterations, self.knot_steps) < 1:
-            raise ConfigError(
-                "`horizon`, `num_starts`, `num_iterations` and `knot_steps` must be at least 1."
-            )
+            raise ConfigError("`horizon`, `num_starts`, `num_iterations` and `knot_steps` must be at least 1.")
         if self.lr <= 0 or self.init_std <= 0:
             raise ConfigError(f"`lr` and `init_std` must be > 0; got {self.lr} and {self.init_std}.")
 

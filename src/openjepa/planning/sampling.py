@@ -30,9 +30,7 @@ def coloured_noise(
     white = white_noise(generators, shape, like)
     if steps == 1 or exponent == 0:
         return white
-    frequency = torch.fft.rfftfreq(steps, device=white.device).clamp_min(
-        1 / steps
-    )  # the mean counts as the slowest
+    frequency = torch.fft.rfftfreq(steps, device=white.device).clamp_min(1 / steps)  # the mean counts as the slowest
     spectrum = torch.fft.rfft(white.float(), dim=-2) * (frequency ** (-exponent / 2))[:, None]
     noise = torch.fft.irfft(spectrum, n=steps, dim=-2)
     return (noise / noise.square().mean(-2, keepdim=True).sqrt().clamp_min(1e-12)).to(white)
@@ -44,8 +42,7 @@ def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
     half = (high - low) / 2
     if not bool(torch.isfinite(half).all()) or not bool((half > 0).all()):
         raise ConfigError(
-            f"`bounds` must be finite with low < high; got {bounds.low} to {bounds.high}. "
-            "Give the range to search."
+            f"`bounds` must be finite with low < high; got {bounds.low} to {bounds.high}. Give the range to search."
         )
     return half
 

@@ -63,7 +63,24 @@ class Recipe:
     replay: Callable[[Any, Path, int], Replay] | None = None
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {}
+def _two_rooms() -> Recipe:
+    """world model of Two-Rooms from random play; acts on image goals"""  # noqa: D403, D415
+    from openjepa.recipes.two_rooms import TWO_ROOMS
+
+    return TWO_ROOMS
+
+
+def _random_doors() -> Recipe:
+    """the same with wall and door drawn per episode, judged on unseen layouts"""  # noqa: D403, D415
+    from openjepa.recipes.two_rooms import RANDOM_DOORS
+
+    return RANDOM_DOORS
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "two-rooms": _two_rooms,
+    "random-doors": _random_doors,
+}
 
 
 def load_recipe(name: str) -> Recipe:

@@ -103,9 +103,7 @@ def _name_of(kind: type) -> str:
     package, _, file = kind.__module__.rpartition(".")
     if package != METHODS_PACKAGE:
         return kind.__name__
-    by_file = sorted(
-        METHODS, key=lambda name: name != file
-    )  # most often that is the entry; no other is imported
+    by_file = sorted(METHODS, key=lambda name: name != file)  # most often that is the entry; no other is imported
     return next((name for name in by_file if METHODS[name]()[0] is kind), kind.__name__)
 
 
@@ -131,9 +129,7 @@ def prune(checkpoints: Path, *, keep: int, keep_every: int | None) -> None:
     """Removes all but the newest `keep` checkpoints and those at multiples of `keep_every` steps."""
     for folder in list_checkpoints(checkpoints)[keep:]:
         if keep_every is None or step_of(folder) % keep_every:
-            doomed = folder.with_name(
-                f"{TEMPORARY}{folder.name}"
-            )  # a half-removed folder must not look like one
+            doomed = folder.with_name(f"{TEMPORARY}{folder.name}")  # a half-removed folder must not look like one
             folder.rename(doomed)
             shutil.rmtree(doomed)
 
@@ -199,9 +195,7 @@ def verify(folder: Path) -> None:
                 f"{file} must have {wanted['bytes']} bytes; it has {size}: it is damaged. {_remedy(folder)}"
             )
         if sha256(file) != wanted["sha256"]:
-            raise CheckpointError(
-                f"{file} is damaged: its SHA-256 differs from {MANIFEST}. {_remedy(folder)}"
-            )
+            raise CheckpointError(f"{file} is damaged: its SHA-256 differs from {MANIFEST}. {_remedy(folder)}")
 
 
 def load_training(folder: Path) -> dict[str, Any]:
@@ -249,9 +243,7 @@ def find_checkpoint(path: Path | str) -> Path:
         return checkpoints / latest.read_text().strip()
     folders = list_checkpoints(checkpoints)
     if not folders:
-        raise CheckpointError(
-            f"{path} must hold a checkpoint; it has none. Train first, or give another path."
-        )
+        raise CheckpointError(f"{path} must hold a checkpoint; it has none. Train first, or give another path.")
     return folders[0]
 
 
@@ -274,9 +266,7 @@ def load_method(
     table = {**METHODS, **(methods or {})}
     name = described["method"]
     if name not in table:
-        raise CheckpointError(
-            f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`."
-        )
+        raise CheckpointError(f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`.")
     kind, config_kind = table[name]()
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
         try:

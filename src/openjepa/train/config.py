@@ -26,9 +26,7 @@ class TrainConfig:
     lr: float = 1e-3  # peak learning rate, > 0
     start_lr: float = 0.0  # learning rate at the start of the warm-up, >= 0
     final_lr: float = 0.0  # learning rate at the horizon, >= 0 (unused by "constant")
-    schedule: Schedule = (
-        "cosine"  # after the warm-up: half cosine, constant, line, or constant then line ("wsd")
-    )
+    schedule: Schedule = "cosine"  # after the warm-up: half cosine, constant, line, or constant then line ("wsd")
     warmup_steps: int = 50  # updates, >= 0
     anneal_steps: int = 0  # updates, length of the final line of "wsd", >= 0
     horizon: int | None = None  # updates, where the curves end; None = steps
@@ -48,12 +46,8 @@ class TrainConfig:
     diagnose_every: int | None = None  # updates between two diagnoses, >= 1; None = with every checkpoint
     checkpoint_every: int = 500  # updates, >= 1; the last step always has one
     keep_checkpoints: int = 2  # newest ones that stay on disk, >= 1
-    keep_every: int | None = (
-        None  # updates: checkpoints at multiples of it stay for ever, >= 1; None = none do
-    )
-    spike_factor: float | None = (
-        None  # a loss above this multiple of its running mean stops the run, > 1; None = off
-    )
+    keep_every: int | None = None  # updates: checkpoints at multiples of it stay for ever, >= 1; None = none do
+    spike_factor: float | None = None  # a loss above this multiple of its running mean stops the run, > 1; None = off
     tensorboard: bool = False  # also write run_dir/tensorboard
 
     def __post_init__(self) -> None:
@@ -66,27 +60,17 @@ class TrainConfig:
             value = getattr(self, name)
             self._check(name, value is None or value >= 1, "at least 1, or None")
         for name in ("seed", "start_lr", "final_lr", "warmup_steps", "anneal_steps", "weight_decay"):
-            self._check(
-                name, _finite(getattr(self, name)) and getattr(self, name) >= 0, "0 or more, and finite"
-            )
+            self._check(name, _finite(getattr(self, name)) and getattr(self, name) >= 0, "0 or more, and finite")
         for name in ("lr", "eps"):
             self._check(name, _finite(getattr(self, name)) and getattr(self, name) > 0, "above 0, and finite")
-        self._check(
-            "betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)"
-        )
-        self._check(
-            "grad_clip", self.grad_clip is None or self.grad_clip > 0, "above 0, or None for no clipping"
-        )
+        self._check("betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
+        self._check("grad_clip", self.grad_clip is None or self.grad_clip > 0, "above 0, or None for no clipping")
         self._check("spike_factor", self.spike_factor is None or self.spike_factor > 1, "above 1, or None")
         decay = self.final_weight_decay
-        self._check(
-            "final_weight_decay", decay is None or decay >= 0, "0 or more, or None for a constant one"
-        )
+        self._check("final_weight_decay", decay is None or decay >= 0, "0 or more, or None for a constant one")
         if self.schedule == "wsd":
             room = self.total - self.warmup_steps
-            self._check(
-                "anneal_steps", 1 <= self.anneal_steps <= room, f"in [1, {room}] for the schedule `wsd`"
-            )
+            self._check("anneal_steps", 1 <= self.anneal_steps <= room, f"in [1, {room}] for the schedule `wsd`")
 
     @property
     def total(self) -> int:
@@ -108,9 +92,7 @@ class TrainConfig:
         """Weight decay of step `step` (0 first, which is update 1)."""
         if self.final_weight_decay is None:
             return self.weight_decay
-        return curves.cosine(
-            step + 1, start=self.weight_decay, end=self.final_weight_decay, horizon=self.total
-        )
+        return curves.cosine(step + 1, start=self.weight_decay, end=self.final_weight_decay, horizon=self.total)
 
     def _check(self, name: str, fine: bool, rule: str) -> None:
         if not fine:

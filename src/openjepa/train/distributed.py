@@ -88,9 +88,7 @@ class LossModule(nn.Module):
         return out.loss, out.terms
 
 
-def parallelize(
-    method: nn.Module, sharding: str, device: torch.device, *, compiled: bool = False
-) -> nn.Module:
+def parallelize(method: nn.Module, sharding: str, device: torch.device, *, compiled: bool = False) -> nn.Module:
     """Wraps a method that is on its device already; returns the module to call with a batch.
 
     FSDP2 shards every entry of a module list called `blocks` on its own, and the rest together.
@@ -108,14 +106,10 @@ def parallelize(
         dist.broadcast(tensor.detach(), src=0)
     if sharding == "ddp":
         ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(
-            module, device_ids=ids, gradient_as_bucket_view=True, **_buffers_stay_local()
-        )
+        return DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True, **_buffers_stay_local())
     for name, param in method.named_parameters():
         if param.ndim == 0:
-            raise ConfigError(
-                f"`{name}` must have at least one axis for fsdp2; it is a scalar. Use ddp, or shape [1]."
-            )
+            raise ConfigError(f"`{name}` must have at least one axis for fsdp2; it is a scalar. Use ddp, or shape [1].")
     _shard(module, method, device)
     return module
 

@@ -36,9 +36,7 @@ class RunLog:
         if tensorboard:
             self._events = _event_writer(run_dir / "tensorboard", start)
         drop_later_lines(self.path, start)
-        self._file = self.path.open(
-            "ab", buffering=0
-        )  # a line is in the file, or not, the moment it is written
+        self._file = self.path.open("ab", buffering=0)  # a line is in the file, or not, the moment it is written
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
             self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, file=sys.stderr)

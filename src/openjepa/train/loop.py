@@ -132,9 +132,7 @@ def _loop(run: "_Run", source: BatchSource, diagnostics: Diagnostics | None) -> 
 class _Run:
     """The moving parts of one run, and what happens between steps: report, diagnose, save."""
 
-    def __init__(
-        self, method: Any, model: nn.Module, config: TrainConfig, run_dir: Path, device: torch.device
-    ) -> None:
+    def __init__(self, method: Any, model: nn.Module, config: TrainConfig, run_dir: Path, device: torch.device) -> None:
         self.method, self.model, self.config, self.run_dir, self.device = (
             method,
             model,
@@ -164,12 +162,8 @@ class _Run:
 
     def _load(self, folder: Path) -> int:
         training = disk.load_training(folder)
-        load_method_state(
-            self.method, disk.load_weights(folder / disk.MODEL), source=str(folder / disk.MODEL)
-        )
-        load_optimizer_state(
-            self.optimizer, self.method, training["optimizer"], source=str(folder / disk.TRAINING)
-        )
+        load_method_state(self.method, disk.load_weights(folder / disk.MODEL), source=str(folder / disk.MODEL))
+        load_optimizer_state(self.optimizer, self.method, training["optimizer"], source=str(folder / disk.TRAINING))
         self.health.load_state(training["health"])
         self.seconds = training["seconds"]
         return int(training["step"])

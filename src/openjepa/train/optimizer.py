@@ -24,13 +24,9 @@ def build_optimizer(
     """
     names = {id(p): name for name, p in method.named_parameters() if p.requires_grad}
     if not names:
-        raise ConfigError(
-            f"`{type(method).__name__}` has no parameter that requires a gradient: nothing to train."
-        )
+        raise ConfigError(f"`{type(method).__name__}` has no parameter that requires a gradient: nothing to train.")
     custom = getattr(method, "param_groups", None)
-    wanted = (
-        custom() if callable(custom) else [{"params": [p for p in method.parameters() if p.requires_grad]}]
-    )
+    wanted = custom() if callable(custom) else [{"params": [p for p in method.parameters() if p.requires_grad]}]
     groups = list(_split(wanted, names))
     _check_cover(groups, names)
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps, fused=True)
@@ -54,15 +50,12 @@ def _check_cover(groups: list[dict[str, Any]], names: dict[int, str]) -> None:
     seen: set[int] = set()
     for param in (p for group in groups for p in group["params"]):
         if id(param) in seen:
-            raise ConfigError(
-                f"`{names.get(id(param))}` must be in one group of `param_groups()`; it is in two."
-            )
+            raise ConfigError(f"`{names.get(id(param))}` must be in one group of `param_groups()`; it is in two.")
         seen.add(id(param))
     missing = [name for key, name in names.items() if key not in seen]
     if missing:
         raise ConfigError(
-            f"`{missing[0]}` must be in a group of `param_groups()`. "
-            "Add it, or freeze it with requires_grad_(False)."
+            f"`{missing[0]}` must be in a group of `param_groups()`. Add it, or freeze it with requires_grad_(False)."
         )
 
 

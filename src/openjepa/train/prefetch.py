@@ -45,9 +45,7 @@ class Prefetcher:
             self._ahead = (step, self._thread.submit(self._fetch, step))
         batches = self._ahead[1].result()
         following = step + 1
-        self._ahead = (
-            (following, self._thread.submit(self._fetch, following)) if following in self.steps else None
-        )
+        self._ahead = (following, self._thread.submit(self._fetch, following)) if following in self.steps else None
         return [batch.to(self.device) for batch in batches]
 
     def _fetch(self, step: int) -> list[Any]:

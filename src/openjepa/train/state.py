@@ -32,15 +32,13 @@ def load_method_state(method: nn.Module, state: Mapping[str, Tensor], *, source:
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CheckpointError(
-            f"`{missing[0]}`{more} must be in {source}; it is missing. "
-            "The file belongs to another method or version."
+            f"`{missing[0]}`{more} must be in {source}; it is missing. The file belongs to another method or version."
         )
     extra = [name for name in state if name not in own]
     if extra:
         more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
         raise CheckpointError(
-            f"`{extra[0]}`{more} in {source} is not part of "
-            f"{type(method).__name__}{did_you_mean(extra[0], own)}"
+            f"`{extra[0]}`{more} in {source} is not part of {type(method).__name__}{did_you_mean(extra[0], own)}"
         )
     for name, target in own.items():
         value = state[name]
@@ -50,9 +48,7 @@ def load_method_state(method: nn.Module, state: Mapping[str, Tensor], *, source:
                 f"Build the method with the configuration of {source}."
             )
         if target.dtype != value.dtype:
-            raise CheckpointError(
-                f"`{name}` must be {target.dtype}; the file has {value.dtype}, in {source}."
-            )
+            raise CheckpointError(f"`{name}` must be {target.dtype}; the file has {value.dtype}, in {source}.")
         _fill(target, value)
 
 
@@ -84,9 +80,7 @@ def load_optimizer_state(
     for name, values in state.items():
         if name not in params:
             raise CheckpointError(f"`{name}` in {source} is not trained here{did_you_mean(name, params)}")
-        optimizer.state[params[name]] = {
-            key: _like(params[name], value, key) for key, value in values.items()
-        }
+        optimizer.state[params[name]] = {key: _like(params[name], value, key) for key, value in values.items()}
 
 
 def _like(param: Tensor, value: Tensor, key: str) -> Tensor:

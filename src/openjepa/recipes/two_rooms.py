@@ -1,0 +1,118 @@
+"""Two-Rooms from random play: learn the world in under a minute of CPU, then reach image goals in both rooms.
+
+    openjepa train two-rooms
+    openjepa train random-doors
+    openjepa eval runs/two-rooms
+
+`two-rooms` has one wall and one door. `random-doors` draws both per episode; a fifth of the layouts never occurs in
+play and is what the agent is judged on. Results, times and hardware: `docs/world-models.md`. Seed 0.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openjepa.envs import make_world
+from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
+from openjepa.eval.animation import Replay
+from openjepa.eval.manifest import Manifest, draw_two_rooms_pairs
+from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.methods.lewm import LeWMConfig
+from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.recipes import Recipe
+from openjepa.recipes.world_model import (
+    PlayConfig,
+    WorldModelConfig,
+    build,
+    load_actor,
+    make_agent,
+    seeded,
+)
+from openjepa.train import TrainConfig
+
+TOY = {
+    "play.episodes": 8,
+    "play.num_envs": 8,
+    "play.steps": 12,
+    "play.held_out": 0.3,
+    "batch_size": 4,
+}
+
+
+def two_rooms() -> WorldModelConfig:
+    """A fixed wall: 1,500 episodes of random play, 500 steps."""
+    return WorldModelConfig(
+        play=PlayConfig("two-rooms", {}, "smooth", episodes=1500, steps=40),
+        method=LeWMConfig(embed_dim=16, similarity_weight=2.0),
+        train=TrainConfig(steps=500, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=250),
+    )
+
+
+def random_doors() -> WorldModelConfig:
+    """Wall and door drawn per episode; longer, straighter play, keypoints, and dimensions for the scene."""
+    return WorldModelConfig(
+        play=PlayConfig("random-doors", {"split": "train"}, "directed", episodes=1400, steps=120),
+        method=LeWMConfig(
+            embed_dim=32,
+            scene_dim=12,
+            encoder=FrameEncoderConfig("keypoints"),
+            prediction_weight=20.0,
+            prediction_start=0.1,
+            prediction_ramp=(300, 600),
+            inverse_dynamics_weight=10.0,
+            scene_weight=1.0,
+        ),
+        train=TrainConfig(steps=1200, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=400),
+    )
+
+
+def world_config(config: WorldModelConfig) -> TwoRoomsConfig:
+    """The world that is judged: the one of the play, with layouts that were never shown."""
+    world = make_world(config.play.world, 1, **config.play.options)
+    assert isinstance(world, TwoRooms)
+    layout = world.config.layout
+    return TwoRoomsConfig(layout=layout, split="all" if layout == "fixed" else "held-out")
+
+
+def draw_pairs(config: WorldModelConfig) -> Manifest:
+    """The judged pairs of start and goal, half of them in different rooms."""
+    act = config.act
+    return draw_two_rooms_pairs(world_config(config), act.pairs, seed=act.pairs_seed, task=config.play.world)
+
+
+def judge(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
+    """Reaches the judged goals with a trained run."""
+    config = seeded(config)
+    model, head, _ = load_actor(config, run_dir)
+    options = world_config(config)
+    agent = make_agent(model, head, TwoRooms(1, options), config)
+    judged = JudgeConfig(budget=config.act.budget, batch_size=config.act.pairs)
+    report = evaluate(agent, lambda n: TwoRooms(n, options), draw_pairs(config), judged, name="openjepa")
+    return report.as_json()
+
+
+def replay(config: WorldModelConfig, run_dir: Path, seed: int) -> Replay:
+    """Plays one episode to a goal in the other room."""
+    config = seeded(config)
+    model, head, _ = load_actor(config, run_dir)
+    options = world_config(config)
+    pairs = draw_two_rooms_pairs(options, 1, seed=seed, cross_share=1.0, task=config.play.world)
+    agent = make_agent(model, head, TwoRooms(1, options), config)
+    judged = JudgeConfig(budget=config.act.budget, latency_pairs=0)
+    ids = [pairs.pairs[0].pair_id]
+    (played,) = evaluate(agent, lambda n: TwoRooms(n, options), pairs, judged, keep=ids).kept
+    return Replay(played.frames, played.goal_frame, played.success, positions=np.asarray(played.states)[:, :2])
+
+
+TWO_ROOMS = Recipe(
+    "world model of Two-Rooms from random play; acts on image goals", two_rooms(), build, TOY, judge, replay
+)
+RANDOM_DOORS = Recipe(
+    "the same with wall and door drawn per episode, judged on unseen layouts",
+    random_doors(),
+    build,
+    TOY,
+    judge,
+    replay,
+)
