@@ -9,8 +9,10 @@ from openjepa.interop import convert, from_pretrained, load, save_pretrained
 from openjepa.interop.meta_files import Traits
 from openjepa.interop.networks import Networks, guess_traits, read_networks, write_meta
 from openjepa.interop.registry import PUBLISHED, Published
-from openjepa.models.vit import VisionTransformer, vit_small
+from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
+from openjepa.models.vit import VisionTransformer, ViTConfig, vit_small
 
+from .conftest import randomise
 from .test_download import server  # noqa: F401
 
 
@@ -137,6 +139,35 @@ def test_round_trip_of_other_families(ijepa, vjepa21, tmp_path):
             own = getattr(method, part)
             assert network.config == own.config
             assert all(torch.equal(t, own.state_dict()[n]) for n, t in network.state_dict().items())
+
+
+def test_round_trip_of_vjepa1(tmp_path):
+    encoder = ViTConfig(
+        img_size=(32, 32),
+        patch_size=8,
+        num_frames=4,
+        tubelet_size=2,
+        embed_dim=48,
+        depth=2,
+        num_heads=2,
+        positions="sincos",
+        rescale_residual_init=False,
+    )
+    method = randomise(
+        VJEPA2(VJEPA2Config(encoder=encoder, num_mask_tokens=2, predictor_dim=24, predictor_heads=2))
+    ).eval()
+    path = tmp_path / "vjepa.pt"
+    write_meta(Networks(method.context_encoder, method.target_encoder, method.predictor), path)
+    content = torch.load(path, weights_only=True)
+    assert content["encoder"]["module.backbone.pos_embed"].shape == (1, 32, 48)
+    assert content["predictor"]["module.backbone.predictor_pos_embed"].shape == (1, 32, 24)
+    found = read_networks(path, Traits("vjepa", 2, (32, 32), 4, predictor_heads=2))
+    pixels, ids = torch.randn(1, 4, 3, 32, 32), torch.arange(32)[None]
+    assert torch.equal(found.target_encoder(pixels), method.target_encoder(pixels))
+    z = found.context_encoder(pixels, ids[:, :9])
+    for token in (0, 1):
+        ours = method.predictor(z, ids[:, :9], ids[:, 9:], mask_token=token)
+        assert torch.equal(found.predictor(z, ids[:, :9], ids[:, 9:], mask_token=token), ours)
 
 
 def test_metas_code_would_misread_new_models(tmp_path):

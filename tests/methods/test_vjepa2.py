@@ -100,6 +100,13 @@ def test_pictures_have_their_own_tokenizer():
     method = vjepa21()
     images = ImageBatch(torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8))
     method.loss(images).loss.backward()
-    assert method.context_encoder.image_embed.proj.weight.grad is not None
-    assert method.context_encoder.patch_embed.proj.weight.grad is None
-    assert method.predictor.image_modality.grad is not None
+    assert method.context_encoder.image_embed.proj.weight.grad.abs().max() > 0
+    assert method.context_encoder.patch_embed.proj.weight.grad.abs().max() == 0
+    assert method.predictor.image_modality.grad.abs().max() > 0
+
+
+def test_a_step_compiles_without_a_break():
+    method = vjepa2()
+    pixels, found = method.prepare(clips())
+    compiled = torch.compile(method.masked_loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(pixels, found), method.masked_loss(pixels, found))

@@ -37,6 +37,7 @@ def count(config):
 
 
 V2 = {"img_size": (256, 256), "num_frames": 16, "tubelet_size": 2}
+V2_224 = {**V2, "img_size": (224, 224)}
 V21 = {**V2, "image_tokenizer": True}
 
 
@@ -53,6 +54,7 @@ V21 = {**V2, "image_tokenizer": True}
         (vit_large(**V21, level_layers=(5, 11, 17, 23)), 304_680_960),
         (vit_giant(**V21, level_layers=(9, 19, 29, 39)), 1_013_267_968),
         (vit_gigantic(**V21, level_layers=(11, 23, 37, 47)), 1_845_216_768),
+        (vit_large(**V2_224, positions="sincos"), 303_885_312),
         (vit_base(positions="sincos"), 85_646_592),
         (vit_huge(positions="sincos", patch_size=14), 630_434_560),
         (vit_giant(positions="sincos", num_heads=16), 1_011_092_608),
@@ -62,6 +64,14 @@ V21 = {**V2, "image_tokenizer": True}
 )
 def test_published_parameter_counts(config, expected):
     assert count(config) == expected
+
+
+def test_published_position_tables():
+    with torch.device("meta"):
+        clip = VisionTransformer(vit_large(**V2_224, positions="sincos"))
+        picture = VisionTransformer(vit_base(positions="sincos"))
+    assert clip.pos_embed.numel() == 305_490_944 - 303_885_312
+    assert picture.pos_embed.numel() == 85_797_120 - 85_646_592
 
 
 def test_gathered_tokens_keep_their_positions():

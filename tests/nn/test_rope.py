@@ -51,6 +51,14 @@ def test_table_against_numpy(layout):
     np.testing.assert_allclose(rotate(torch.from_numpy(x), table).numpy(), expected, atol=2e-6)
 
 
+def test_an_odd_head_leaves_its_rest_alone():
+    x = torch.randn(1, 8, 2, 25)
+    turned = rotate(x, GridRope(25, "tiled").table((2, 2, 2), x.device))
+    assert torch.equal(turned[..., 24:], x[..., 24:])
+    even = rotate(x[..., :24], GridRope(24, "tiled").table((2, 2, 2), x.device))
+    torch.testing.assert_close(turned[..., :24], even)
+
+
 def test_only_interleaved_is_a_rotation():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 12, 3, 16, generator=generator)

@@ -260,7 +260,7 @@ class _Trial:
                 goal_state=self.goals[i],
                 frames=np.stack(row.frames),
                 states=np.stack(row.states),
-                z_paths=tuple([*row.plans, row.plan]),
+                z_paths=(*row.plans, row.plan),
                 success=bool(self.hit[i] >= 0),
             )
             for i, row in self._rows.items()

@@ -57,6 +57,14 @@ def convert(
     return destination
 
 
+def run(source: str, destination: str, to: Target, *, name: str | None = None) -> int:
+    """Converts and says what was written; returns the exit status."""
+    written = convert(source, destination, to, name=name)
+    parts = ", ".join(read_networks(written, published(name).traits if name else None).parts())
+    print(f"{written}: {parts}, layout {to}")
+    return 0
+
+
 def _write_huggingface(networks: Networks, folder: Path, encoder: str) -> None:
     chosen = networks.parts().get(encoder) or networks.context_encoder or networks.target_encoder
     if chosen is None:

@@ -19,7 +19,8 @@ def action_conditioned(case: Case) -> State:
     content, inputs, arch = case.checkpoint(), case.inputs(), case.architecture
     traits = case.traits("vjepa2", num_frames=arch["tubelet_size"])
     encoder, _ = meta_files.load_encoder(content, traits, source=case.source)
-    predictor = _load(case, encoder.config.grid[1])
+    grid = encoder.config.grid[1:]
+    predictor = _load(case, grid[0])
     actions, poses, cameras = inputs["actions"], inputs["states"], inputs.get("extrinsics")
     # Each frame alone: it fills a tubelet by repetition.
     frames = inputs["clip"].transpose(1, 2)  # [B, T, C, H, W]
@@ -29,18 +30,18 @@ def action_conditioned(case: Case) -> State:
     for name in case.outputs:
         if match := re.fullmatch(r"predictor_output_T(\d+)", name):
             t = int(match[1])
-            out[name] = predictor(z[:, :t], actions[:, :t], poses[:, :t], _first(cameras, t)).flatten(1, 2)
+            out[name] = predictor(z[:, :t], actions[:, :t], poses[:, :t], _first(cameras, t), grid=grid).flatten(1, 2)
     steps = actions.shape[1]
-    forced = normalize_features(predictor(z[:, :steps], actions, poses[:, :steps], _first(cameras, steps)))
+    forced = normalize_features(predictor(z[:, :steps], actions, poses[:, :steps], _first(cameras, steps), grid=grid))
     count = arch["auto_steps"]
-    rolled = predictor.rollout(z[:, :1], actions[:, :count], poses[:, :count], _first(cameras, count))
+    rolled = predictor.rollout(z[:, :1], actions[:, :count], poses[:, :count], _first(cameras, count), grid=grid)
     out["teacher_forcing_output"] = forced.flatten(1, 2)
     out["rollout_output"] = rolled.flatten(1, 2)
     out["loss_teacher_forcing"] = latent_prediction_loss(forced, z[:, 1:], "l1")
     out["loss_rollout"] = latent_prediction_loss(rolled, z[:, 1 : count + 1], "l1")
     out["loss"] = out["loss_teacher_forcing"] + out["loss_rollout"]
     if "planning_rollout" in case.outputs:
-        out |= _planning(case, predictor, z, actions, poses, cameras)
+        out |= _planning(case, predictor, z, actions, poses, cameras, grid)
     if "nonsquare_features" in inputs:
         out["predictor_output_nonsquare"] = _nonsquare(case, inputs)
     return out
@@ -53,13 +54,14 @@ def _planning(
     actions: Tensor,
     poses: Tensor,
     cameras: Tensor | None,
+    grid: tuple[int, int],
 ) -> State:
     steps = case.description["outputs"]["planning_rollout"]["shape"][1]
     planned = integrate_poses(poses[:, 0], actions)  # [B, H, 7]
     known = torch.cat((poses[:, :1], planned), dim=1)[:, :steps]
     shown = case.description["outputs"].get("planning_poses", {}).get("shape", [0, steps])[1]
     return {
-        "planning_rollout": predictor.rollout(z[:, :1], actions[:, :steps], known, _first(cameras, steps)),
+        "planning_rollout": predictor.rollout(z[:, :1], actions[:, :steps], known, _first(cameras, steps), grid=grid),
         "planning_poses": planned[:, :shown],
     }
 

@@ -71,8 +71,10 @@ class VJEPA2Config:
             layer_norm_eps=encoder.layer_norm_eps,
             grid=encoder.grid,
             positions=encoder.positions,
+            sincos_order=encoder.sincos_order,
             rope_layout=encoder.rope_layout,
             num_mask_tokens=self.num_mask_tokens,
+            rescale_residual_init=encoder.rescale_residual_init,
             checkpoint_activations=encoder.checkpoint_activations,
         )
 

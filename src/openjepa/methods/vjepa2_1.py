@@ -24,7 +24,7 @@ from openjepa.losses.latent_prediction import latent_prediction_loss
 from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_tubes
 from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from openjepa.models.vit import Tokens, VisionTransformer, ViTConfig, vit_tiny
-from openjepa.nn.distributed import rank, world_size
+from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
@@ -197,8 +197,8 @@ class VJEPA21(nn.Module):
         weighted = self.config.weigh_by_distance
         context = torch.stack([p.context_loss(weighted=weighted) for p in found]).mean()
         loss = target + self.context_weight * context
-        if world_size() > 1:  # every process must have every gradient, also of the tokenizer that had no work
-            loss = loss + 0.0 * torch.stack([p.sum() for p in self._tokenizers()]).sum()
+        # The tokenizer that had no work gets a gradient of zero, as it would from a process with other batches.
+        loss = loss + 0.0 * torch.stack([p.sum() for p in self._tokenizers()]).sum()
         return JEPALoss(loss, {"prediction": target.detach(), "context": context.detach()})
 
     def _tokenizers(self) -> list[nn.Parameter]:

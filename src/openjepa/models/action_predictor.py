@@ -129,7 +129,15 @@ class PoseActionPredictor(nn.Module):
             flat = out
         return self.proj(self.norm(flat.view_as(x)[:, :, count:]))
 
-    def rollout(self, z: Tensor, actions: Tensor, poses: Tensor, cameras: Tensor | None = None) -> Tensor:
+    def rollout(
+        self,
+        z: Tensor,
+        actions: Tensor,
+        poses: Tensor,
+        cameras: Tensor | None = None,
+        *,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Predicts step after step, feeding normalised predictions back.
 
         Args:
@@ -137,6 +145,7 @@ class PoseActionPredictor(nn.Module):
             actions: [B, T - 1 + H, A].
             poses: [B, T - 1 + H, P], measured, or integrated from the actions by `integrate_poses`.
             cameras: [B, T - 1 + H, 6], where the model uses them.
+            grid: rows and columns of a frame; square where None.
 
         Returns:
             [B, H, N, D] normalised predictions of the H frames after the context.
@@ -148,7 +157,7 @@ class PoseActionPredictor(nn.Module):
             )
         for step in range(context, actions.shape[1] + 1):
             seen = None if cameras is None else cameras[:, :step]
-            z_next = self(z, actions[:, :step], poses[:, :step], seen)[:, -1:]
+            z_next = self(z, actions[:, :step], poses[:, :step], seen, grid=grid)[:, -1:]
             z = torch.cat((z, normalize_features(z_next)), dim=1)
         return z[:, context:]
 

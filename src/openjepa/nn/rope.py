@@ -74,8 +74,11 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     Returns:
         the rotated tensor, of the shape and type of `x`.
     """
+    if x.shape[-1] % 2:  # the last channel belongs to no pair
+        even = RotaryTable(*(part[..., :-1] for part in table))
+        return torch.cat((rotate(x[..., :-1], even), x[..., -1:]), dim=-1)
     shape = table.cos.shape[:-1] + (1,) * (x.ndim - 3) + table.cos.shape[-1:]
-    cos, sin = (part.view(shape).to(x.dtype) for part in table)
+    cos, sin = (part.reshape(shape).to(x.dtype) for part in table)
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
     swapped = torch.stack((second, first), -1).flatten(-2)
     return torch.addcmul(x * cos, swapped, sin)
