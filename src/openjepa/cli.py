@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openjepa import __version__
-from openjepa.command_line import collecting, judging, training
+from openjepa.command_line import collecting, judging, seeing, training
 from openjepa.command_line.command import OK, Command
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.options import parse
@@ -80,6 +80,43 @@ COMMANDS: dict[str, Command] = {
         "RUN [--data STORE]",
         lambda words: judging.DoctorOptions,
         judging.doctor,
+    ),
+    "verify": Command(
+        "recompute a recorded case and show the largest difference of every output",
+        "FOLDER",
+        lambda words: seeing.VerifyOptions,
+        seeing.verify,
+    ),
+    "convert": Command(
+        "write networks in another layout",
+        "SOURCE DESTINATION --to meta|huggingface|openjepa",
+        lambda words: seeing.ConvertOptions,
+        seeing.convert,
+    ),
+    "embed": Command(
+        "embed a folder of pictures and videos",
+        f"PATH {seeing.MODEL} [--out DIR]",
+        lambda words: seeing.EmbedOptions,
+        seeing.embed,
+        resumes=True,
+    ),
+    "search": Command(
+        "find the nearest neighbours of a file among embeddings",
+        f"EMBEDDINGS QUERY [{seeing.MODEL}]",
+        lambda words: seeing.SearchOptions,
+        seeing.search,
+    ),
+    "features": Command(
+        "draw what an encoder sees in a picture or video",
+        f"PATH {seeing.MODEL} [--out FILE]",
+        lambda words: seeing.FeaturesOptions,
+        seeing.features,
+    ),
+    "probe": Command(
+        "probe a frozen encoder beside random weights",
+        f"TRAIN {seeing.MODEL} [--test PATH]",
+        lambda words: seeing.ProbeOptions,
+        seeing.probe,
     ),
     "completions": Command(
         "print the completion script of a shell",

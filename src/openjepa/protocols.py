@@ -193,7 +193,7 @@ class ActionBounds:
         return len(self.low)
 
     def clip(self, actions: Tensor) -> Tensor:
-        """Returns the nearest allowed actions; [..., A] to [..., A]."""
+        """Returns allowed actions [..., A]: cut to the box, then shortened to `max_norm`."""
         low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
         high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
         actions = actions.clamp(low, high)

@@ -60,11 +60,12 @@ class FrameEncoder(nn.Module):
     def __init__(self, config: FrameEncoderConfig, embed_dim: int) -> None:
         super().__init__()
         self.config = config
+        kinds: dict[str, type[ConvTrunk | KeypointTrunk | ViTTrunk]]
         kinds = {"conv": ConvTrunk, "keypoints": KeypointTrunk, "vit": ViTTrunk}
-        self.trunk: ConvTrunk | KeypointTrunk | ViTTrunk = kinds[config.kind](config)
+        self.trunk = kinds[config.kind](config)
         self.head = nn.Linear(self.trunk.out_dim, embed_dim)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         size = self.config.image_size
         check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
         features = self.trunk(frames)
@@ -89,9 +90,9 @@ class ConvTrunk(nn.Module):
             nn.Linear(2 * width * cells, config.hidden_dim),
             nn.ReLU(),
         )
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         return self.body(functional.relu(self.stem(_centred(frames))))
 
 
@@ -111,9 +112,9 @@ class KeypointTrunk(nn.Module):
         self.mix = nn.Sequential(nn.Linear(2 * config.num_keypoints, config.hidden_dim), nn.ReLU())
         side = config.image_size // 4
         self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
-        self.to(memory_format=torch.channels_last)
+        _channels_last(self)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         stem = functional.relu(self.conv.stem(_centred(frames)))  # [B, W, H / 4, W / 4]
         maps = self.maps(functional.relu(self.local(stem)))
         with torch.autocast(frames.device.type, enabled=False):
@@ -149,9 +150,15 @@ class ViTTrunk(nn.Module):
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         pixels = (frames.float() / 255 - self.mean) / self.std
         return self.project(self.vit(pixels)[:, 0])
+
+
+def _channels_last(module: nn.Module) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _centred(frames: Tensor) -> Tensor:

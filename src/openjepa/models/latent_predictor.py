@@ -60,11 +60,12 @@ class ResidualMLP(nn.Module):
         for _ in range(config.depth):
             layers += [nn.Linear(width, config.predictor_dim), nn.ReLU()]
             width = config.predictor_dim
-        self.change = nn.Sequential(*layers, nn.Linear(width, embed_dim))
-        nn.init.zeros_(self.change[-1].weight)
-        nn.init.zeros_(self.change[-1].bias)
+        last = nn.Linear(width, embed_dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.change = nn.Sequential(*layers, last)
 
-    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(z.device.type, enabled=False):
             return z.float() + self.change(torch.cat([z.float(), actions.float()], -1))
 
@@ -76,7 +77,7 @@ class GRUPredictor(nn.Module):
         super().__init__()
         self.cell = nn.GRUCell(action_dim, embed_dim)
 
-    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(z.device.type, enabled=False):
             flat = self.cell(actions.flatten(0, -2).float(), z.flatten(0, -2).float())
         return flat.view(z.shape)
@@ -105,7 +106,7 @@ class CausalPredictor(nn.Module):
         self.project = nn.Sequential(nn.Linear(embed_dim, 2048), nn.BatchNorm1d(2048), nn.GELU())
         self.head = nn.Linear(2048, embed_dim)
 
-    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         steps = check_shape(z, "B T D", name="z")["T"]
         if steps > self.config.context_len:
             raise ConfigError(f"`z` must hold at most `context_len` = {self.config.context_len} states; got {steps}.")
@@ -122,9 +123,10 @@ class _Block(nn.Module):
     def __init__(self, config: LatentPredictorConfig, dim: int) -> None:
         super().__init__()
         inner, self.heads, self.dropout = 64 * config.num_heads, config.num_heads, config.dropout
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
+        modulation = nn.Linear(dim, 6 * dim)
+        nn.init.zeros_(modulation.weight)
+        nn.init.zeros_(modulation.bias)
+        self.modulation = nn.Sequential(nn.SiLU(), modulation)
         self.plain_norm = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.attn_norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * inner, bias=False)
@@ -163,7 +165,7 @@ class ActionReadout(nn.Module):
             nn.Linear(hidden_dim, action_dim),
         )
 
-    def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
+    def forward(self, z: Tensor, z_next: Tensor) -> Tensor:  # noqa: D102
         z, z_next = z.flatten(-2), z_next.flatten(-2)
         with torch.autocast(z.device.type, enabled=False):
             # Neighbours are close: their difference, scaled up, spares the net learning to subtract.

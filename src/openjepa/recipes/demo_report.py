@@ -62,7 +62,7 @@ def write_report(findings: "Findings", results: dict[str, Any], path: Path) -> P
     page.table(["phase", "wall-clock"], times, caption="Where the time went, up to this page.")
     page.section("How it was judged").text(
         f"{len(ours.outcomes)} pairs of start and goal, drawn once with a seed of their own (manifest "
-        f"`{ours.manifest_sha256[:16]}`), none of them from a training episode, none solved at the start. A goal counts "
+        f"`{ours.manifest_sha256[:16]}`), none from a training episode, none solved at the start. A goal counts "
         f"as reached within 3 px, in at most {ours.budget} steps. Intervals are Wilson's, 95 %."
     )
     return page.write(path)

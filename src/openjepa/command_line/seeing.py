@@ -1,0 +1,269 @@
+"""`openjepa verify`, `convert`, `embed`, `search`, `features` and `probe`: official weights, and what encoders see."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from openjepa.command_line.command import OK
+from openjepa.command_line.options import FLAT
+from openjepa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from openjepa.eval.frozen_encoder import FrozenEncoder
+
+MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Options of `verify`."""
+
+    folder: tyro.conf.Positional[Path]  # holds case.json, a checkpoint, inputs and outputs
+
+
+def verify(options: VerifyOptions) -> int:
+    """Recomputes a recorded case; status 1 where an output is beyond its tolerance."""
+    from openjepa.interop.verify import run
+
+    return run(str(options.folder))
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Options of `convert`."""
+
+    source: tyro.conf.Positional[Path]  # a file of Meta's, a Hugging Face folder, a folder of ours, or a run
+    destination: tyro.conf.Positional[Path]  # a file for meta, else a folder; must not exist
+    to: Literal["meta", "huggingface", "openjepa"]  # the layout to write
+    name: str | None = None  # the published model, where Meta's file does not say which it is
+
+
+def convert(options: ConvertOptions) -> int:
+    """Writes the same networks in another layout."""
+    from openjepa.interop.convert import run
+
+    return run(str(options.source), str(options.destination), options.to, name=options.name)
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How the encoder of `--model` is loaded; see `openjepa.load`."""
+
+    weights: Path | None = None  # the file of a published model, if it is on the disk already
+    part: Literal["target_encoder", "context_encoder"] | None = None  # None = the averaged one where there are two
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto = a GPU where there is one
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 computes under autocast
+    offline: bool = False  # fetch nothing, fail instead
+
+
+Loading = Annotated[EncoderOptions, tyro.conf.arg(name="")]
+
+
+def _loading() -> EncoderOptions:
+    return field(default=EncoderOptions(), metadata={FLAT: True})
+
+
+def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
+    """Loads an encoder by its published name, its path or its place on the Hub, and freezes it.
+
+    Raises:
+        ConfigError: for an unknown name, a device that is not there, or a network that is no encoder of pictures or clips.
+        CheckpointError: for a file that is missing, damaged, or of another model.
+    """
+    from openjepa.eval.frozen_encoder import frozen
+    from openjepa.interop import load
+    from openjepa.models.vit import VisionTransformer
+    from openjepa.train.device import pick_device
+
+    device = pick_device(options.device)
+    with _bar("B", unit_scale=True) as show:
+        network = load(model, part=options.part, path=options.weights, offline=options.offline, progress=show)
+    if not isinstance(network, VisionTransformer):
+        raise ConfigError(
+            f"`--model` must be an encoder of pictures or clips; `{model}` is a {type(network).__name__}. "
+            "Give an I-JEPA or V-JEPA encoder."
+        )
+    return frozen(network, device=str(device), precision=options.precision)
+
+
+def native_size(encoder: "FrozenEncoder", size: int | None) -> int:
+    """Returns the side that was asked for, else the one that the encoder was trained on, in pixels."""
+    if size is not None:
+        return size
+    return int(min(encoder.network.config.img_size))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """Options of `embed`."""
+
+    path: tyro.conf.Positional[Path]  # a folder of pictures and videos, or one file
+    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
+    loading: Loading = _loading()
+    out: Path = Path("embeddings")  # folder of the embeddings; an interrupted one is gone on with
+    kind: Literal["auto", "images", "videos"] = "auto"  # auto takes both, by their endings
+    view: Literal["clip", "per_frame", "prefix"] = "clip"  # prefix: every latent frame sees only what came before
+    pooling: Literal["mean", "class", "dense"] = "mean"  # dense keeps the grid of tokens
+    size: int | None = None  # side of the centre square in pixels; None = as trained
+    num_frames: int = 16  # frames taken from a video
+    fps: float | None = None  # frames per second they are apart; None spreads them over the video
+    batch_size: int = 8  # files encoded together
+    part_size: int = 64  # files of a part on disk; a kill loses at most the work of one
+    format: Literal["parquet", "numpy"] = "parquet"  # of the parts
+    dtype: Literal["float32", "float16"] = "float32"  # of the stored numbers
+    num_threads: int = 2  # decoding threads
+    max_damaged_share: float = 0.05  # undecodable files beyond which the work stops, 0 to 1
+
+
+def embed(options: EmbedOptions) -> int:
+    """Embeds every picture and video of a folder, or goes on where an earlier start was stopped."""
+    from openjepa.eval.embed import EmbedConfig, run_embed
+
+    _require_path(options.path)
+    encoder = open_encoder(options.model, options.loading)
+    config = EmbedConfig(
+        path=options.path,
+        output=options.out,
+        kind=options.kind,
+        view=options.view,
+        pooling=options.pooling,
+        size=native_size(encoder, options.size),
+        num_frames=options.num_frames,
+        fps=options.fps,
+        batch_size=options.batch_size,
+        part_size=options.part_size,
+        format=options.format,
+        dtype=options.dtype,
+        num_threads=options.num_threads,
+        max_damaged_share=options.max_damaged_share,
+    )
+    with _bar("file") as show:
+        report = run_embed(encoder, config, progress=show)
+    print(report.text())
+    return OK
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of `search`."""
+
+    embeddings: tyro.conf.Positional[Path]  # folder that `openjepa embed` wrote
+    query: tyro.conf.Positional[Path]  # an embedded file, or any other one, which needs --model
+    model: str | None = None  # the one that made the embeddings
+    loading: Loading = _loading()
+    k: int = 10  # neighbours shown
+    moments: bool = False  # moments of one video compete; else its best one stands for it
+
+
+def search(options: SearchOptions) -> int:
+    """Prints the nearest neighbours of a file: cosine, moment, path."""
+    from openjepa.eval.search import SearchConfig, run_search
+
+    if options.model is None and options.loading != EncoderOptions():
+        raise ConfigError("options of loading need a model to load; got none. Give it with --model.")
+    config = SearchConfig(options.embeddings, options.query, options.k, options.moments)
+    encoder = None if options.model is None else open_encoder(options.model, options.loading)
+    print(run_search(config, encoder).text())
+    return OK
+
+
+@dataclass(frozen=True)
+class FeaturesOptions:
+    """Options of `features`."""
+
+    path: tyro.conf.Positional[Path]  # a picture or a video
+    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
+    loading: Loading = _loading()
+    out: Path | None = None  # .png, .gif or .mp4; None puts it beside the input
+    size: int | None = None  # side given to the encoder in pixels, finer maps for larger ones; None = as trained
+    num_frames: int = 16  # frames of a video, spread evenly over it
+    fps: int = 8  # frames per second of the video written
+
+
+def features(options: FeaturesOptions) -> int:
+    """Draws the first three principal components of the tokens as colours, beside the input."""
+    from openjepa.eval.features import FeaturesConfig, run_features
+
+    _require_path(options.path)
+    encoder = open_encoder(options.model, options.loading)
+    size = native_size(encoder, options.size)
+    config = FeaturesConfig(options.path, options.out, size, options.num_frames, options.fps)
+    print(run_features(encoder, config).text())
+    return OK
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """Options of `probe`."""
+
+    train: tyro.conf.Positional[Path]  # folder of class folders, or a list of `path label` lines
+    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
+    loading: Loading = _loading()
+    test: Path | None = None  # likewise; None holds out a share of the training files
+    test_share: float = 0.2  # that share of every class, between 0 and 1
+    probes: tuple[Literal["knn", "linear", "attentive"], ...] = ("knn", "linear")  # which, in this order
+    shots: int | None = None  # labels per class; None = all
+    share: float | None = None  # share of the labels of every class, such as 0.01; only without --shots
+    size: int | None = None  # side of the centre square in pixels; None = as trained
+    num_frames: int = 16  # frames spread evenly over a video
+    batch_size: int = 16  # files encoded together
+    max_damaged_share: float = 0.05  # undecodable files beyond which the work stops, 0 to 1
+    num_threads: int = 2  # decoding threads
+    seed: int = 0  # of splits, choices and random weights
+
+
+def probe(options: ProbeOptions) -> int:
+    """Probes a frozen encoder, each number beside the same probe on random weights."""
+    from openjepa.eval.frozen_probes import FrozenProbeConfig, run_probe
+
+    _require_path(options.train)
+    if options.test is not None:
+        _require_path(options.test)
+    encoder = open_encoder(options.model, options.loading)
+    config = FrozenProbeConfig(
+        train=options.train,
+        test=options.test,
+        test_share=options.test_share,
+        probes=options.probes,
+        shots=options.shots,
+        share=options.share,
+        size=native_size(encoder, options.size),
+        num_frames=options.num_frames,
+        batch_size=options.batch_size,
+        max_damaged_share=options.max_damaged_share,
+        num_threads=options.num_threads,
+        seed=options.seed,
+    )
+    report = run_probe(encoder, config, progress=lambda line: print(line, file=sys.stderr))
+    print(report.text())
+    return OK
+
+
+def _require_path(path: Path) -> None:
+    """Refuses a mistyped path before a model of gigabytes is fetched."""
+    if not path.exists():
+        raise ConfigError(f"`{path}` must be a file or a folder; there is none. Check the path.")
+
+
+@contextmanager
+def _bar(unit: str, *, unit_scale: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on a terminal, made at the first report; nothing elsewhere."""
+    from tqdm import tqdm
+
+    bars: list[tqdm] = []
+
+    def show(done: int, total: int | None) -> None:
+        if not bars:
+            bars.append(tqdm(total=total, unit=unit, unit_scale=unit_scale, file=sys.stderr, disable=None))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.close()
