@@ -5,7 +5,7 @@ resume by themselves when they are started again. The files that match `--files`
 
     python benchmarks/kill_resume.py \
         --command 'openjepa collect two-rooms --episodes 200 --out {out}/store' \
-        --command 'openjepa train lewm --data {out}/store --run-dir {out}/run' \
+        --command 'openjepa train two-rooms --play.data {out}/store --play.episodes 200 --run-dir {out}/run' \
         --files '**/*.safetensors' --kills 20
 
 The last line is one JSON object; the exit status is 1 unless every killed run ended with the same files.

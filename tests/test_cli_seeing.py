@@ -118,7 +118,8 @@ def test_features_are_drawn_beside_the_picture(capsys, tiny):
     status, out, _ = run(capsys, "features", "a.png", "--model", "tiny", "--size", "64", "--out", "seen.png")
     assert status == 0
     assert out.startswith("seen.png: 1x8x8 tokens, ")
-    assert Image.open("seen.png").size == (128, 64)
+    with Image.open("seen.png") as picture:
+        assert picture.size == (128, 64)
     assert run(capsys, "features", "a.png", "--model", "tiny")[1].startswith("a_features.png: 1x4x4 tokens")
 
 
@@ -145,6 +146,14 @@ def test_wrong_words_are_one_line(capsys, tiny, command):
     assert near.endswith("did you mean `vjepa2-vit-large-256`?")
     near = fails(capsys, command, "a.png", "--model", "tiny", "--devise", "cpu")
     assert near == "unknown option `--devise`; did you mean `--device`?"
+
+
+def test_options_that_do_not_fit_the_model_are_refused(capsys, tiny):
+    draw("a.png", 1)
+    said = fails(capsys, "embed", "a.png", "--model", "tiny", "--size", "20", "--out", "found")
+    assert said == "`--size` must be a multiple of the patch of 8 pixels; got 20."
+    assert not Path("found").exists()
+    assert fails(capsys, "embed", "a.png", "--model", "tiny", "--weights", "x.pt").startswith("`--weights` goes with")
 
 
 def test_a_network_that_is_no_encoder_is_refused(capsys):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `_ROOMS` does it when the pr
     from openjepa.data import EpisodeStore
     from openjepa.envs import TwoRooms, make_world
     from openjepa.eval.conformance import check_method, check_planner, check_world_model
-    from openjepa.interop import load
+    from openjepa.interop.load import load
     from openjepa.methods.lewm import LeWM, LeWMConfig, lewm, pldm
     from openjepa.planning import CEM, ICEM, MPPI, Agent, GradientPlanner
     from openjepa.train import TrainConfig, load_method
@@ -97,7 +97,7 @@ def _eval() -> dict[str, Any]:
 
 
 def _interop() -> dict[str, Any]:
-    from openjepa.interop import load
+    from openjepa.interop.load import load
 
     return {"load": load}
 

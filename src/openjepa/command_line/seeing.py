@@ -61,26 +61,27 @@ class EncoderOptions:
     offline: bool = False  # fetch nothing, fail instead
 
 
+Model = Annotated[str, tyro.conf.arg(metavar="MODEL")]
 Loading = Annotated[EncoderOptions, tyro.conf.arg(name="")]
-
-
-def _loading() -> EncoderOptions:
-    return field(default=EncoderOptions(), metadata={FLAT: True})
 
 
 def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
     """Loads an encoder by its published name, its path or its place on the Hub, and freezes it.
 
     Raises:
-        ConfigError: for an unknown name, a device that is not there, or a network that is no encoder of pictures or clips.
+        ConfigError: for an unknown name, a device that is not there, or a network that is no encoder.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
     from openjepa.eval.frozen_encoder import frozen
-    from openjepa.interop import load
+    from openjepa.interop import PUBLISHED, load
     from openjepa.models.vit import VisionTransformer
     from openjepa.train.device import pick_device
 
     device = pick_device(options.device)
+    if options.weights is not None and model not in PUBLISHED:
+        raise ConfigError(
+            f"`--weights` goes with the name of a published model; got `{model}`. Give `--model` the path."
+        )
     with _bar("B", unit_scale=True) as show:
         network = load(model, part=options.part, path=options.weights, offline=options.offline, progress=show)
     if not isinstance(network, VisionTransformer):
@@ -94,6 +95,8 @@ def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
 def native_size(encoder: "FrozenEncoder", size: int | None) -> int:
     """Returns the side that was asked for, else the one that the encoder was trained on, in pixels."""
     if size is not None:
+        if size < 1 or size % encoder.patch_size:  # before a folder is made for embeddings of this size
+            raise ConfigError(f"`--size` must be a multiple of the patch of {encoder.patch_size} pixels; got {size}.")
         return size
     return int(min(encoder.network.config.img_size))  # type: ignore[attr-defined]
 
@@ -103,8 +106,8 @@ class EmbedOptions:
     """Options of `embed`."""
 
     path: tyro.conf.Positional[Path]  # a folder of pictures and videos, or one file
-    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
-    loading: Loading = _loading()
+    model: Model  # a published name, a path in any layout, a training run, or owner/name on the Hub
+    loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
     out: Path = Path("embeddings")  # folder of the embeddings; an interrupted one is gone on with
     kind: Literal["auto", "images", "videos"] = "auto"  # auto takes both, by their endings
     view: Literal["clip", "per_frame", "prefix"] = "clip"  # prefix: every latent frame sees only what came before
@@ -154,8 +157,8 @@ class SearchOptions:
 
     embeddings: tyro.conf.Positional[Path]  # folder that `openjepa embed` wrote
     query: tyro.conf.Positional[Path]  # an embedded file, or any other one, which needs --model
-    model: str | None = None  # the one that made the embeddings
-    loading: Loading = _loading()
+    model: Model | None = None  # the one that made the embeddings
+    loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
     k: int = 10  # neighbours shown
     moments: bool = False  # moments of one video compete; else its best one stands for it
 
@@ -177,8 +180,8 @@ class FeaturesOptions:
     """Options of `features`."""
 
     path: tyro.conf.Positional[Path]  # a picture or a video
-    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
-    loading: Loading = _loading()
+    model: Model  # a published name, a path in any layout, a training run, or owner/name on the Hub
+    loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
     out: Path | None = None  # .png, .gif or .mp4; None puts it beside the input
     size: int | None = None  # side given to the encoder in pixels, finer maps for larger ones; None = as trained
     num_frames: int = 16  # frames of a video, spread evenly over it
@@ -202,8 +205,8 @@ class ProbeOptions:
     """Options of `probe`."""
 
     train: tyro.conf.Positional[Path]  # folder of class folders, or a list of `path label` lines
-    model: str  # a published name, a path in any layout, a training run, or OWNER/NAME on the Hub
-    loading: Loading = _loading()
+    model: Model  # a published name, a path in any layout, a training run, or owner/name on the Hub
+    loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
     test: Path | None = None  # likewise; None holds out a share of the training files
     test_share: float = 0.2  # that share of every class, between 0 and 1
     probes: tuple[Literal["knn", "linear", "attentive"], ...] = ("knn", "linear")  # which, in this order

@@ -77,9 +77,17 @@ def _random_doors() -> Recipe:
     return RANDOM_DOORS
 
 
+def _push_t() -> Recipe:
+    """world model of Push-T from scripted pushing; acts on image goals (needs openjepa[pusht])"""  # noqa: D403, D415
+    from openjepa.recipes.push_t import PUSH_T
+
+    return PUSH_T
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
+    "push-t": _push_t,
 }
 
 

@@ -19,9 +19,14 @@ from openjepa.eval.animation import Replay
 from openjepa.eval.manifest import Manifest, draw_two_rooms_pairs
 from openjepa.eval.success_rate import JudgeConfig, evaluate
 from openjepa.methods.lewm import LeWMConfig
+from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.latent_predictor import LatentPredictorConfig
+from openjepa.models.temporal_distance import TemporalDistanceConfig
+from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.world_model import (
+    ActConfig,
     PlayConfig,
     WorldModelConfig,
     build,
@@ -64,6 +69,15 @@ def random_doors() -> WorldModelConfig:
             scene_weight=1.0,
         ),
         train=TrainConfig(steps=1200, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=400),
+        act=ActConfig(
+            refine=RefineConfig(
+                steps=1000, hard_share=0.5, rollout=12, predictor=LatentPredictorConfig("mlp", 256, depth=3)
+            ),
+            distance=TemporalDistanceConfig(hidden_dim=64, max_gap=38, batch_size=512, steps=1500),
+            planner=CEMConfig(horizon=12, knot_steps=2, num_samples=128, num_iterations=4),
+            aggregate="closest",
+            replan_every=2,
+        ),
     )
 
 

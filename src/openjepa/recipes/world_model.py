@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,19 +125,24 @@ def seeded(config: WorldModelConfig) -> WorldModelConfig:
 
 
 def open_store(config: WorldModelConfig) -> EpisodeStore:
-    """Opens the episodes; records those that are missing."""
+    """Opens the episodes; records those that are missing. Under torchrun the first process records for all."""
     play = config.play
     path = config.store_path
-    if path.exists():
-        store = EpisodeStore.open(path)
-        if len(store) >= play.episodes:
-            return store
-        store.close()
+    recording = int(os.environ.get("RANK", "0")) == 0
+    while path.exists() or not recording:
+        if (path / "store.json").exists():
+            store = EpisodeStore.open(path)
+            if len(store) >= play.episodes:
+                return store
+            store.close()
+        if recording:
+            break
+        time.sleep(0.5)
     world = make_world(play.world, min(play.num_envs, play.episodes), **play.options)
     path.parent.mkdir(parents=True, exist_ok=True)
     from tqdm import tqdm
 
-    quiet = not sys.stderr.isatty() or int(os.environ.get("RANK", "0")) > 0
+    quiet = not sys.stderr.isatty()
     with (
         EpisodeStore.resume(path) as store,
         tqdm(total=play.episodes, desc="play", unit="ep", disable=quiet) as bar,

@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from openjepa.errors import ConfigError, ShapeError
+from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
+
+SMALL = {"image_size": 32, "width": 4, "hidden_dim": 8, "num_keypoints": 3}
+CONFIGS = {
+    "conv": FrameEncoderConfig("conv", **SMALL),
+    "keypoints": FrameEncoderConfig("keypoints", **SMALL),
+    "vit": FrameEncoderConfig("vit", image_size=28, patch_size=14, depth=1),
+}
+
+
+def make(kind, embed_dim=5):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return FrameEncoder(CONFIGS[kind], embed_dim).eval()
+
+
+def pictures(kind, batch=3):
+    size = CONFIGS[kind].image_size
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_each_picture_has_its_own_latent(kind):
+    encoder, frames = make(kind), pictures(kind)
+    kept = frames.clone()
+    z = encoder(frames)
+    assert z.shape == (3, 5)
+    assert z.dtype == torch.float32
+    assert torch.equal(frames, kept)
+    torch.testing.assert_close(encoder(frames[1:2]), z[1:2], atol=1e-5, rtol=1e-4)
+    assert (z[0] - z[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_parameter_learns(kind):
+    encoder = make(kind).train()
+    encoder(pictures(kind)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_the_last_layer_stays_in_float32(kind):
+    encoder, seen = make(kind), []
+    encoder.head.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        z = encoder(pictures(kind))
+    assert z.dtype == seen[0] == torch.float32
+    torch.testing.assert_close(z, encoder(pictures(kind)), atol=0.05, rtol=0.05)
+
+
+def test_pixels_are_centred():
+    encoder, seen = make("conv"), []
+    encoder.trunk.stem.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    frames = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    frames[0, 1], frames[0, 2] = 255, 51
+    encoder(frames)
+    torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor([-1.0, 1.0, -0.6]))
+
+
+def test_sizes_of_the_convolutions():
+    """Cells of 16 px; the published width of three convolutions, a dense layer and the latent."""
+    config = FrameEncoderConfig()
+    convolutions = (3 * 4 * 4 * 32 + 32) + (32 * 9 * 32 + 32) + (32 * 9 * 64 + 64)
+    expected = convolutions + (64 * 4 * 4 * 128 + 128) + (128 * 16 + 16)
+    assert sum(p.numel() for p in FrameEncoder(config, 16).parameters()) == expected
+    assert FrameEncoder(FrameEncoderConfig("conv", 80, 2, 4), 3)(pictures("conv").new_zeros(1, 3, 80, 80)).shape == (
+        1,
+        3,
+    )
+
+
+def test_keypoints_are_the_positions_of_features():
+    """Weights by hand: brightness passes through every layer, and a soft-maximum finds the only white cell."""
+    encoder, seen = make("keypoints"), []
+    trunk = encoder.trunk
+    with torch.no_grad():
+        for layer in (trunk.conv.stem, trunk.local, trunk.maps):
+            layer.weight.zero_(), layer.bias.zero_()
+        trunk.conv.stem.weight[0] = 1 / 48
+        trunk.local.weight[0, 0, 1, 1] = 1.0
+        trunk.maps.weight[:, 0] = 20.0
+    encoder.head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    frames = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    frames[:, :, 4:8, 24:28] = 255  # row 1, column 6 of 8 cells, whose centres are (2 i + 1) / 8 - 1
+    encoder(frames)
+    expected = torch.tensor([[13 / 8 - 1] * 3 + [3 / 8 - 1] * 3])
+    torch.testing.assert_close(seen[0][:, -6:], expected, atol=1e-5, rtol=0)
+
+
+def test_vit_projects_its_class_token():
+    encoder, frames = make("vit"), pictures("vit")
+    trunk = encoder.trunk
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = (frames / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    token = trunk.vit(pixels)[:, 0]
+    assert trunk.vit(pixels).shape == (3, 5, 192)  # the class token and 2 x 2 patches
+    linear, norm, gelu = trunk.project
+    hidden = gelu(linear(token) / (1 + norm.eps) ** 0.5)  # fresh running statistics: mean 0, variance 1
+    torch.testing.assert_close(encoder(frames), encoder.head(hidden), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "resnet"}, "`kind` must be conv, keypoints or vit; got resnet"),
+        ({"image_size": 40}, "`image_size` must be a multiple of 16; got 40"),
+        ({"kind": "vit", "image_size": 64}, "`image_size` must be a multiple of 14; got 64"),
+        ({"width": 0}, "must be at least 1"),
+    ],
+)
+def test_impossible_configs(options, message):
+    with pytest.raises(ConfigError, match=message):
+        FrameEncoderConfig(**options)
+
+
+def test_a_wrong_picture():
+    with pytest.raises(ShapeError, match=r"`frames` must be \[B C=3 H=32 W=32\] with C = 3; got \[2, 1, 32, 32\]"):
+        make("conv")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))

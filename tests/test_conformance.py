@@ -1,0 +1,186 @@
+"""The public conformance kits over every method and every planner; a new one joins by a line in a table here."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import openjepa.planning
+from openjepa.eval.conformance import check_method, check_planner, check_world_model
+from openjepa.losses.sigreg import SIGRegConfig
+from openjepa.methods import METHODS
+from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.latent_predictor import LatentPredictorConfig
+from openjepa.models.vit import ViTConfig
+from openjepa.nn.views import ViewConfig
+from openjepa.planning import (
+    CEM,
+    ICEM,
+    MPPI,
+    CEMConfig,
+    GradientPlanner,
+    GradientPlannerConfig,
+    ICEMConfig,
+    MPPIConfig,
+    ProposalConfig,
+    ProposeVerifyRepair,
+)
+from openjepa.protocols import ActionBounds, ImageBatch, TrajectoryBatch, VideoBatch
+
+
+def pixels(*shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def windows() -> TrajectoryBatch:
+    generator = torch.Generator().manual_seed(1)
+    actions, proprio = (torch.randn(3, steps, 2, generator=generator) for steps in (3, 4))
+    return TrajectoryBatch(pixels(3, 4, 3, 16, 16), actions, proprio)
+
+
+IMAGES, CLIPS, WINDOWS = ImageBatch(pixels(6, 3, 32, 32)), VideoBatch(pixels(6, 4, 3, 32, 32)), windows()
+
+PICTURE = {"img_size": (32, 32), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+# Of 4 px, so that blocks of published scales leave some context.
+MASKED = {"predictor_dim": 12, "predictor_depth": 1, "predictor_heads": 1}
+FINE, CLIP = {**PICTURE, "patch_size": 4}, {**PICTURE, "patch_size": 4, "num_frames": 4, "tubelet_size": 2}
+LEVELS = {**CLIP, "image_tokenizer": True, "level_layers": (0, 1)}
+VIEWS = {"global_view": ViewConfig(32, (0.5, 1.0)), "local_view": ViewConfig(16, (0.1, 0.4), flip=0.5)}
+HEAD = {"projector_dim": 16, "embedding_dim": 8}
+SEEING = {"image_size": 16, "width": 4, "hidden_dim": 8}
+CAUSAL = LatentPredictorConfig("transformer", predictor_dim=8, depth=1, context_len=3, num_heads=1)
+TINY_VIT = FrameEncoderConfig("vit", image_size=16, patch_size=8, depth=1)
+
+# The options of a toy of every method, with the batch that it is fed.
+TOYS: dict[str, tuple[dict[str, Any], Any]] = {
+    "lewm": ({"encoder": FrameEncoderConfig(**SEEING)}, WINDOWS),
+    "ijepa": ({"encoder": ViTConfig(**FINE, positions="sincos"), **MASKED}, IMAGES),
+    "vjepa2": ({"encoder": ViTConfig(**CLIP), **MASKED}, CLIPS),
+    "vjepa2_1": ({"encoder": ViTConfig(**LEVELS), **MASKED}, CLIPS),
+    "lejepa": ({"encoder": ViTConfig(**PICTURE, class_token=True), **VIEWS, **HEAD, "num_local": 2}, IMAGES),
+    "levjepa": (
+        {
+            "encoder": ViTConfig(**PICTURE, class_token=True, num_frames=4, attention="frame_causal"),
+            **VIEWS,
+            **HEAD,
+            "num_local": 2,
+        },
+        CLIPS,
+    ),
+}
+
+# Parts of a method that a batch of this kind, or the first step of the weights' life, leaves alone.
+UNTRAINED: dict[str, tuple[str, ...]] = {
+    # The picture tokenizer learns from pictures; the second mask tokens of a published file never do.
+    "vjepa2_1": (),
+}
+
+# World models as they are used in practice: predictors, targets, encoders and terms.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gru": {"predictor": LatentPredictorConfig("gru")},
+    "transformer": {"predictor": CAUSAL, "rollout": "one_step", "sigreg_weight": 0.1, "sigreg": SIGRegConfig(8)},
+    "open_loop_transformer": {"predictor": CAUSAL},
+    "ema": {"target": "ema", "variance_weight": 0.0, "covariance_weight": 0.0, "inverse_dynamics_weight": 0.0},
+    "keypoints": {"encoder": FrameEncoderConfig("keypoints", **SEEING)},
+    "vit": {"encoder": TINY_VIT, "target": "ema", "predictor": CAUSAL},
+    "scene": {"scene_dim": 4, "scene_weight": 1.0},
+    "proprio": {"proprio_dim": 2, "straightening_weight": 0.1, "similarity_weight": 0.1},
+    "over_time": {"variance_t_weight": 0.1, "covariance_t_weight": 0.1},
+}
+
+
+def build(name: str, **options: Any) -> Any:
+    kind, config_kind = METHODS[name]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return kind(config_kind(**{**TOYS[name][0], **options}))
+
+
+def is_world_model(name: str) -> bool:
+    kind = METHODS[name]()[0]
+    return hasattr(kind, "encode") and hasattr(kind, "rollout")
+
+
+def open_gates(model: Any) -> Any:
+    """Moves all weights a little: a predictor that starts as the identity would pass every check."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.predictor.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def test_the_table_names_every_method() -> None:
+    assert TOYS.keys() == METHODS.keys(), "give every method a toy configuration in `TOYS`"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_conforms(name: str) -> None:
+    check_method(build(name), TOYS[name][1], untrained=UNTRAINED.get(name, ()))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_of_the_world_model_conforms(name: str) -> None:
+    check_method(build("lewm", **VARIANTS[name]), WINDOWS)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if is_world_model(name)])
+def test_every_world_model_conforms(name: str) -> None:
+    batch = TOYS[name][1]
+    check_world_model(open_gates(build(name)), batch.frames, batch.actions)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_plans_as_a_world_model_does(name: str) -> None:
+    model = open_gates(build("lewm", **VARIANTS[name]))
+    model.set_action_statistics(torch.tensor([0.1, -0.3]), torch.tensor([0.5, 2.0]))
+    proprio = WINDOWS.proprio if model.config.proprio_dim else None
+    for context_len in (1, 2):
+        check_world_model(model, WINDOWS.frames, WINDOWS.actions, proprio, context_len=context_len)
+
+
+# ----------------------------------------------------------------------------------------------------------- planners
+
+HORIZON = 4
+
+
+def towards_the_goal(z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
+    """In the point world of `check_planner`, the action that arrives after `gap` steps."""
+    return 4 * (z_goal - z)[:, 0] / gap[:, None]
+
+
+PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
+    CEM: lambda bounds: CEM(bounds, CEMConfig(HORIZON, num_samples=64, num_elites=8)),
+    ICEM: lambda bounds: ICEM(bounds, ICEMConfig(HORIZON)),
+    MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
+    GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
+    ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, ProposalConfig(HORIZON, (2, 4))),
+}
+
+
+def planner_classes() -> set[type]:
+    """Every public class in the room that has a `plan`."""
+    found = set()
+    for module in pkgutil.iter_modules(openjepa.planning.__path__, "openjepa.planning."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            own = inspect.isclass(value) and value.__module__ == module.name
+            if own and not name.startswith("_") and callable(getattr(value, "plan", None)):
+                found.add(value)
+    return found
+
+
+def test_the_table_names_every_planner() -> None:
+    assert PLANNERS.keys() == planner_classes(), "give every planner a toy configuration in `PLANNERS`"
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+@pytest.mark.parametrize("planner", PLANNERS, ids=lambda kind: kind.__name__)
+def test_every_planner_conforms(planner: type, max_norm: float | None) -> None:
+    bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm)
+    check_planner(PLANNERS[planner](bounds), bounds, horizon=HORIZON)
