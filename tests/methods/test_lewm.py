@@ -259,10 +259,10 @@ def test_the_prediction_weight_rises():
         torch.testing.assert_close(found.loss.detach(), weight * found.terms["prediction"])
 
 
-def train(steps=50, **options):
-    """Mean std of the latents over samples after a short training."""
+def spread_after(steps=50, **options):
+    """Mean std of the latents over samples, after a short training."""
     method = LeWM(replace(TOY, **options))
-    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=3e-3)
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=1e-2)
     batches = [windows(seed, size=32) for seed in range(4)]
     for step in range(steps):
         optimizer.zero_grad()
@@ -273,22 +273,21 @@ def train(steps=50, **options):
         return float(method.eval().encode(batches[0].frames).flatten(0, 2).std(0).mean())
 
 
-# The predictor starts as "nothing moves", whose error is the speed of the latent: all by itself it shrinks.
 @pytest.mark.parametrize(
     "terms",
     [
-        {"variance_weight": 1.0, "covariance_weight": 0.05, "inverse_dynamics_weight": 0.0},
-        {**PREDICTION_ONLY, "sigreg_weight": 0.5, "sigreg": SIGRegConfig(64)},
-        {**PREDICTION_ONLY, "inverse_dynamics_weight": 5.0},
+        {"variance_weight": 1.0, "covariance_weight": 0.05},
+        {"sigreg_weight": 0.5, "sigreg": SIGRegConfig(64)},
+        {"inverse_dynamics_weight": 5.0},
     ],
     ids=["vicreg", "sigreg", "inverse_dynamics"],
 )
 def test_latents_stay_apart_with_a_regularizer(terms):
-    assert train(**terms) > 3 * train(**PREDICTION_ONLY)
+    assert spread_after(**{**PREDICTION_ONLY, **terms}) > 10 * spread_after(steps=0)
 
 
-def test_latents_collapse_without_one():
-    assert train(**PREDICTION_ONLY) < 0.3 * train(steps=0)
+def test_latents_collapse_when_every_such_term_is_off():
+    assert spread_after(**PREDICTION_ONLY) < 0.3 * spread_after(steps=0)
 
 
 def test_the_seed_decides_the_weights_and_leaves_the_global_one_alone():
@@ -411,3 +410,39 @@ def test_windows_longer_than_the_context():
 def test_impossible_configs(options, message):
     with pytest.raises(ConfigError, match=message):
         LeWMConfig(**options)
+
+
+# Known faults; each passes as soon as it is repaired, and then loses its mark.
+
+
+@pytest.mark.xfail(strict=True, reason="pixels are scaled in place where they are float32 already")
+def test_float_frames_are_left_alone():
+    frames = windows().frames.float()
+    kept = frames.clone()
+    make().encode(frames)
+    assert torch.equal(frames, kept)
+
+
+@pytest.mark.xfail(strict=True, reason="`loss` broadcasts actions of width 1")
+def test_the_loss_refuses_actions_of_another_width():
+    batch = windows()
+    with pytest.raises(ShapeError, match="`actions` must be"):
+        make().loss(replace(batch, actions=batch.actions[..., :1]))
+
+
+@pytest.mark.xfail(strict=True, reason="statistics of width 1 are broadcast, a std of 0 makes every state NaN")
+@pytest.mark.parametrize("std", [torch.ones(1), torch.tensor([1.0, 0.0])], ids=["width", "zero"])
+def test_action_statistics_refuse_a_wrong_std(std):
+    with pytest.raises((ShapeError, ConfigError), match="`std` must be"):
+        make().set_action_statistics(torch.zeros(2), std)
+
+
+@pytest.mark.xfail(strict=True, reason="all states enter the predictor as one window", raises=ConfigError)
+def test_one_step_loss_of_a_transformer_that_sees_one_state():
+    method, batch = make(rollout="one_step", predictor=replace(CAUSAL, context_len=1)).eval(), windows()
+    z = method.encode(batch.frames)
+    errors = []
+    for t in range(3):
+        z_next = method.predictor(z[:, t : t + 1, 0], batch.actions[:, t : t + 1])
+        errors.append((z_next - z[:, t + 1 : t + 2, 0]).square().mean())
+    torch.testing.assert_close(method.loss(batch).terms["prediction"], sum(errors).detach() / 3)

@@ -44,7 +44,6 @@ from openjepa.recipes.world_model import (
     load_actor,
     make_agent,
     open_store,
-    seeded,
 )
 from openjepa.train import TrainConfig
 
@@ -126,7 +125,8 @@ def look(model: LeWM, held_out: TrajectoryBatch) -> LatentDiagnostics:
 
 def read_out(found: LatentDiagnostics) -> dict[str, dict[str, float]]:
     """R2 by state: the better probe, overall and within episodes, and the same of an untrained encoder."""
-    assert found.probe is not None and found.random_probe is not None
+    assert found.probe is not None
+    assert found.random_probe is not None
     table = {
         "overall": (found.probe.linear, found.probe.mlp),
         "within": (found.probe.linear_within, found.probe.mlp_within),
@@ -170,7 +170,6 @@ def world_of(config: PushTConfig) -> Callable[[int], GymnasiumWorld]:
 
 def judge(config: PushTConfig, run_dir: Path) -> dict[str, Any]:
     """Reaches the judged goals, lets two players try that never see them, and reads the state out of the latent."""
-    config = seeded(config)
     pairs, make = draw_pairs(config), world_of(config)
     model, head, _ = load_actor(config, run_dir)
     world = make(1)
@@ -219,7 +218,6 @@ def summary(report: SuccessReport, moved: np.ndarray) -> dict[str, Any]:
 
 def replay(config: PushTConfig, run_dir: Path, seed: int) -> Replay:
     """Plays one judged kind of pair, drawn with another seed."""
-    config = seeded(config)
     config = replace(config, act=replace(config.act, pairs=1, pairs_seed=seed))
     model, head, _ = load_actor(config, run_dir)
     pairs, make = draw_pairs(config), world_of(config)
