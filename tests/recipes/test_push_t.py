@@ -76,6 +76,7 @@ def test_a_toy_run_is_judged_by_configuration_alone(tmp_path):
         "act.planner.num_elites": 2,  # before `num_samples`, which must be larger
         "act.planner.num_samples": 4,
         "act.planner.num_iterations": 1,
+        "act.replan_every": 2,
         "act.budget": 2,
         "act.pairs": 2,
         "offset": 7,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from openjepa.errors import ConfigError, check_shape
+from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
@@ -94,6 +94,9 @@ class LeWMConfig:
         for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
+        start = self.prediction_weight if self.prediction_start is None else self.prediction_start
+        if self.prediction_weight <= 0 or start < 0:
+            raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
         if self.rollout not in ("open_loop", "one_step") or self.target not in ("encoder", "ema"):
             raise ConfigError("`rollout` must be open_loop or one_step, `target` encoder or ema.")
         if not 0 <= self.ema_decay <= 1:
@@ -133,6 +136,9 @@ class LeWM(nn.Module):
     def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
         check_shape(mean, f"A={self.config.action_dim}", name="mean")
+        check_shape(std, f"A={self.config.action_dim}", name="std")
+        if not bool((std > 0).all()):
+            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
         self.action_mean.copy_(mean)
         self.action_std.copy_(std)
 
@@ -180,6 +186,10 @@ class LeWM(nn.Module):
     def loss(self, batch: TrajectoryBatch) -> JEPALoss:
         """Returns the weighted sum and the unweighted terms of windows of T frames."""
         c = self.config
+        sizes = check_shape(batch.frames, "B T C H W", name="frames")
+        if sizes["T"] < 2:
+            raise ShapeError(f"`frames` must hold at least 2 time steps to predict; got {sizes['T']}.")
+        check_shape(batch.actions, f"B={sizes['B']} T={sizes['T'] - 1} A={c.action_dim}", name="actions")
         z = self.encode(batch.frames, batch.proprio)  # [B, T, 1, D]
         actions = self._standardised(batch.actions)
         z_target = z
@@ -202,12 +212,12 @@ class LeWM(nn.Module):
         flat, context = z.squeeze(2), self.config.predictor.context_len
         if self.config.rollout == "open_loop":
             return self._rollout(flat[:, :1], actions, actions.shape[1]).unsqueeze(2)
-        if context >= actions.shape[1] or context == 1:
+        if context >= actions.shape[1]:
             return self.predictor(flat[:, :-1], actions).unsqueeze(2)
-        raise ConfigError(
-            f"windows must have at most `context_len` + 1 = {context + 1} frames for `rollout` one_step; "
-            f"got {z.shape[1]}."
-        )
+        past = flat[:, :-1].unfold(1, context, 1).transpose(2, 3)  # [B, W, context, D]
+        moves = actions.unfold(1, context, 1).transpose(2, 3)
+        found = self.predictor(past.flatten(0, 1), moves.flatten(0, 1)).view(past.shape)
+        return torch.cat([found[:, 0], found[:, 1:, -1]], 1).unsqueeze(2)
 
     def _regularizers(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
         c = self.config
@@ -250,6 +260,7 @@ def scene_loss(z: Tensor, *, scale: float = 8.0) -> Tensor:
 
     Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
     an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
+    Negatives are those of this process.
     """
     first, last = z[:, 0].flatten(1), z[:, -1].flatten(1)  # [B, N * D]
     logits = -torch.cdist(first, last).square() * (scale / first.shape[1])  # [B, B]

@@ -42,6 +42,8 @@ class FrameEncoderConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "keypoints", "vit"):
             raise ConfigError(f"`kind` must be conv, keypoints or vit; got {self.kind}.")
+        if self.patch_size < 1:
+            raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
         unit = self.patch_size if self.kind == "vit" else 16
         if self.image_size % unit or self.image_size < unit:
             raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
@@ -74,7 +76,7 @@ class FrameEncoder(nn.Module):
 
 
 class ConvTrunk(nn.Module):
-    """Three convolutions and one dense layer: 165 k parameters, 10 k frames per second and CPU core in bf16."""
+    """Three convolutions and one dense layer: 160 k parameters, 10 k frames per second and CPU core in bf16."""
 
     def __init__(self, config: FrameEncoderConfig) -> None:
         super().__init__()
@@ -90,7 +92,6 @@ class ConvTrunk(nn.Module):
             nn.Linear(2 * width * cells, config.hidden_dim),
             nn.ReLU(),
         )
-        _channels_last(self)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         return self.body(functional.relu(self.stem(_centred(frames))))
@@ -112,10 +113,9 @@ class KeypointTrunk(nn.Module):
         self.out_dim = config.hidden_dim + 2 * config.num_keypoints
         self.local = nn.Conv2d(width, width, 3, 1, 1)
         self.maps = nn.Conv2d(width, config.num_keypoints, 1)
-        self.sharpness = nn.Parameter(torch.tensor(3.0))
+        self.sharpness = nn.Parameter(torch.tensor([3.0]))  # one number; FSDP shards no scalars
         side = config.image_size // 4
         self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
-        _channels_last(self)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         stem = functional.relu(self.conv.stem(_centred(frames)))  # [B, W, H / 4, W / 4]
@@ -157,12 +157,6 @@ class ViTTrunk(nn.Module):
         return self.project(self.vit(pixels)[:, 0])
 
 
-def _channels_last(module: nn.Module) -> None:
-    for child in module.modules():
-        if isinstance(child, nn.Conv2d):
-            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
-
-
 def _centred(frames: Tensor) -> Tensor:
     """uint8 pixels to [-1, 1], channels last."""
-    return frames.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+    return frames.float().div(127.5).sub_(1).contiguous(memory_format=torch.channels_last)

@@ -86,9 +86,10 @@ def push_t() -> PushTConfig:
         ),
         train=TrainConfig(steps=900, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300),
         act=ActConfig(
-            refine=RefineConfig(steps=800, rollout=16, predictor=LatentPredictorConfig("mlp", 256, depth=3)),
-            distance=TemporalDistanceConfig(steps=800, max_gap=40),
-            planner=CEMConfig(horizon=18, knot_steps=3, num_samples=128, num_iterations=4),
+            refine=RefineConfig(steps=300, rollout=12),
+            distance=TemporalDistanceConfig(steps=600, max_gap=40),
+            planner=CEMConfig(horizon=12, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3),
+            replan_every=5,
             budget=50,
             pairs=50,
         ),
@@ -204,14 +205,15 @@ def block_moved(pairs: Manifest) -> np.ndarray:
 
 
 def summary(report: SuccessReport, moved: np.ndarray) -> dict[str, Any]:
-    """Plain values of one player: rates, distances in px, times, and after how many steps each pair was hit."""
+    """Plain values of one player: rates, distances in px, time of a decision, and the step of each first hit."""
     values = report.as_json()
-    kept = ("name", "pairs", "budget", "success", "steps_to_goal", "distance", "times")
     hits = np.array([outcome.success for outcome in report.outcomes])
     return {
-        **{key: values[key] for key in kept},
+        **{key: values[key] for key in ("name", "pairs", "budget", "success", "steps_to_goal")},
         "success_block_moved": float(hits[moved].mean()) if moved.any() else None,
         "success_block_still": float(hits[~moved].mean()) if not moved.all() else None,
+        "median_distance": {which: quantiles["0.5"] for which, quantiles in values["distance"].items()},
+        "ms_per_decision": report.times.median_ms,
         "steps_by_pair": [outcome.steps for outcome in report.outcomes],
     }
 
