@@ -135,6 +135,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, dict):
             found.update(_flat(value, f"{prefix}{name}."))
-        else:
+        elif not (isinstance(value, (list, tuple)) and len(value) > 8):  # long lists are for the file
             found[f"{prefix}{name}"] = value
     return found
