@@ -48,7 +48,7 @@ class LeWMConfig:
         sigreg_weight: of SIGReg.
         sigreg: its options.
         variance_weight: of VICReg's hinge on the standard deviation, samples pooled over batch and time.
-        covariance_weight: of VICReg's covariance term (divided by D).
+        covariance_weight: of VICReg's covariance term (divided by D); four times that for the scene dimensions.
         variance_t_weight: of the hinge within each window over time (PLDM's `std_t`).
         covariance_t_weight: likewise (`cov_t`).
         similarity_weight: of the change between successive states.

@@ -184,7 +184,6 @@ def _results(config: DemoConfig, findings: Findings) -> dict[str, Any]:
         "world": config.world,
         "seed": config.seed,
         "success_rate": ours.success.estimate,
-        "success_cross_room": None if crossing is None else crossing.estimate,
         "success_rate_cross_room": None if crossing is None else crossing.estimate,
         "success_ci95": [ours.success.low, ours.success.high],
         "success_cross_room_ci95": None if crossing is None else [crossing.low, crossing.high],
