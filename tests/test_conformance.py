@@ -27,6 +27,8 @@ from openjepa.planning import (
     GradientPlanner,
     GradientPlannerConfig,
     ICEMConfig,
+    MeanCEM,
+    MeanCEMConfig,
     MPPIConfig,
     ProposalConfig,
     ProposeVerifyRepair,
@@ -152,6 +154,7 @@ def towards_the_goal(z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
 PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
     CEM: lambda bounds: CEM(bounds, CEMConfig(HORIZON, num_samples=64, num_elites=8)),
     ICEM: lambda bounds: ICEM(bounds, ICEMConfig(HORIZON)),
+    MeanCEM: lambda bounds: MeanCEM(bounds, MeanCEMConfig(HORIZON, num_samples=128, num_elites=8)),
     MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
     GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
     ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, ProposalConfig(HORIZON, (2, 4))),

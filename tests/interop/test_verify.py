@@ -24,6 +24,42 @@ def test_twelve_cases_hold_weights():
     assert len(cases()) == 12
 
 
+@pytest.mark.parametrize(("name", "rows"), [("cem", 15), ("schedules", 17), ("masks", 45)])
+def test_a_case_without_weights(golden, name, rows):
+    report = verify(golden / name)
+    assert report.passed, report.table()
+    assert len(report.rows) == rows
+
+
+def test_a_wrong_momentum_of_the_planner_is_found(golden, tmp_path):
+    folder = copy(golden, tmp_path, "cem")
+    recorded = json.loads((folder / "planner.json").read_text())
+    recorded["exact"]["two_steps"]["parameters"]["momentum_std"] = 0.9
+    (folder / "planner.json").write_text(json.dumps(recorded))
+    assert {r.name for r in verify(folder).rows if not r.passed} == {"two_steps.samples", "two_steps.action"}
+
+
+def test_a_wrong_pose_is_found(golden, tmp_path):
+    folder = copy(golden, tmp_path, "cem")
+    recorded = json.loads((folder / "poses.json").read_text())
+    recorded["difference"]["action"][3][4] += 1e-6
+    (folder / "poses.json").write_text(json.dumps(recorded))
+    assert [r.name for r in verify(folder).rows if not r.passed] == ["pose difference"]
+
+
+def test_a_wrong_schedule_and_a_wrong_draw_are_found(golden, tmp_path):
+    folder = copy(golden, tmp_path, "schedules")
+    recorded = json.loads((folder / "schedules.json").read_text())
+    recorded["schedules"][0]["values"][3]["lr"] *= 1 + 1e-8
+    (folder / "schedules.json").write_text(json.dumps(recorded))
+    assert [r.name for r in verify(folder).rows if not r.passed] == ["ijepa_vith14_in1k_300: lr"]
+    folder = copy(golden, tmp_path, "masks")
+    recorded = json.loads((folder / "exact_draws.json").read_text())
+    recorded["vjepa2_long"]["batches"][0]["target_indices"][0][0] += 1
+    (folder / "exact_draws.json").write_text(json.dumps(recorded))
+    assert [r.name for r in verify(folder).rows if not r.passed] == ["vjepa2_long: draws that differ"]
+
+
 def copy(golden, tmp_path, name):
     folder = tmp_path / name
     shutil.copytree(golden / name, folder)
@@ -87,7 +123,9 @@ def test_folders_that_are_no_case(golden, tmp_path):
         verify(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"case\.json does not exist"):
         verify(tmp_path)
-    with pytest.raises(CheckpointError, match="nothing to compare"):
-        verify(golden / "masks")
+    (tmp_path / "case.json").write_text('{"summary": "not a case"}')
+    with pytest.raises(CheckpointError, match="no recorded case"):
+        verify(tmp_path)
+    (tmp_path / "case.json").write_text('{"case": "unheard of", "family": "BERT"}')
     with pytest.raises(CheckpointError, match="is not one of"):
-        verify(golden / "cem")
+        verify(tmp_path)

@@ -1,16 +1,8 @@
-import math
-
 import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.models.action_predictor import (
-    PoseActionPredictor,
-    PoseActionPredictorConfig,
-    euler_angles,
-    integrate_poses,
-    rotation_matrix,
-)
+from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPredictorConfig
 
 SMALL = {"embed_dim": 24, "predictor_dim": 32, "depth": 2, "num_heads": 2, "native_rows": 3}
 
@@ -60,20 +52,3 @@ def test_cameras_are_wanted_or_not():
         make()(torch.randn(1, 1, 8, 24), actions, poses)
     with pytest.raises(ShapeError, match="`actions`"):
         make()(z, torch.randn(1, 2, 7), poses)
-
-
-def test_poses_by_hand():
-    pose = torch.tensor([[1.0, 2.0, 3.0, 0.0, 0.0, math.pi / 2, 0.9]])
-    action = torch.tensor([[[0.5, 0.0, -1.0, 0.0, 0.0, math.pi / 4, 0.3]]])
-    moved = integrate_poses(pose, action)[0, 0]
-    expected = torch.tensor([1.5, 2.0, 2.0, 0.0, 0.0, 0.75 * math.pi, 1.0])
-    torch.testing.assert_close(moved, expected, atol=1e-6, rtol=0)
-
-
-def test_angles_and_matrices_agree():
-    angles = (torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 3
-    torch.testing.assert_close(euler_angles(rotation_matrix(angles)), angles, atol=1e-5, rtol=0)
-    turned = rotation_matrix(torch.tensor([[math.pi / 2, 0.0, 0.0]]))[0]
-    torch.testing.assert_close(turned @ torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
-    locked = rotation_matrix(torch.tensor([[0.3, math.pi / 2, 0.0]]))
-    torch.testing.assert_close(rotation_matrix(euler_angles(locked)), locked, atol=1e-5, rtol=0)

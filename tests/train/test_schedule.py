@@ -8,8 +8,8 @@ from training_toy import quick
 
 from openjepa.errors import ConfigError
 from openjepa.nn.ema import ema_decay_at
+from openjepa.nn.schedule import cosine, linear, warmup
 from openjepa.train import TrainConfig
-from openjepa.train.schedule import cosine, linear, warmup
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/schedules/schedules.json").read_text())["schedules"]
 KINDS = {

@@ -9,6 +9,9 @@ from torch import Tensor
 from openjepa.errors import CheckpointError
 from openjepa.interop import huggingface, meta_files, probes
 from openjepa.interop.recompute_action import action_conditioned
+from openjepa.interop.recompute_masks import masks
+from openjepa.interop.recompute_planner import planner
+from openjepa.interop.recompute_schedules import schedules
 from openjepa.interop.recompute_training import train_step
 from openjepa.interop.recorded_case import Case, Found
 from openjepa.interop.state_files import State
@@ -26,6 +29,9 @@ def recompute(case: Case) -> Found:
     """
     if "optimisation" in case.description:
         return train_step(case)
+    for file, recompute_numbers in WITHOUT_WEIGHTS.items():
+        if (case.folder / file).is_file():
+            return recompute_numbers(case)
     kind = case.family + (" folder" if "config" in case.description.get("checkpoint", {}) else "")
     kind = "attentive probe" if kind.startswith("attentive probe") else kind
     if kind not in RECOMPUTE:
@@ -247,4 +253,11 @@ RECOMPUTE: dict[str, Callable[[Case], State]] = {
     "V-JEPA 2.1": vjepa2_1,
     "V-JEPA 2-AC": action_conditioned,
     "attentive probe": probe,
+}
+
+# Cases of numbers alone, by a file that each of them has.
+WITHOUT_WEIGHTS: dict[str, Callable[[Case], Found]] = {
+    "planner.json": planner,
+    "schedules.json": schedules,
+    "exact_draws.json": masks,
 }

@@ -10,7 +10,8 @@ from openjepa.interop.recorded_case import Case
 from openjepa.interop.state_files import State
 from openjepa.interop.vjepa2_ac import load_action_predictor
 from openjepa.losses.latent_prediction import latent_prediction_loss
-from openjepa.models.action_predictor import PoseActionPredictor, integrate_poses
+from openjepa.models.action_predictor import PoseActionPredictor
+from openjepa.nn.poses import integrate_poses
 from openjepa.nn.tokens import normalize_features
 
 

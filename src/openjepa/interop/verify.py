@@ -2,7 +2,7 @@
 
 A case is a folder with `case.json` (architecture, tolerances), a checkpoint in a published layout,
 `inputs.safetensors` and `outputs.safetensors`. A value passes when `abs(value - expected) <= atol + rtol *
-abs(expected)`.
+abs(expected)`. Masks, schedules and the planner are cases without weights, in JSON.
 """
 
 from dataclasses import dataclass
@@ -73,19 +73,19 @@ def verify(folder: Path | str) -> Report:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist. Give a folder that holds `case.json`.")
     case = read_json(folder / "case.json")
-    limits = case.get("outputs")
-    if not isinstance(limits, dict) or not limits:
-        raise CheckpointError(
-            f"{folder / 'case.json'} must list `outputs`; it lists none, so there is nothing to compare."
-        )
-    expected = read_file(folder / "outputs.safetensors")
+    if not isinstance(case.get("case"), str):
+        raise CheckpointError(f"{folder / 'case.json'} must name its `case`; it names none, so it is no recorded case.")
+    limits = case.get("outputs", {})
+    expected = read_file(folder / "outputs.safetensors") if limits else {}
     found = recompute(Case(case, folder))
+    if not limits and not found.extra:
+        raise CheckpointError(f"{folder / 'case.json'} must list `outputs`; there is nothing to compare.")
     rows = []
     for name, limit in limits.items():
         if name not in expected:
             raise CheckpointError(f"{folder / 'outputs.safetensors'}: `{name}` is missing.")
         rows.append(_compare(name, found.outputs.get(name), expected[name], limit["atol"], limit["rtol"]))
-    # What a case states outside of its outputs (parameters after a step) comes with limits of its own.
+    # What a case states outside of its outputs (parameters after a step, schedules) has limits of its own.
     rows += [Row(name, (), value, value / limit) for name, (value, limit) in found.extra.items()]
     return Report(case["case"], tuple(rows))
 

@@ -6,6 +6,7 @@ from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
 from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
 from openjepa.planning.icem import ICEM, ICEMConfig
+from openjepa.planning.mean_cem import MeanCEM, MeanCEMConfig, vjepa2_ac_planner
 from openjepa.planning.mppi import MPPI, MPPIConfig
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "CEMConfig",
     "ICEM",
     "ICEMConfig",
+    "MeanCEM",
+    "MeanCEMConfig",
+    "vjepa2_ac_planner",
     "MPPI",
     "MPPIConfig",
     "GradientPlanner",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from openjepa.errors import ConfigError, did_you_mean
-from openjepa.train import schedule as curves
+from openjepa.nn import schedule as curves
 
 Schedule = Literal["cosine", "constant", "linear", "wsd"]
 Precision = Literal["auto", "fp32", "bf16"]
