@@ -75,7 +75,7 @@ def test_verify_has_status_1_beyond_tolerance(capsys, tmp_path):
     status, out, _ = run(capsys, "verify", "case")
     assert status == 1
     assert "FAILED" in out
-    assert fails(capsys, "verify", "nowhere").startswith("nowhere does not exist")
+    assert fails(capsys, "verify", "nowhere").startswith("`nowhere` must be a folder; there is none.")
 
 
 def test_convert_there_and_back_keeps_every_weight(capsys):

@@ -78,6 +78,42 @@ def test_wrong_model_for_a_name(named, saved):
         load("vjepa2.1-vit-base-384", path=saved)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "message"),
+    [
+        ("vjepa2-vit-large-256", "ijepa_hf", "`embed_dim` must be 1024 for vjepa2-vit-large-256"),
+        ("vjepa2-vit-large-256", "vjepa2_hf", "`embed_dim` must be 1024 for vjepa2-vit-large-256"),
+        ("vjepa2-vit-large-256", "probe_v2/checkpoint.pt", "holds a probe; vjepa2-vit-large-256 is another model"),
+        ("vjepa2-vit-large-256-ssv2", "vjepa2_hf", "holds no probe; vjepa2-vit-large-256-ssv2 is another model"),
+        ("vjepa2-vit-large-256-ssv2", "probe_v2/checkpoint.pt", r"\[probe\]: `embed_dim` must be 1024"),
+    ],
+)
+def test_a_file_of_another_model_is_refused_in_any_layout(golden, name, folder, message):
+    with pytest.raises(CheckpointError, match=message):
+        load(name, path=golden / folder)
+
+
+def test_the_right_size_of_another_family_is_refused(tmp_path):
+    large = {"depth": 24, "embed_dim": 1024, "num_heads": 16, "mlp_ratio": 1 / 1024, "img_size": (32, 32)}
+    image = VisionTransformer(ViTConfig(positions="sincos", sincos_order="column_first", **large))
+    save_pretrained(image, tmp_path / "image")
+    with pytest.raises(CheckpointError, match="`positions` must be rope for vjepa2-vit-large-256; the file has sincos"):
+        load("vjepa2-vit-large-256", path=tmp_path / "image")
+
+
+def test_a_mistyped_path_is_never_asked_for_on_the_hub(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "snapshot_download", lambda *a, **k: pytest.fail("the Hub was asked"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "first-run").mkdir(parents=True)
+    for open_it in (load, from_pretrained):
+        with pytest.raises(CheckpointError, match=r"`mine/frst-run` does not exist; did you mean `mine/first-run`\?"):
+            open_it("mine/frst-run")
+        for name in ("runs/typo", "./typo", "owner/weights.pt", "a/b/c", "mine/x"):
+            with pytest.raises(CheckpointError, match=f"`{name}` does not exist"):
+                open_it(name)
+
+
 def test_published_table():
     assert PUBLISHED["vjepa2-vit-large-256"].url == "https://dl.fbaipublicfiles.com/vjepa2/vitl.pt"
     assert PUBLISHED["vjepa2-vit-giant-384"].traits.num_heads == 22
@@ -223,7 +259,7 @@ def test_a_hub_that_fails(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(hub, "snapshot_download", refuse)
-    with pytest.raises(CheckpointError, match="me/tiny cannot be fetched from the Hub: no network"):
+    with pytest.raises(CheckpointError, match=r"`me/tiny` cannot be fetched .* \(no network\). Check the name"):
         load("me/tiny")
 
 

@@ -153,7 +153,7 @@ def read_image(
             if width * height > max_pixels:
                 raise DataError(
                     f"`{name}` claims {width} x {height} pixels, more than `max_pixels` {max_pixels}. "
-                    "Remove it, or raise the limit."
+                    "Make it smaller, or remove it."
                 )
             if size is not None and crop is None:
                 image.draft("RGB", (size, size))  # JPEG: decodes at 1/2, 1/4 or 1/8, not below this size
@@ -163,7 +163,11 @@ def read_image(
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
     except DAMAGE as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"`{name}` must be a picture that can be decoded; {why.rstrip('.')}.") from error
+        if isinstance(error, UnidentifiedImageError):  # its own words name a Python object
+            why = "it is of no known format"
+        raise DataError(
+            f"`{name}` must be a picture that can be decoded; {why.rstrip('.')}. Fetch it again, or remove it."
+        ) from error
 
 
 def _open(content: Content, files: ExitStack) -> Image.Image:

@@ -50,7 +50,8 @@ class DamageLog:
             first, why = next(iter(self.reasons.items()))
             raise DataError(
                 f"{count} of {self.total} samples cannot be decoded, more than `max_damaged_share` "
-                f"{self.max_share:g} allows; the first is `{first}`: {why} Remove them, or raise the limit."
+                f"{self.max_share:g} allows; the first: {why if first in why else f'`{first}`: {why}'} "
+                "Remove them, or raise the limit."
             )
 
     def lines(self) -> list[str]:

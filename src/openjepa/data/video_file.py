@@ -73,11 +73,11 @@ class VideoFile:
         try:
             streams = self._container.streams.video
             if not streams:
-                raise DataError(f"`{self.name}` must be a video; it has no picture stream.")
+                raise DataError(f"`{self.name}` must be a video; it has no picture stream. Fetch it again.")
             self._stream = streams[0]
             context = self._stream.codec_context
             if context is None or not context.width or not context.height:
-                raise DataError(f"`{self.name}` must be a video that FFmpeg decodes; its codec is unknown.")
+                raise DataError(f"`{self.name}` must be a video that FFmpeg decodes; its codec is unknown. Remove it.")
             if context.width * context.height > max_pixels:
                 raise DataError(
                     f"`{self.name}` claims frames of {context.width} x {context.height} pixels, more than "
@@ -194,7 +194,9 @@ class VideoFile:
 
     def _damaged(self, error: Exception) -> DataError:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        return DataError(f"`{self.name}` must be a video that FFmpeg decodes; {why}.")
+        return DataError(
+            f"`{self.name}` must be a video that FFmpeg decodes; {why}. Write or fetch it again, or remove it."
+        )
 
     def close(self) -> None:
         """Closes the file."""

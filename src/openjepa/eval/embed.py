@@ -134,6 +134,8 @@ def run_embed(
     """
     began = time.perf_counter()
     items = list_files(config.path, _suffixes(config.kind)) if items is None else items
+    if len(items) == 1 and not config.output.exists():
+        _decode(items, config, 0)  # a single damaged file says so itself, before a folder is made
     manifest = _manifest(encoder, config, items)
     with EmbeddingStore(config.output, config.format, manifest) as store:
         resumed = len(store.done()) - len(store.damaged())
@@ -214,7 +216,8 @@ def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> Non
         name, why = next(iter(damaged.items()))
         raise DataError(
             f"{len(damaged)} of {total} files cannot be decoded, more than `max_damaged_share` "
-            f"{config.max_damaged_share:g} allows; the first is `{name}`: {why}"
+            f"{config.max_damaged_share:g} allows; the first: {why if name in why else f'`{name}`: {why}'} "
+            "The others are kept: allow more, or mend the files, and start again to go on."
         )
 
 

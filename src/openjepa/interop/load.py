@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from openjepa.errors import CheckpointError, ConfigError
-from openjepa.interop import huggingface, pretrained
+from openjepa.interop import huggingface, meta_files, pretrained, sizes
 from openjepa.interop.download import Expected, Progress, cache_folder, download
 from openjepa.interop.networks import Networks, Part, layout_of, read_networks
 from openjepa.interop.registry import PUBLISHED, Published, published
+from openjepa.models.vit import VisionTransformer
 
 
 def load(
@@ -31,11 +32,9 @@ def load(
     'vjepa2-vit-large-256'
 
     Args:
-        name: of a published model (`vjepa2-vit-large-256`), a path (Meta's file, a folder of Hugging Face
-        or of
+        name: of a published model (`vjepa2-vit-large-256`), a path (Meta's file, a folder of Hugging Face or of
             ours, a training run), or `owner/name` on the Hub.
-        part: which network. By default the encoder, and the averaged one (`target_encoder`) where there are
-        two;
+        part: which network. By default the encoder, and the averaged one (`target_encoder`) where there are two;
             `context_encoder`, `predictor`, `probe` or `action_predictor` on request.
         path: a file of this published model that is on the disk already; nothing is fetched.
         source: where a published model comes from. `huggingface` is smaller, but holds the context encoder.
@@ -56,19 +55,57 @@ def load(
         if path is None:
             path = _fetch(name, entry, source, folder, offline, progress)
         elif not Path(path).exists():
-            raise CheckpointError(f"{path} does not exist. Give the path of the file of {name}.")
+            raise CheckpointError(f"`{path}` does not exist. Give the path of the file of {name}.")
         networks = read_networks(path, entry.traits, parts=wanted)
+        _check_is(networks, name, entry, str(path))
     elif path is not None:
         raise ConfigError(f"`path` goes with the name of a published model; got {name}. Give the path alone.")
     else:
-        local = Path(name)
-        if not local.exists() and str(name).count("/") == 1 and not local.is_absolute():
-            local = _fetch_repository(str(name), offline)
-        if not local.exists() and local.name == str(name):
-            published(str(name))  # words the error, with the nearest name
-        networks = read_networks(local)
+        networks = read_networks(_find(str(name), offline))
     network = _choose(networks, part, str(name))
     return network.to(device=device, dtype=dtype).eval()
+
+
+def _check_is(networks: Networks, name: str, entry: Published, source: str) -> None:
+    """Refuses networks that are not those of a published name, whatever layout they came in.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    if (networks.probe is not None) != (entry.kind == "probe"):
+        found = "a probe" if networks.probe is not None else "no probe"
+        raise CheckpointError(f"{source} holds {found}; {name} is another model. Give the file of {name}.")
+    size = next((s for s in sizes.NAMES.values() if f"-{s.replace('_', '-')}" in name), None)
+    wanted = {} if size is None else dict(zip(("embed_dim", "depth"), sizes.shape_of(size), strict=True))
+    kind = {} if entry.kind == "probe" else meta_files.options(entry.traits)
+    for part, network in networks.parts().items():
+        config = network.config
+        expected = wanted | kind if isinstance(network, VisionTransformer) else {}
+        if part == "probe":
+            expected = {"embed_dim": wanted["embed_dim"]} if wanted else {}
+        for key, value in expected.items():
+            if getattr(config, key) != value:
+                raise CheckpointError(
+                    f"{source} [{part}]: `{key}` must be {value} for {name}; the file has {getattr(config, key)}. "
+                    "This is a checkpoint of another model."
+                )
+
+
+def _find(name: str, offline: bool) -> Path:
+    """The file or folder of a name: a path, or `owner/name` on the Hub where nothing on the disk is meant.
+
+    Raises:
+        ConfigError: for a word that is neither a path nor a published model.
+        CheckpointError: for a path that is not there, with the nearest name beside it.
+    """
+    local = Path(name)
+    if local.exists():
+        return local
+    if local.name == name and not local.suffix:
+        published(name)  # words the error, with the nearest name
+    if pretrained.names_repository(name):
+        return _fetch_repository(name, offline)
+    raise pretrained.not_there(name)
 
 
 def _choose(networks: Networks, part: Part | None, name: str) -> nn.Module:

@@ -1,6 +1,7 @@
 """Our own folders: `openjepa.json` (what the network is) beside `model.safetensors`, here or on the Hub."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from openjepa import __version__
 from openjepa.config import from_dict, to_dict
-from openjepa.errors import CheckpointError, ConfigError, require
+from openjepa.errors import CheckpointError, ConfigError, did_you_mean, require
 from openjepa.interop.state_files import build, read_file, read_json
 from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPredictorConfig
 from openjepa.models.attentive_probe import AttentiveProbe, AttentiveProbeConfig
@@ -17,6 +18,8 @@ from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorCon
 from openjepa.models.vit import VisionTransformer, ViTConfig
 
 DESCRIPTION, WEIGHTS = "openjepa.json", "model.safetensors"
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
+FILE_SUFFIXES = (".pt", ".pth", ".tar", ".safetensors", ".json", ".ckpt", ".bin")
 
 NETWORKS: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "vision_transformer": (VisionTransformer, ViTConfig),
@@ -57,6 +60,8 @@ def from_pretrained(source: Path | str, *, revision: str | None = None) -> nn.Mo
     """
     folder = Path(source)
     if not folder.is_dir():
+        if not names_repository(str(source)):
+            raise not_there(str(source))
         folder = hub_folder(str(source), [DESCRIPTION, WEIGHTS], revision=revision)
     description = read_json(folder / DESCRIPTION)
     name = description.get("network")
@@ -98,6 +103,25 @@ def push_to_hub(
     return str(hub.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=files))
 
 
+def names_repository(name: str) -> bool:
+    """Whether a name that is not on the disk means `owner/name` on the Hub.
+
+    A path that was mistyped must not be asked for in public: it has another form, the ending of a file, a folder
+    on the disk before its last part, or it begins with `runs`, where commands put runs by default.
+    """
+    local = Path(name)
+    has_form = REPOSITORY.fullmatch(name) and local.suffix not in FILE_SUFFIXES
+    return bool(has_form) and not local.parent.exists() and local.parts[0] != "runs"
+
+
+def not_there(name: str) -> CheckpointError:
+    """Words the error for a path that is not on the disk, with the nearest name beside it."""
+    folder = Path(name).parent
+    beside = sorted(str(path) for path in folder.iterdir()) if folder.is_dir() else []
+    hint = did_you_mean(str(Path(name)), beside)
+    return CheckpointError(f"`{name}` does not exist{hint} Give a file, a folder, or the name of a published model.")
+
+
 def hub_folder(repo_id: str, files: list[str], *, revision: str | None = None, offline: bool = False) -> Path:
     """Fetches files of a Hub repository and returns their folder; the Hub client resumes and caches.
 
@@ -111,7 +135,9 @@ def hub_folder(repo_id: str, files: list[str], *, revision: str | None = None, o
     try:
         return Path(hub.snapshot_download(repo_id, revision=revision, allow_patterns=files, local_files_only=offline))
     except Exception as error:  # the client raises its own kinds for every cause
-        raise CheckpointError(f"{repo_id} cannot be fetched from the Hub: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0].rstrip(".")
+        remedy = "Fetch it once without `offline`." if offline else "Check the name, the network and your access."
+        raise CheckpointError(f"`{repo_id}` cannot be fetched from the Hub ({why}). {remedy}") from error
 
 
 def _hub(reason: str) -> Any:

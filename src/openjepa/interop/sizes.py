@@ -25,6 +25,11 @@ NAMES = {
 }
 
 
+def shape_of(name: str) -> tuple[int, int]:
+    """Width and depth of a published size such as `vit_large`."""
+    return next(shape for shape, known in NAMES.items() if known == name)
+
+
 def count(state: Mapping[str, Tensor], prefix: str) -> int:
     """Number of members of a numbered list such as `blocks.`."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)(\.|$)")

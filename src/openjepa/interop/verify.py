@@ -71,7 +71,8 @@ def verify(folder: Path | str) -> Report:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} does not exist. Give a folder that holds `case.json`.")
+        found = "it is a file" if folder.exists() else "there is none"
+        raise CheckpointError(f"`{folder}` must be a folder; {found}. Give a folder that holds `case.json`.")
     case = read_json(folder / "case.json")
     if not isinstance(case.get("case"), str):
         raise CheckpointError(f"{folder / 'case.json'} must name its `case`; it names none, so it is no recorded case.")
