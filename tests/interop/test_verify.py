@@ -123,6 +123,12 @@ def test_folders_that_are_no_case(golden, tmp_path):
         verify(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match=r"case\.json does not exist"):
         verify(tmp_path)
+    folder = copy(golden, tmp_path, "vjepa2_meta")
+    case = json.loads((folder / "case.json").read_text())
+    del case["architecture"]["num_heads"]
+    (folder / "case.json").write_text(json.dumps(case))
+    with pytest.raises(CheckpointError, match="must state 'num_heads' in its files"):
+        verify(folder)
     (tmp_path / "case.json").write_text('{"summary": "not a case"}')
     with pytest.raises(CheckpointError, match="no recorded case"):
         verify(tmp_path)

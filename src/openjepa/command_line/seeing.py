@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from openjepa.errors import ConfigError
 
 if TYPE_CHECKING:
     from openjepa.eval.frozen_encoder import FrozenEncoder
+    from openjepa.eval.frozen_probes import FrozenProbeConfig, ProbeReport
 
 MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
 
@@ -210,6 +212,13 @@ class ProbeOptions:
     test: Path | None = None  # likewise; None holds out a share of the training files
     test_share: float = 0.2  # that share of every class, between 0 and 1
     probes: tuple[Literal["knn", "linear", "attentive"], ...] = ("knn", "linear")  # which, in this order
+    task: Literal["classes", "anticipation"] = "classes"  # anticipation: the class is what happens at a video's end
+    ahead: float = 1.0  # anticipation: seconds between the end of the clip and the end of its video
+    fps: float = 8.0  # anticipation: frames per second of the clip
+    mask_token: int = 0  # anticipation: 0 is the trained mask token, 1 that of published EK100 probes
+    learning_rates: tuple[float, ...] | None = None  # attentive: a head for each, with each decay; None = published
+    weight_decays: tuple[float, ...] | None = None  # attentive; None = published
+    epochs: int = 20  # attentive: passes over the training files
     shots: int | None = None  # labels per class; None = all
     share: float | None = None  # share of the labels of every class, such as 0.01; only without --shots
     size: int | None = None  # side of the centre square in pixels; None = as trained
@@ -222,12 +231,16 @@ class ProbeOptions:
 
 def probe(options: ProbeOptions) -> int:
     """Probes a frozen encoder, each number beside the same probe on random weights."""
+    from openjepa.eval.attentive_probe import PUBLISHED_DECAYS, PUBLISHED_RATES, AttentiveTrainConfig
     from openjepa.eval.frozen_probes import FrozenProbeConfig, run_probe
 
     _require_path(options.train)
     if options.test is not None:
         _require_path(options.test)
     encoder = open_encoder(options.model, options.loading)
+    heads = AttentiveTrainConfig(
+        options.learning_rates or PUBLISHED_RATES, options.weight_decays or PUBLISHED_DECAYS, epochs=options.epochs
+    )
     config = FrozenProbeConfig(
         train=options.train,
         test=options.test,
@@ -241,10 +254,36 @@ def probe(options: ProbeOptions) -> int:
         max_damaged_share=options.max_damaged_share,
         num_threads=options.num_threads,
         seed=options.seed,
+        attentive=heads,
     )
-    report = run_probe(encoder, config, progress=lambda line: print(line, file=sys.stderr))
+    say = partial(print, file=sys.stderr)
+    if options.task == "anticipation":
+        report = _anticipate(encoder, options, config)
+    else:
+        report = run_probe(encoder, config, progress=say)
     print(report.text())
     return OK
+
+
+def _anticipate(encoder: "FrozenEncoder", options: ProbeOptions, files: "FrozenProbeConfig") -> "ProbeReport":
+    """The anticipation probes, with the predictor that belongs to the encoder."""
+    from openjepa.eval.anticipation import EK100_DECAYS, AnticipationConfig, Forecaster, run_anticipation
+    from openjepa.interop import load
+    from openjepa.models.masked_predictor import MaskedPredictor
+
+    if options.fps <= 0 or options.ahead < 0:
+        raise ConfigError(f"`--fps` must be > 0 and `--ahead` >= 0; got {options.fps} and {options.ahead}.")
+    loading = options.loading
+    predictor = load(
+        options.model, part="predictor", path=loading.weights, offline=loading.offline, device=encoder.device
+    )
+    if not isinstance(predictor, MaskedPredictor):
+        raise ConfigError(f"`--model` must hold a predictor of hidden tokens; `{options.model}` holds another one.")
+    heads = files.attentive if options.weight_decays else replace(files.attentive, weight_decays=EK100_DECAYS)
+    ahead = round(options.ahead * options.fps)
+    config = AnticipationConfig(ahead, options.batch_size, heads, seed=options.seed)
+    forecaster = Forecaster(encoder, predictor, options.mask_token)
+    return run_anticipation(forecaster, files, config, fps=options.fps, progress=partial(print, file=sys.stderr))
 
 
 def _require_path(path: Path) -> None:

@@ -217,7 +217,7 @@ def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> Non
         raise DataError(
             f"{len(damaged)} of {total} files cannot be decoded, more than `max_damaged_share` "
             f"{config.max_damaged_share:g} allows; the first: {why if name in why else f'`{name}`: {why}'} "
-            "The others are kept: allow more, or mend the files, and start again to go on."
+            "The others are kept: start again with a larger share to go on."
         )
 
 

@@ -6,7 +6,7 @@ and a pre-trained one can probe below it.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,7 @@ from openjepa.eval.knn import KNNConfig, knn_accuracy
 from openjepa.eval.linear_probe import LinearProbeConfig, choose_rows, linear_probe
 
 Kind = Literal["knn", "linear", "attentive"]
+ClipTimes = Callable[[float], np.ndarray]  # seconds of a video to moments [T] of its clip
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,30 @@ def run_probe(
         control: the same network with random weights; drawn from `config.seed` where None.
         progress: called with a line for each thing that begins.
     """
+    train, test, damaged = read_sets(config)
+    report = probe_arrays(encoder, train, test, config, control=control, progress=progress)
+    return replace(report, damaged=damaged)
+
+
+def read_sets(
+    config: FrozenProbeConfig, *, times: ClipTimes | None = None
+) -> tuple[LabelledSet, LabelledSet, dict[str, str]]:
+    """Reads the files of both sets.
+
+    Args:
+        config: files, split and size.
+        times: where the frames of a video are; spread evenly over it where None.
+
+    Returns:
+        training and test set, and why each undecodable file is damaged, by name.
+    """
     train_items = _labelled(config.train)
     test_items = None if config.test is None else _labelled(config.test)
     if test_items is None:
         train_items, test_items = _split(train_items, config)
     damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
-    train, test = (_load(items, config, damage) for items in (train_items, test_items))
-    report = probe_arrays(encoder, train, test, config, control=control, progress=progress)
-    return ProbeReport(report.rows, report.train_rows, report.test_rows, report.chance, damage.reasons)
+    train, test = (_load(items, config, damage, times) for items in (train_items, test_items))
+    return train, test, damage.reasons
 
 
 def probe_arrays(
@@ -230,13 +247,13 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     return train, held_out
 
 
-def _load(items: Items, config: FrozenProbeConfig, damage: DamageLog) -> LabelledSet:
+def _load(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: ClipTimes | None) -> LabelledSet:
     pixels: list[Tensor] = []
     labels: list[int] = []
 
     def read(index: int) -> np.ndarray | DataError:
         try:
-            return _read(items, config, index)
+            return _read(items, config, index, times)
         except DataError as error:
             return error
 
@@ -255,10 +272,11 @@ def _load(items: Items, config: FrozenProbeConfig, damage: DamageLog) -> Labelle
     return LabelledSet(torch.stack(pixels), torch.tensor(labels))
 
 
-def _read(items: Items, config: FrozenProbeConfig, index: int) -> np.ndarray:
+def _read(items: Items, config: FrozenProbeConfig, index: int, times: ClipTimes | None) -> np.ndarray:
     content = items.content(index)
     if is_picture(content):
         return read_image(content, config.size)
     with open_video(content, items.name(index), min_frames=2) as video:
         span = video.info.num_frames / video.info.fps
-        return video.read((np.arange(config.num_frames) + 0.5) * span / config.num_frames, config.size)
+        moments = (np.arange(config.num_frames) + 0.5) * span / config.num_frames if times is None else times(span)
+        return video.read(moments, config.size)

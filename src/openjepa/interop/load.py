@@ -120,7 +120,9 @@ def _choose(networks: Networks, part: Part | None, name: str) -> nn.Module:
         )
         part = next((p for p in order if p in parts), None)
     if part is None or part not in parts:
-        raise ConfigError(f"{name} has no `{part}`; it has {', '.join(parts) or 'nothing'}.")
+        raise ConfigError(
+            f"{name} has no `{part}`; it has {', '.join(parts) or 'nothing'}. A run or a published file has all parts."
+        )
     return parts[part]
 
 

@@ -78,16 +78,21 @@ def verify(folder: Path | str) -> Report:
         raise CheckpointError(f"{folder / 'case.json'} must name its `case`; it names none, so it is no recorded case.")
     limits = case.get("outputs", {})
     expected = read_file(folder / "outputs.safetensors") if limits else {}
-    found = recompute(Case(case, folder))
-    if not limits and not found.extra:
+    try:
+        result = recompute(Case(case, folder))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{folder} must state {error} in its files; it does not, so it is no whole case."
+        ) from error
+    if not limits and not result.extra:
         raise CheckpointError(f"{folder / 'case.json'} must list `outputs`; there is nothing to compare.")
     rows = []
     for name, limit in limits.items():
         if name not in expected:
             raise CheckpointError(f"{folder / 'outputs.safetensors'}: `{name}` is missing.")
-        rows.append(_compare(name, found.outputs.get(name), expected[name], limit["atol"], limit["rtol"]))
+        rows.append(_compare(name, result.outputs.get(name), expected[name], limit))
     # What a case states outside of its outputs (parameters after a step, schedules) has limits of its own.
-    rows += [Row(name, (), value, value / limit) for name, (value, limit) in found.extra.items()]
+    rows += [Row(name, (), value, value / limit) for name, (value, limit) in result.extra.items()]
     return Report(case["case"], tuple(rows))
 
 
@@ -98,7 +103,7 @@ def run(folder: str) -> int:
     return 0 if report.passed else 1
 
 
-def _compare(name: str, value: Tensor | None, expected: Tensor, atol: float, rtol: float) -> Row:
+def _compare(name: str, value: Tensor | None, expected: Tensor, limit: dict[str, float]) -> Row:
     shape = tuple(expected.shape)
     if value is None:
         return Row(name, shape, float("inf"), float("inf"), "not recomputed")
@@ -107,5 +112,5 @@ def _compare(name: str, value: Tensor | None, expected: Tensor, atol: float, rto
     difference = (value.double() - expected.double()).abs()
     if not torch.isfinite(difference).all():
         return Row(name, shape, float("inf"), float("inf"), "not finite")
-    allowed = atol + rtol * expected.double().abs()
+    allowed = limit.get("atol", 0.0) + limit.get("rtol", 0.0) * expected.double().abs()
     return Row(name, shape, float(difference.max()), float((difference / allowed).max()))
