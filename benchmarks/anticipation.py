@@ -84,14 +84,11 @@ def main() -> None:
         heads = AttentiveTrainConfig((1e-3, 3e-4), (0.01,), epochs=12, batch_size=64, depth=1, num_heads=4)
         report = anticipate_arrays(forecaster, *sets, AnticipationConfig(AHEAD, 50, heads, seed=seed))
         print(report.text(), flush=True)
-        rows = {
-            r.probe: {
-                "accuracy": r.accuracy,
-                "ci95": wilson(round(r.accuracy * options.test), options.test),
-                "random_init": r.control,
-            }
-            for r in report.rows
-        }
+        rows = {}
+        for row in report.rows:
+            interval = wilson(round(row.accuracy * options.test), options.test)
+            ci95 = [interval.low, interval.high]
+            rows[row.probe] = {"accuracy": row.accuracy, "ci95": ci95, "random_init": row.control}
         cpu = {"pretraining": trained - began, "probing": time.process_time() - trained}
         results.append({"seed": seed, "chance": report.chance, **rows, "cpu_seconds": cpu})
     print(json.dumps({"steps": options.steps, "ahead": AHEAD, "results": results}))

@@ -211,3 +211,62 @@ def test_pixels_of_the_wrong_kind():
         image()(torch.zeros(1, 4, 3, 32, 32))
     with pytest.raises(ShapeError, match="divisible by the tubelet of 2; got 3"):
         video()(torch.zeros(1, 3, 3, 32, 32))
+
+
+@pytest.mark.parametrize("options", [{}, {"positions": "sincos"}, {"class_token": True, "reg_tokens": 2}])
+def test_packed_sequences_equal_separate_passes(options):
+    config = ViTConfig(
+        img_size=(32, 32), patch_size=8, num_frames=4, tubelet_size=2, embed_dim=24, depth=2, num_heads=2, **options
+    )
+    encoder = VisionTransformer(config, generator=torch.Generator().manual_seed(0)).eval()
+    generator = torch.Generator().manual_seed(1)
+    clips, images = (torch.randn(n, t, 3, 32, 32, generator=generator) for n, t in ((3, 4), (2, 1)))
+    ids = torch.stack([torch.randperm(32, generator=generator)[:5] for _ in range(3)])
+    parts = [(encoder.tokenize(clips), None), (encoder.tokenize(images), None), (encoder.tokenize(clips), ids)]
+    for packed, (tokens, kept) in zip(encoder.encode_packed(parts), parts, strict=True):
+        torch.testing.assert_close(packed, encoder.encode(tokens, kept), atol=2e-6, rtol=1e-5)
+    # A sequence never sees its neighbours.
+    changed = [parts[0], (encoder.tokenize(images + 1), None), parts[2]]
+    for a, b in zip(encoder.encode_packed(parts)[::2], encoder.encode_packed(changed)[::2], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_packed_gradients_equal_those_of_separate_passes():
+    config = ViTConfig(
+        img_size=(16, 16),
+        patch_size=8,
+        num_frames=4,
+        tubelet_size=2,
+        embed_dim=12,
+        depth=2,
+        num_heads=2,
+        checkpoint_activations=True,
+    )
+    encoder = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    tokens = encoder.tokenize(torch.randn(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
+    short, long = torch.arange(3).expand(2, -1), torch.arange(2, 8).expand(2, -1)
+    found = []
+    for outputs in (
+        encoder.encode_packed([(tokens, short), (tokens, long)]),
+        [encoder.encode(tokens, short), encoder.encode(tokens, long)],
+    ):
+        loss = sum(z.square().mean() for z in outputs)
+        found.append(torch.autograd.grad(loss, list(encoder.blocks.parameters()), retain_graph=True))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_packing_needs_full_attention():
+    config = ViTConfig(
+        img_size=(16, 16),
+        patch_size=8,
+        num_frames=4,
+        tubelet_size=2,
+        embed_dim=12,
+        depth=1,
+        num_heads=2,
+        attention="block_causal",
+    )
+    encoder = VisionTransformer(config)
+    with pytest.raises(ConfigError, match="`attention` must be full for packed sequences"):
+        encoder.encode_packed([(encoder.tokenize(torch.zeros(1, 4, 3, 16, 16)), None)])

@@ -5,7 +5,9 @@ depth are zero in every published JEPA, so there are none.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,32 @@ from torch.utils.checkpoint import checkpoint
 from openjepa.errors import ConfigError
 from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RotaryTable, rotate
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Sequences of several lengths, one behind the other on the token axis of a batch of one.
+
+    Every linear map and norm sees one long sequence; attention stays within each of the packed ones. Sequences of
+    one length stand together, so attention is one call for each length and needs no mask.
+
+    Attributes:
+        groups: (number of sequences, tokens of each), in order.
+    """
+
+    groups: tuple[tuple[int, int], ...]
+
+    def pack(self, parts: Sequence[Tensor]) -> Tensor:
+        """Joins [B, N, ...] of every group to [1, sum of B * N, ...]."""
+        return torch.cat([part.flatten(0, 1) for part in parts]).unsqueeze(0)
+
+    def unpack(self, x: Tensor) -> list[Tensor]:
+        """Undoes `pack`."""
+        parts = x[0].split([count * length for count, length in self.groups])
+        return [part.unflatten(0, group) for part, group in zip(parts, self.groups, strict=True)]
+
+
+AttnMask: TypeAlias = Tensor | Packing | None
 
 
 class Attention(nn.Module):
@@ -34,7 +62,7 @@ class Attention(nn.Module):
         self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: Tensor | None = None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: AttnMask = None) -> Tensor:  # noqa: D102
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [B, N, 3, heads, head_dim]
         if rope is None:
             q, k, v = qkv.unbind(2)
@@ -44,18 +72,21 @@ class Attention(nn.Module):
         return self.proj(attend(q, k, v, attn_mask))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: AttnMask = None) -> Tensor:
     """Fused scaled dot-product attention.
 
     Args:
         q: [B, Q, heads, head_dim].
         k: [B, N, heads, head_dim].
         v: [B, N, heads, head_dim].
-        attn_mask: [Q, N] bool, True where a query may look; None for everywhere.
+        attn_mask: [Q, N] bool, True where a query may look; None for everywhere; or how sequences are packed.
 
     Returns:
         [B, Q, heads * head_dim].
     """
+    if isinstance(attn_mask, Packing):
+        parts = zip(*(attn_mask.unpack(x) for x in (q, k, v)), strict=True)
+        return attn_mask.pack([attend(*part) for part in parts])
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, ..., head_dim]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask).transpose(1, 2).flatten(2)
 
@@ -103,7 +134,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=layer_norm_eps)
         self.mlp = Mlp(dim, hidden_width(dim, mlp_ratio))
 
-    def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: Tensor | None = None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: AttnMask = None) -> Tensor:  # noqa: D102
         x = x + self.attn(self.norm1(x), rope, attn_mask)
         return x + self.mlp(self.norm2(x))
 
@@ -121,7 +152,7 @@ def run_blocks(
     blocks: Iterable[nn.Module],
     x: Tensor,
     rope: RotaryTable | None = None,
-    attn_mask: Tensor | None = None,
+    attn_mask: AttnMask = None,
     *,
     checkpointing: bool = False,
 ) -> Iterable[Tensor]:
@@ -131,7 +162,7 @@ def run_blocks(
         blocks: the blocks.
         x: [B, N, D].
         rope: rotary table of the tokens.
-        attn_mask: [N, N] bool, True where a query may look.
+        attn_mask: [N, N] bool, True where a query may look, or how sequences are packed.
         checkpointing: recompute activations in the backward pass instead of keeping them.
     """
     for block in blocks:
