@@ -3,7 +3,7 @@
     python benchmarks/anticipation.py [--steps 1500] [--model RUN] [--seeds 0 1 2]
 
 An object moves and bounces before a textured background. The encoder sees 8 frames; the label is the cell of a
-3 x 3 grid where the object will be 8 frames later. Attentive probes read the encoder's tokens, the predicted
+3 x 3 grid where the object will be 7 frames later. Attentive probes read the encoder's tokens, the predicted
 ones, and both, beside random weights of both networks, on held-out clips. The last line is JSON.
 """
 
@@ -29,13 +29,13 @@ from openjepa.models.vit import ViTConfig
 from openjepa.train import TrainConfig, train
 
 SEEN, AHEAD = 8, 6  # frames; with tubelets of 2 the predicted latent frame holds frames 14 and 15
-CLIPS = ShapesConfig(size=48, num_frames=16, speed=(0.01, 0.06), batch_size=32)
+CLIPS = ShapesConfig(size=32, num_frames=16, speed=(0.01, 0.06), batch_size=32)
 
 
 def pretrain(steps: int, seed: int, folder: Path) -> VJEPA2:
-    """A small V-JEPA 2 on 16 frames of 48 pixels."""
+    """A small V-JEPA 2 on 16 frames of 32 pixels."""
     encoder = ViTConfig(
-        img_size=(48, 48), patch_size=8, num_frames=16, tubelet_size=2, embed_dim=96, depth=4, num_heads=3
+        img_size=(32, 32), patch_size=8, num_frames=16, tubelet_size=2, embed_dim=96, depth=4, num_heads=3
     )
     config = VJEPA2Config(
         encoder=encoder,
@@ -53,7 +53,7 @@ def pretrain(steps: int, seed: int, folder: Path) -> VJEPA2:
 
 
 def labelled(count: int, seed: int, *, held_out: bool) -> LabelledSet:
-    """Clips of the seen frames, and the cell of the object two frames before the clip's end (frame 14)."""
+    """Clips of the seen frames, and the cell where the object is in frame 14."""
     numbers = np.arange(count) + 10_000_000 + (TEST_OFFSET if held_out else 0)
     drawn = draw_clips(replace(CLIPS, seed=seed), numbers)
     cell = np.minimum((drawn.positions[:, SEEN + AHEAD] * 3).astype(np.int64), 2)

@@ -161,7 +161,7 @@ def test_a_network_that_is_no_encoder_is_refused(capsys):
     save_pretrained(MaskedPredictor(config), "predictor")
     draw("a.png", 1)
     said = fails(capsys, "embed", "a.png", "--model", "predictor")
-    assert said.startswith("`--model` must be an encoder of pictures or clips; `predictor` is a MaskedPredictor.")
+    assert said.startswith("`--model` must be an encoder of pictures or clips; `predictor` holds MaskedPredictor.")
 
 
 def test_a_wrong_path_is_noticed_before_a_model_is_fetched(capsys, monkeypatch):

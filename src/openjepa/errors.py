@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+SHOWN = 50  # names of a table that an error lists
+
 
 class OpenJEPAError(Exception):
     """Base of every error that a user can act on; the command line prints it as one line, status 2."""
@@ -55,7 +57,8 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> ConfigError:
     known = sorted(known)
     hint = did_you_mean(word, known)
     if hint == ".":
-        hint = f". Known: {', '.join(known)}."
+        more = f", and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+        hint = f". Known: {', '.join(known[:SHOWN])}{more}."
     return ConfigError(f"unknown {kind} `{word}`{hint}")
 
 

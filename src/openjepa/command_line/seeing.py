@@ -88,7 +88,7 @@ def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
         network = load(model, part=options.part, path=options.weights, offline=options.offline, progress=show)
     if not isinstance(network, VisionTransformer):
         raise ConfigError(
-            f"`--model` must be an encoder of pictures or clips; `{model}` is a {type(network).__name__}. "
+            f"`--model` must be an encoder of pictures or clips; `{model}` holds {type(network).__name__}. "
             "Give an I-JEPA or V-JEPA encoder."
         )
     return frozen(network, device=str(device), precision=options.precision)

@@ -61,7 +61,8 @@ def run_features(encoder: FrozenEncoder, config: FeaturesConfig) -> FeaturesRepo
         DataError: where the file cannot be decoded.
     """
     if not config.path.is_file():
-        raise DataError(f"`{config.path}` must be a picture or a video; there is no such file. Check the path.")
+        found = "it is a folder" if config.path.exists() else "there is no such file"
+        raise DataError(f"`{config.path}` must be a picture or a video; {found}. Give one file.")
     size = max(config.size // encoder.patch_size, 1) * encoder.patch_size
     if is_picture(config.path):
         frames = read_image(config.path, size)[None]  # [1, C, H, W]

@@ -45,7 +45,7 @@ def read_file(path: Path | str) -> dict[str, Any]:
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         # Bytes that are no pickle make the reader fail in any of these ways.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]  # PyTorch adds an essay
         raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a dictionary; it holds a {type(content).__name__}.")
@@ -98,7 +98,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
         CheckpointError: naming the first key that is missing, unexpected or of another shape.
     """
     wanted = module.state_dict()
-    tail = f" {hint}" if hint else ""
+    tail = f" {hint or 'This is a checkpoint of another model.'}"
     if missing := [name for name in wanted if name not in state]:
         raise CheckpointError(
             f"{source}: `{missing[0]}` is missing ({len(missing)} of {len(wanted)} tensors are).{tail}"

@@ -73,6 +73,8 @@ def verify(folder: Path | str) -> Report:
     if not folder.is_dir():
         found = "it is a file" if folder.exists() else "there is none"
         raise CheckpointError(f"`{folder}` must be a folder; {found}. Give a folder that holds `case.json`.")
+    if not (folder / "case.json").is_file():
+        raise CheckpointError(f"`{folder}` must hold `case.json`; there is none, so it is no recorded case.")
     case = read_json(folder / "case.json")
     if not isinstance(case.get("case"), str):
         raise CheckpointError(f"{folder / 'case.json'} must name its `case`; it names none, so it is no recorded case.")
