@@ -121,7 +121,7 @@ def test_a_wrong_moving_average_is_found(golden, tmp_path):
 def test_folders_that_are_no_case(golden, tmp_path):
     with pytest.raises(CheckpointError, match="Give a folder that holds `case"):
         verify(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match=r"case\.json does not exist"):
+    with pytest.raises(CheckpointError, match=r"must hold `case\.json`; there is none"):
         verify(tmp_path)
     folder = copy(golden, tmp_path, "vjepa2_meta")
     case = json.loads((folder / "case.json").read_text())
