@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from openjepa.data.crops import CropConfig
 from openjepa.data.images import ImageConfig, ImageSource, image_folder, read_image
 from openjepa.data.items import DatasetItems
 from openjepa.data.prefetch import PrefetchedSource
 from openjepa.data.sampling import JoinedItems, Slots, mixture_weights
 from openjepa.data.shards import ShardItems
-from openjepa.data.transforms import CropConfig
 from openjepa.errors import ConfigError, DataError
 
 

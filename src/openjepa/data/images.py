@@ -1,7 +1,7 @@
 """Pictures: reading them safely, and batches of them.
 
 Pictures are decoded at reduced size where the format allows it, reach the device as uint8 and are augmented
-there (`openjepa.data.transforms`), or cropped at random while they are read, from the full resolution.
+there (`openjepa.nn.views`), or cropped at random while they are read, from the full resolution.
 """
 
 import io
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from openjepa.data.crops import CropConfig, draw_boxes
 from openjepa.data.items import IMAGE_SUFFIXES, Content, FileItems, Items, list_files
 from openjepa.data.sampling import DamageLog, Sampling, Slots
-from openjepa.data.transforms import CropConfig, draw_boxes
 from openjepa.errors import ConfigError, DataError
 from openjepa.protocols import ImageBatch
 

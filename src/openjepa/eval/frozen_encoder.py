@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from openjepa.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalize
 from openjepa.errors import ConfigError, check_shape
+from openjepa.nn.patch_embed import IMAGENET_MEAN, IMAGENET_STD, normalize_pixels
 
 Pooling = Literal["mean", "dense", "class"]
 
@@ -133,7 +133,7 @@ class FrozenEncoder:
         return self._forward(x), (x.shape[1] // self.tubelet_size, height, width)
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        x = normalize(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+        x = normalize_pixels(pixels.to(self.device, non_blocking=True), self.mean, self.std)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.network(x)
 
