@@ -63,11 +63,13 @@ def roll_futures(
             parent = torch.arange(len(keep[0])).expand(len(z), -1) if t > context - 1 else torch.zeros_like(keep)
             chosen = z_next[torch.arange(len(z))[:, None], parent, keep]
         else:
-            children = (log_weights[..., None] + log_probs).flatten(1)  # [R, F * K]
+            # Ordered by branch, so that systematic resampling takes each branch by its share.
+            children = (log_weights[..., None] + log_probs).transpose(1, 2).flatten(1)  # [R, K * F]
             uniform = torch.rand((), generator=generator).to(children)
             index, log_weights = resample(children, num_futures, uniform)
-            parent = index // z_next.shape[2]
-            chosen = z_next.flatten(1, 2).gather(1, index[..., None].expand(-1, -1, z.shape[-1]))
+            parent = index % count
+            ordered = z_next.transpose(1, 2).flatten(1, 2)  # [R, K * F, D]
+            chosen = ordered.gather(1, index[..., None].expand(-1, -1, z.shape[-1]))
         carried = past.gather(1, parent[..., None, None].expand(-1, -1, *past.shape[2:]))
         past = torch.cat([carried[:, :, 1:], chosen[:, :, None]], 2)
         states.append(chosen)

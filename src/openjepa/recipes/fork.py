@@ -48,6 +48,7 @@ class ForkJudgeConfig:
     """How the futures are judged.
 
     Attributes:
+        stride: environment steps per step of the judged predictors; divides 8.
         kinds: predictors that are compared, names of `KINDS`; the deterministic one is always there.
         probabilities: of the way up; each has its own play and its own predictors.
         ways: of the fork, 2 or 3.
@@ -58,6 +59,7 @@ class ForkJudgeConfig:
         examples: real outcomes per way and clip.
     """
 
+    stride: int = 4
     kinds: tuple[str, ...] = tuple(KINDS)
     probabilities: tuple[float, ...] = (0.5, 0.8)
     ways: int = 2
@@ -71,6 +73,8 @@ class ForkJudgeConfig:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise ConfigError(f"`kinds` must be some of {', '.join(KINDS)}; got {unknown[0]}.")
+        if self.stride not in (1, 2, 4, 8):
+            raise ConfigError(f"`stride` must be 1, 2, 4 or 8; got {self.stride}.")
         if min(self.clips, self.num_futures, self.examples) < 1 or not self.probabilities:
             raise ConfigError("`clips`, `num_futures` and `examples` must be >= 1, with at least one probability.")
 
@@ -83,13 +87,16 @@ class ForkRecipeConfig(LearnConfig):
 
 
 def fork() -> ForkRecipeConfig:
-    """A fair coin: 2,000 clips of 16 steps, four environment steps per model step, 400 training steps."""
+    """A fair coin: 2,000 clips of 16 steps, 400 training steps.
+
+    The encoder predicts single steps: at a stride at which the branch cannot be foreseen, the prediction loss makes it
+    forget which way a disc went, and no predictor on top can tell the ways apart.
+    """
     return ForkRecipeConfig(
         play=PlayConfig("fork", {}, "drift", episodes=2000, steps=16),
         method=LeWMConfig(embed_dim=8, covariance_weight=0.2, inverse_dynamics_weight=0.0, futures=KINDS["heads"]),
         train=TrainConfig(steps=400, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=200),
-        window=3,
-        frameskip=4,
+        window=5,
     )
 
 
@@ -114,16 +121,15 @@ class Clips:
     unambiguous: tuple[np.ndarray, np.ndarray]
 
 
-def draw_clips(world_config: ForkConfig, judge: ForkJudgeConfig, frameskip: int, horizon: int = 8) -> Clips:
+def draw_clips(world_config: ForkConfig, judge: ForkJudgeConfig, horizon: int = 8) -> Clips:
     """Plays fresh clips to the last frame before the fork, then every way from there.
 
     Args:
         world_config: the fork.
         judge: how many clips, from which seed, and how many outcomes per way.
-        frameskip: environment steps per model step; divides `horizon`.
         horizon: environment steps ahead.
     """
-    count = judge.clips
+    count, stride = judge.clips, judge.stride
     seeds = [judge.clips_seed + i for i in range(count)]
     world = Fork(count, world_config)
     policy = make_policy("drift", world.bounds)
@@ -144,18 +150,18 @@ def draw_clips(world_config: ForkConfig, judge: ForkJudgeConfig, frameskip: int,
         [play(world_config, with_way(start, way, seed, world_config), future)[0] for seed in range(judge.examples)]
         for way in range(world_config.ways)
     ]
-    clear = path[rows, last + 2], moves[rows[:, None], last[:, None] + 2 + np.arange(frameskip)]
+    clear = path[rows, last + 2], moves[rows[:, None], last[:, None] + 2 + np.arange(stride)]
     world.reset_to(clear[0])
     before = world.render()
     return Clips(
         frames=Fork(count, world_config).reset_to(start),
-        actions=future.reshape(count, horizon // frameskip, frameskip),
+        actions=future.reshape(count, horizon // stride, stride),
         outcomes=np.stack([np.stack(way, 1) for way in ways], 1),
         after=after[0],
         way=after[1][:, 2].astype(int),
         unambiguous=(
             np.stack([before, play(world_config, *clear)[0]], 1),
-            clear[1].reshape(count, 1, frameskip),
+            clear[1].reshape(count, 1, stride),
         ),
     )
 
@@ -186,7 +192,7 @@ class Study:
 
     model: LeWM
     latents: Tensor  # [E, T, 1, D] of the play
-    actions: Tensor  # [E, T - 1, f], standardised
+    actions: Tensor  # [E, T - 1, f]
     held_out: Tensor  # [E', T, 1, D]
     clips: Clips
     z: Tensor  # [R, D], before the fork
@@ -201,10 +207,10 @@ def prepare(model: LeWM, config: ForkRecipeConfig, probability: float) -> Study:
     store = open_store(played)
     ids = np.arange(len(store))
     trained, held_out = ids[: -len(ids) // 10], ids[-len(ids) // 10 :]
-    latents, actions = encode_dense(model, store, trained, config.frameskip)
-    real, _ = encode_dense(model, store, held_out, config.frameskip)
+    latents, actions = encode_dense(model, store, trained, config.judge.stride)
+    real, _ = encode_dense(model, store, held_out, config.judge.stride)
     world_config = ForkConfig(**options)
-    clips = draw_clips(world_config, config.judge, config.frameskip)
+    clips = draw_clips(world_config, config.judge)
     z_outcomes = encode_pictures(model, clips.outcomes)
     outcomes = Outcomes(
         z_outcomes,
@@ -224,20 +230,18 @@ def play_path(config: ForkRecipeConfig, options: dict[str, Any]) -> Path:
     return config.store_path.parent / name
 
 
-def encode_dense(model: LeWM, store: EpisodeStore, ids: np.ndarray, frameskip: int) -> tuple[Tensor, Tensor]:
+def encode_dense(model: LeWM, store: EpisodeStore, ids: np.ndarray, stride: int) -> tuple[Tensor, Tensor]:
     """All frames of episodes, as one sequence for every offset within a model step.
 
     Returns:
-        Latents [f * E, T, 1, D] and standardised actions [f * E, T - 1, f].
+        Latents [f * E, T, 1, D] and actions [f * E, T - 1, f].
     """
     batch = read_episodes(store, ids)
     z = encode_episodes(model, batch)  # [E, steps + 1, 1, D]
-    steps = (z.shape[1] - frameskip) // frameskip
-    latents = [z[:, offset : offset + steps * frameskip + 1 : frameskip] for offset in range(frameskip)]
-    moves = [
-        batch.actions[:, offset : offset + steps * frameskip].reshape(len(z), steps, -1) for offset in range(frameskip)
-    ]
-    return torch.cat(latents), (torch.cat(moves) - model.action_mean) / model.action_std
+    steps = (z.shape[1] - stride) // stride
+    latents = [z[:, offset : offset + steps * stride + 1 : stride] for offset in range(stride)]
+    moves = [batch.actions[:, offset : offset + steps * stride].reshape(len(z), steps, -1) for offset in range(stride)]
+    return torch.cat(latents), torch.cat(moves)
 
 
 @torch.no_grad()
@@ -251,9 +255,9 @@ def encode_pictures(model: LeWM, pictures: np.ndarray) -> Tensor:
 @torch.no_grad()
 def predict(network: FuturesNetwork, study: Study, num_futures: int) -> tuple[Tensor, Tensor]:
     """The futures of the judged clips: paths [R, F, H, D] and log-weights [R, F]."""
-    moves = (torch.from_numpy(study.clips.actions) - study.model.action_mean) / study.model.action_std
-    generator = keyed_generator(study.clips.actions.shape[1])
-    return roll_futures(network, study.z[:, None], moves, num_futures=num_futures, generator=generator)
+    actions = torch.from_numpy(study.clips.actions)
+    generator = keyed_generator(actions.shape[1])
+    return roll_futures(network, study.z[:, None], actions, num_futures=num_futures, generator=generator)
 
 
 @torch.no_grad()
@@ -261,8 +265,7 @@ def covering_radius(network: FuturesNetwork, study: Study) -> float:
     """Three times the median one-step error on clips without a fork ahead."""
     pictures, actions = study.clips.unambiguous
     z = encode_pictures(study.model, pictures)  # [R, 2, D]
-    moves = (torch.from_numpy(actions) - study.model.action_mean) / study.model.action_std
-    found = network.likely(z[:, :1], moves)
+    found = network.likely(z[:, :1], torch.from_numpy(actions))
     return 3 * float((found - z[:, 1]).norm(dim=-1).median())
 
 
