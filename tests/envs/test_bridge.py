@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from openjepa.envs import Bridge, BridgeConfig, make_world
-from openjepa.envs.bridge import AROUND, PIT, SIDE, goal_state, move, on_track, optimum, start_states
+from openjepa.envs.bridge import AROUND, GAP, PIT, SIDE, goal_state, move, on_track, optimum, start_states
 from openjepa.envs.bridge_oracle import BridgeSimulator, track_distance
 from openjepa.errors import ConfigError
 from openjepa.eval.conformance import check_branching_model
@@ -20,13 +20,23 @@ def test_the_track_is_a_square():
     np.testing.assert_allclose(corners, [[11, 11], [53, 11], [53, 53], [11, 53], [11, 11]])
 
 
-def test_crossings_are_counted_in_both_directions_and_nowhere_else():
-    s = np.array([20.0, 22.0, 21.0, 21.0, 100.0, 2.0, 160.0])
-    speed = np.array([0.5, -0.5, 0.5, -0.5, 1.0, -1.0, 1.0])
+def test_the_gap_is_crossed_in_one_leap_or_not_at_all():
+    s = np.array([10.0, 10.0, 18.0, 24.0, 24.0, 30.0, 100.0, 2.0, 160.0])
+    speed = np.array([1.0, 0.8, 0.4, -0.5, -0.1, -1.0, 1.0, -1.0, 1.0])
     after, crosses = move(s, speed)
-    np.testing.assert_allclose(after, (s + 14 * speed) % AROUND)
-    # From the middle itself only the way back crosses it: the way there already did.
-    assert crosses.tolist() == [True, True, False, True, False, False, False]
+    # 10 + 14 reaches the far edge at 24; 10 + 11.2 and 18 + 5.6 end in the gap, which starts at 18.
+    np.testing.assert_allclose(after, [24, 18, 18, 17, 24, 16, 114, 156, 6])
+    assert crosses.tolist() == [True, False, False, True, False, True, False, False, False]
+
+
+def test_nobody_is_ever_in_the_gap():
+    world = Bridge(500, BridgeConfig(0.0))
+    world.reset(range(500))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        gap = np.abs(world.states()[:, 2] - SIDE / 2)
+        assert gap.min() > GAP - 1e-4
+        world.step(rng.uniform(-1, 1, (500, 1)))
 
 
 @pytest.mark.parametrize("risk", [0.0, 0.3, 1.0])

@@ -1,9 +1,10 @@
 """The bridge: a goal at the end of a short bridge that may break, or at the end of a detour three times as long.
 
 The disc runs on a square track of side b. Start and goal are neighbouring corners; the side between them is the
-bridge. Whoever crosses its middle falls into the pit with probability q, drawn at the crossing and visible nowhere
-before, and stays there. What is best depends on q and on what is asked for; `optimum` has the answer on paper.
-Positions are in pixels, x to the right, y downwards; s is the way along the track, clockwise from the start.
+bridge. A gap in its middle is crossed in one leap, and whoever leaps falls into the pit with probability q, drawn at
+the crossing and visible nowhere before, and stays there. What is best depends on q and on what is asked for; `optimum`
+has the answer on paper. Positions are in pixels, x to the right, y downwards; s is the way along the track, clockwise
+from the start.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ SIZE = 64
 CORNER, SIDE = 11.0, 42.0  # px, of the square track
 AROUND = 4 * SIDE
 STEP = 14.0  # px per step at full speed
+GAP = 3.0  # px, half the gap in the middle of the bridge; a step that would end in it ends at its edge
 REACHED = 5.0  # px along the track
 START = (0.0, 4.0)  # px, range of s at the start of a judged episode
 PIT = (32.0, 24.0)  # px, where a fallen disc lies
@@ -74,7 +76,8 @@ class Bridge:
             raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
-            self._s[i], self._luck[i] = rng.uniform(0, AROUND), rng.integers(2**20)
+            outside = rng.uniform(GAP, AROUND - GAP)  # nobody starts in the gap
+            self._s[i], self._luck[i] = (outside + SIDE / 2) % AROUND, rng.integers(2**20)
         self._fallen[:], self._crossings[:] = False, 0
         return self.render()
 
@@ -135,12 +138,14 @@ class Bridge:
 
 
 def move(s: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The way along the track after one step, and whether the middle of the bridge is crossed; a pure function."""
+    """The way along the track after one step, and whether the gap is crossed; a pure function."""
     middle = SIDE / 2
-    ahead = (s + STEP * speed - middle) % AROUND  # measured from the middle, clockwise
-    before = (s - middle) % AROUND
-    crosses = np.where(speed >= 0, ahead < before, (ahead > before) | (before == 0)) & (speed != 0)
-    return (ahead + middle) % AROUND, crosses
+    before = (s - middle + AROUND / 2) % AROUND - AROUND / 2  # from the middle of the gap, in [-2b, 2b)
+    after = before + STEP * speed
+    ahead = np.where(before < 0, after > -GAP, after < GAP) & (np.abs(before) < AROUND / 4)
+    crosses = ahead & (np.where(before < 0, after, -after) >= GAP)
+    stopped = np.where(before < 0, -GAP, GAP)  # too slow for the leap
+    return (np.where(ahead & ~crosses, stopped, after) + middle) % AROUND, crosses
 
 
 def on_track(s: np.ndarray) -> np.ndarray:
@@ -205,7 +210,7 @@ def optimum(risk: float, alpha: float, horizon: int) -> Optimum:
 
 
 def draw_ground() -> np.ndarray:
-    """The empty world [3, 64, 64] uint8: the water, the square track, and the planks of the bridge over it."""
+    """The empty world [3, 64, 64] uint8: the water, the square track, and the planks of the bridge with their gap."""
     pixel = np.arange(SIZE) + 0.5
     y, x = pixel[:, None], pixel[None, :]
     inner, outer = CORNER + 2.5, CORNER - 2.5
@@ -216,5 +221,8 @@ def draw_ground() -> np.ndarray:
     water = ((x - 32) / 13) ** 2 + ((y - 20) / 16) ** 2 < 1
     ground = np.where(water, np.array(WATER)[:, None, None], np.array(BACKGROUND)[:, None, None])
     ground = np.where(track, np.array(TRACK)[:, None, None], ground)
-    planks = track & water & (y < inner) & (x.astype(int) % 3 > 0)
-    return np.where(planks, np.array(PLANKS)[:, None, None], ground).astype(np.uint8)
+    over_water = track & water & (y < inner)
+    planks = over_water & (x.astype(int) % 3 > 0)
+    ground = np.where(planks, np.array(PLANKS)[:, None, None], ground)
+    hole = over_water & (np.abs(x - CORNER - SIDE / 2) < GAP)
+    return np.where(hole, np.array(WATER)[:, None, None], ground).astype(np.uint8)

@@ -6,8 +6,9 @@ two roads as a definite place on one of them (the average of up and down is off 
 extrapolate).
 
 Coverage and radius: a way is covered where a future lies within `radius` of one of its real outcomes; the radius is
-three times the median error on unambiguous states. A future is *impossible* where its distance to the k-th nearest
-training latent exceeds the 99 % quantile of held-out real latents.
+three times the median error on unambiguous states. A future is *in the middle* where no real outcome of its own case is
+that near. It is *impossible* where its k-th nearest training latent is farther away than those of 99 % of predictions
+that nothing is ambiguous about: a prediction is never exact, so the yardstick is its ordinary error, not zero.
 """
 
 from dataclasses import asdict, dataclass
@@ -68,8 +69,8 @@ class FuturesReport:
         stated_first: mean stated probability of the first way, among futures that lie on a way.
         prob_error: mean over cases and ways of |stated - true|.
         prob_within: share of cases where no way's probability is wrong by more than .05.
-        impossible: probability of futures far from all real latents.
         middle: probability of futures within `radius` of no real outcome of their own case.
+        impossible: probability of futures farther from all real latents than the support's threshold.
         distance: mean distance of the futures to their nearest real outcomes.
         best_error: mean distance of the truth to the nearest future.
         single_error: mean distance of the truth to a future that is drawn.
@@ -84,8 +85,8 @@ class FuturesReport:
     stated_first: float
     prob_error: float
     prob_within: float
-    impossible: float
     middle: float
+    impossible: float
     distance: float
     best_error: float
     single_error: float
@@ -114,7 +115,7 @@ def judge_futures(
         z: [R, F, D] states.
         log_weights: [R, F], normalised.
         outcomes: what really follows.
-        support: fitted on real latents.
+        support: training latents, with the distance beyond which nothing is possible.
         radius: within which a future counts as a real outcome.
         reference_energy: mean energy score of another predictor, for the skill.
     """
@@ -131,15 +132,15 @@ def judge_futures(
     gap = (stated - outcomes.probs).abs()
     to_truth = (z - outcomes.z_true.unsqueeze(1)).norm(dim=-1)  # [R, F]
     energy = float(energy_score(z, log_weights, outcomes.z_true).mean())
-    off = support.distance(z.unsqueeze(-2)) > support.threshold  # [R, F]
+    away = support.distance(z.unsqueeze(-2))  # [R, F]
     return FuturesReport(
         cases=sizes["R"],
         coverage=float(reached.all(-1).float().mean()),
         stated_first=float(stated[:, 0].mean()),
         prob_error=float(gap.mean()),
         prob_within=float((gap.amax(-1) <= 0.05).float().mean()),
-        impossible=_expected(off, weights),
         middle=_expected(~on_way, weights),
+        impossible=_expected(away > support.threshold, weights),
         distance=_expected(nearest, weights),
         best_error=float(to_truth.masked_fill(weights <= 0, torch.inf).amin(-1).mean()),
         single_error=_expected(to_truth, weights),

@@ -10,7 +10,7 @@ instead of the predictor learning it. Network and objective stand together, beca
 networks in training that prediction does not have.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -34,6 +34,8 @@ class FuturesConfig:
         num_futures: K, heads, components, members or draws; 2 to 4 suit most worlds.
         hidden_dim: width of the hidden layers.
         depth: hidden layers, >= 1.
+        router_dim: width of the router's own hidden layers; a narrow one cannot learn by heart which way each sample
+            went, which a coin's probability must not depend on.
         objective: of `heads`: `winner` (winner-take-all and cross-entropy of the router) or `energy` (energy score
             of the set, strictly proper; slower).
         relaxation: share of the loss by which all heads follow at first, in [0, 1).
@@ -50,6 +52,7 @@ class FuturesConfig:
     num_futures: int = 4
     hidden_dim: int = 128
     depth: int = 2
+    router_dim: int = 32
     objective: Literal["winner", "energy"] = "winner"
     relaxation: float = 0.05
     relaxation_steps: int = 300
@@ -66,8 +69,8 @@ class FuturesConfig:
                 f"`kind` must be one of {', '.join(KINDS)} and `objective` winner or energy; got {self.kind} and "
                 f"{self.objective}."
             )
-        if min(self.num_futures, self.hidden_dim, self.depth, self.latent_dim) < 1:
-            raise ConfigError("`num_futures`, `hidden_dim`, `depth` and `latent_dim` must be at least 1.")
+        if min(self.num_futures, self.hidden_dim, self.depth, self.router_dim, self.latent_dim) < 1:
+            raise ConfigError("`num_futures`, `hidden_dim`, `depth`, `router_dim` and `latent_dim` must be at least 1.")
         if not 0 <= self.relaxation < 1 or self.relaxation_steps < 0 or not 0 < self.keep_share <= 1:
             raise ConfigError("`relaxation` must be in [0, 1), `relaxation_steps` >= 0 and `keep_share` in (0, 1].")
         if not 0 <= self.min_prob < 1 / self.num_futures:
@@ -95,8 +98,9 @@ class BranchHeads(nn.Module):
         self.config, self.context_len = config, context_len
         self.trunk = _trunk(context_len * (embed_dim + action_dim), config)
         self.heads = nn.Linear(config.hidden_dim, config.num_futures * embed_dim)
+        narrow = replace(config, hidden_dim=config.router_dim)
         self.router = nn.Sequential(
-            _trunk(context_len * (embed_dim + action_dim), config), nn.Linear(config.hidden_dim, config.num_futures)
+            _trunk(context_len * (embed_dim + action_dim), narrow), nn.Linear(config.router_dim, config.num_futures)
         )
 
     def branches(self, z: Tensor, actions: Tensor, noise: Tensor | None = None) -> Branches:

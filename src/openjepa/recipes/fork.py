@@ -34,11 +34,11 @@ from openjepa.train import TrainConfig, load_method
 
 KINDS: dict[str, FuturesConfig] = {
     "deterministic": FuturesConfig("ensemble", num_futures=1, keep_share=1.0),
-    "heads": FuturesConfig("heads", num_futures=4),
-    "heads-2": FuturesConfig("heads", num_futures=2),
-    "energy": FuturesConfig("heads", num_futures=4, objective="energy"),
+    "heads": FuturesConfig("heads", num_futures=2),
+    "heads of 4": FuturesConfig("heads", num_futures=4),
+    "energy score": FuturesConfig("heads", num_futures=2, objective="energy"),
+    "mixture": FuturesConfig("mixture", num_futures=2),
     "ensemble": FuturesConfig("ensemble", num_futures=4),
-    "mixture": FuturesConfig("mixture", num_futures=4),
     "variational": FuturesConfig("variational", num_futures=16),
 }
 
@@ -63,9 +63,9 @@ class ForkJudgeConfig:
     kinds: tuple[str, ...] = tuple(KINDS)
     probabilities: tuple[float, ...] = (0.5, 0.8)
     ways: int = 2
-    fit: FuturesFitConfig = field(default_factory=FuturesFitConfig)
+    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=600, batch_size=1024, lr=2e-3))
     clips: int = 500
-    clips_seed: int = 1_000_000
+    clips_seed: int = 7_000_000
     num_futures: int = 16
     examples: int = 8
 
@@ -87,13 +87,13 @@ class ForkRecipeConfig(LearnConfig):
 
 
 def fork() -> ForkRecipeConfig:
-    """A fair coin: 2,000 clips of 16 steps, 400 training steps.
+    """A fair coin: 4,000 clips of 16 steps, 400 training steps.
 
     The encoder predicts single steps: at a stride at which the branch cannot be foreseen, the prediction loss makes it
     forget which way a disc went, and no predictor on top can tell the ways apart.
     """
     return ForkRecipeConfig(
-        play=PlayConfig("fork", {}, "drift", episodes=2000, steps=16),
+        play=PlayConfig("fork", {}, "drift", episodes=4000, steps=16),
         method=LeWMConfig(embed_dim=8, covariance_weight=0.2, inverse_dynamics_weight=0.0, futures=KINDS["heads"]),
         train=TrainConfig(steps=400, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=200),
         window=5,
@@ -150,7 +150,7 @@ def draw_clips(world_config: ForkConfig, judge: ForkJudgeConfig, horizon: int = 
         [play(world_config, with_way(start, way, seed, world_config), future)[0] for seed in range(judge.examples)]
         for way in range(world_config.ways)
     ]
-    clear = path[rows, last + 2], moves[rows[:, None], last[:, None] + 2 + np.arange(stride)]
+    clear = path[rows, last + 4], moves[rows[:, None], last[:, None] + 4 + np.arange(stride)]
     world.reset_to(clear[0])
     before = world.render()
     return Clips(
@@ -225,7 +225,10 @@ def prepare(model: LeWM, config: ForkRecipeConfig, probability: float) -> Study:
 
 
 def play_path(config: ForkRecipeConfig, options: dict[str, Any]) -> Path:
-    """Where play at one probability is kept, beside the play of the recipe."""
+    """Where play at one probability is kept: the recipe's own play, or beside it."""
+    own = {"probability": 0.5, "ways": 2, **config.play.options}
+    if options == own:
+        return config.store_path
     name = f"fork-{options['ways']}-{options['probability']}-{config.play.episodes}-seed{config.seed}"
     return config.store_path.parent / name
 
@@ -260,29 +263,49 @@ def predict(network: FuturesNetwork, study: Study, num_futures: int) -> tuple[Te
     return roll_futures(network, study.z[:, None], actions, num_futures=num_futures, generator=generator)
 
 
+@dataclass(frozen=True)
+class Yardsticks:
+    """How exact predictions are where nothing is ambiguous.
+
+    Attributes:
+        radius: three times the median one-step error.
+        support: training latents; its threshold is what 99 % of these predictions stay below.
+    """
+
+    radius: float
+    support: NearestNeighbours
+
+
 @torch.no_grad()
-def covering_radius(network: FuturesNetwork, study: Study) -> float:
-    """Three times the median one-step error on clips without a fork ahead."""
+def measure_yardsticks(network: FuturesNetwork, study: Study) -> Yardsticks:
+    """Predicts one step on clips that have passed the fork, with the deterministic predictor."""
     pictures, actions = study.clips.unambiguous
     z = encode_pictures(study.model, pictures)  # [R, 2, D]
     found = network.likely(z[:, :1], torch.from_numpy(actions))
-    return 3 * float((found - z[:, 1]).norm(dim=-1).median())
+    away = study.support.distance(found.unsqueeze(1)).double()
+    support = replace(study.support, threshold=float(away.quantile(0.99)))
+    return Yardsticks(3 * float((found - z[:, 1]).norm(dim=-1).median()), support)
 
 
 def judge_probability(model: LeWM, config: ForkRecipeConfig, probability: float) -> dict[str, FuturesReport]:
     """Fits and judges every kind of predictor at one probability."""
     study = prepare(model, config, probability)
     reports: dict[str, FuturesReport] = {}
-    radius, reference = 0.0, None
+    yardsticks, reference = None, None
     for number, kind in enumerate(dict.fromkeys(["deterministic", *config.judge.kinds])):
         network = fit_futures(
             study.latents, study.actions, KINDS[kind], config.judge.fit,
             generator=keyed_generator(config.seed, number, keyed_seed(int(100 * probability))),
         )  # fmt: skip
-        radius = radius or covering_radius(network, study)
+        yardsticks = yardsticks or measure_yardsticks(network, study)
         paths, weights = predict(network, study, config.judge.num_futures)
         reports[kind] = judge_futures(
-            paths[:, :, -1], weights, study.outcomes, study.support, radius, reference_energy=reference
+            paths[:, :, -1],
+            weights,
+            study.outcomes,
+            yardsticks.support,
+            yardsticks.radius,
+            reference_energy=reference,
         )
         reference = reference or reports[kind].energy
     return reports
