@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 import openjepa.planning
-from openjepa.eval.conformance import check_method, check_planner, check_world_model
+from openjepa.eval.conformance import check_branching_model, check_method, check_planner, check_world_model
 from openjepa.losses.sigreg import SIGRegConfig
 from openjepa.methods import METHODS
 from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.futures import FuturesConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.views import ViewConfig
@@ -87,6 +88,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vit": {"encoder": TINY_VIT, "target": "ema", "predictor": CAUSAL},
     "scene": {"scene_dim": 4, "scene_weight": 1.0},
     "proprio": {"proprio_dim": 2, "straightening_weight": 0.1, "similarity_weight": 0.1},
+    "heads": {"futures": FuturesConfig("heads", 2, hidden_dim=8)},
+    "energy": {"futures": FuturesConfig("heads", 2, hidden_dim=8, objective="energy"), "predictor": CAUSAL},
+    "mixture": {"futures": FuturesConfig("mixture", 2, hidden_dim=8)},
+    "ensemble": {"futures": FuturesConfig("ensemble", 3, hidden_dim=8)},
+    "variational": {"futures": FuturesConfig("variational", 3, hidden_dim=8)},
     "over_time": {"variance_t_weight": 0.1, "covariance_t_weight": 0.1},
 }
 
@@ -107,7 +113,8 @@ def open_gates(model: Any) -> Any:
     """Moves all weights a little: a predictor that starts as the identity would pass every check."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in model.predictor.parameters():
+        several = getattr(model, "futures", torch.nn.Identity())
+        for parameter in [*model.predictor.parameters(), *several.parameters()]:
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     return model.eval()
 
@@ -139,6 +146,8 @@ def test_every_variant_plans_as_a_world_model_does(name: str) -> None:
     proprio = WINDOWS.proprio if model.config.proprio_dim else None
     for context_len in (1, 2):
         check_world_model(model, WINDOWS.frames, WINDOWS.actions, proprio, context_len=context_len)
+        z = model.encode(WINDOWS.frames, proprio)[:, :context_len]
+        check_branching_model(model, z, WINDOWS.actions)
 
 
 # ----------------------------------------------------------------------------------------------------------- planners

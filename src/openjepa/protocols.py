@@ -152,6 +152,51 @@ class WorldModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Futures:
+    """Several futures of each row, and how probable each of them is.
+
+    Attributes:
+        z: [B, F, H, N, D], the states of F paths after each of the H actions.
+        log_weights: [B, F] float32, log-probabilities of the paths; they sum to 1 in every row. A path of weight 0
+            (minus infinity) fills a place that no future needs.
+    """
+
+    z: Tensor
+    log_weights: Tensor
+
+
+@runtime_checkable
+class BranchingModel(Protocol):
+    """A world model that knows more than one future; optional, for planning under risk.
+
+    Its `rollout` returns the most probable future, never an average of futures: an average of two roads is in the
+    ditch between them.
+    """
+
+    def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
+        """See `WorldModel.encode`."""
+        ...
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """See `WorldModel.rollout`."""
+        ...
+
+    def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
+        """Predicts at most `num_futures` paths of each row, with their probabilities.
+
+        The generator's numbers are shared by all rows (common random numbers): rows with equal inputs get equal
+        futures, so that candidate plans meet the same luck, and a row does not depend on its neighbours.
+
+        Args:
+            z: [B, T, N, D] context.
+            actions: [B, T - 1 + H, A].
+            num_futures: F; a tree of futures with no more leaves is returned whole.
+            generator: on the CPU.
+        """
+        ...
+
+
 class Cost(Protocol):
     """How far a predicted path is from a goal; lower is better. Broadcasts over leading axes.
 

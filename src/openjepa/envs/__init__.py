@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from openjepa.envs.bridge import Bridge, BridgeConfig
 from openjepa.envs.collect import collect
+from openjepa.envs.fork import Fork, ForkConfig
 from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
 from openjepa.envs.policies import POLICIES, Policy, make_policy
@@ -16,6 +18,10 @@ from openjepa.protocols import World
 __all__ = [
     "POLICIES",
     "WORLDS",
+    "Bridge",
+    "BridgeConfig",
+    "Fork",
+    "ForkConfig",
     "GymnasiumWorld",
     "Policy",
     "StateAdapter",
@@ -27,12 +33,17 @@ __all__ = [
 ]
 
 
-def _two_rooms(num_envs: int, options: dict[str, Any], **preset: Any) -> TwoRooms:
-    known = [f.name for f in dataclasses.fields(TwoRoomsConfig)]
+def _configured(kind: type, options: dict[str, Any], **preset: Any) -> Any:
+    """The options of a built-in world as its configuration."""
+    known = [f.name for f in dataclasses.fields(kind)]
     for name in options:
         if name not in known:
             raise ConfigError(f"unknown option `{name}` of this world{did_you_mean(name, known)}")
-    return TwoRooms(num_envs, TwoRoomsConfig(**{**preset, **options}))
+    return kind(**{**preset, **options})
+
+
+def _two_rooms(num_envs: int, options: dict[str, Any], **preset: Any) -> TwoRooms:
+    return TwoRooms(num_envs, _configured(TwoRoomsConfig, options, **preset))
 
 
 WORLDS: dict[str, Callable[[int, dict[str, Any]], World]] = {
@@ -41,6 +52,8 @@ WORLDS: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
     "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
+    "fork": lambda num_envs, options: Fork(num_envs, _configured(ForkConfig, options)),
+    "bridge": lambda num_envs, options: Bridge(num_envs, _configured(BridgeConfig, options)),
     "push-t": lambda num_envs, options: GymnasiumWorld("gym_pusht/PushT-v0", num_envs, **options),
 }
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from openjepa.envs.drawing import draw_discs
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -18,7 +19,6 @@ BORDER = 2.0  # px of wall around the picture
 HALF_WALL = 2.0  # px, half the thickness of the inner walls
 HALF_DOOR = 7.0  # px
 CLEARANCE = 2.0  # px that the agent's centre keeps from every wall
-RADIUS = 2.5  # px, drawn disc
 STEP = 3.0  # px per step at full speed
 SUBSTEPS = 3
 REACHED = 3.0  # px, a goal nearer than this counts as reached
@@ -155,8 +155,8 @@ class TwoRooms:
                 frames[i][:, free] = texture[:, free]
         for k in range(self.config.distractors):
             hue = [(60, 120, 220), (60, 170, 90), (230, 160, 40)][k % 3]
-            _draw_discs(frames, self._distractors[:, k, :2], hue)
-        _draw_discs(frames, self._positions, AGENT)
+            draw_discs(frames, self._distractors[:, k, :2], hue)
+        draw_discs(frames, self._positions, AGENT)
         return frames
 
     def states(self) -> np.ndarray:
@@ -287,20 +287,3 @@ def draw_rooms(layouts: np.ndarray) -> np.ndarray:
     solid = (wall | edge)[:, None]  # [B, 1, H, W]
     colours = np.array([WALL, BACKGROUND], np.uint8)[:, None, :, None, None]
     return np.where(solid, colours[0], colours[1])
-
-
-def _draw_discs(frames: np.ndarray, centres: np.ndarray, colour: tuple[int, int, int]) -> None:
-    reach = int(np.ceil(RADIUS + 1))
-    offset = np.arange(-reach, reach + 1)
-    corner = np.floor(centres).astype(int)
-    columns = np.clip(corner[:, :1] + offset, 0, SIZE - 1)  # [B, K]
-    rows = np.clip(corner[:, 1:] + offset, 0, SIZE - 1)
-    dx = columns + 0.5 - centres[:, :1]
-    dy = rows + 0.5 - centres[:, 1:]
-    distance = np.sqrt(dy[:, :, None] ** 2 + dx[:, None, :] ** 2)
-    cover = np.clip(RADIUS + 0.5 - distance, 0, 1)[:, None]  # [B, 1, K, K]
-    batch = np.arange(len(frames))[:, None, None]
-    place = (batch, slice(None), rows[:, :, None], columns[:, None, :])
-    patch = frames[place].transpose(0, 3, 1, 2)  # advanced indices first: [B, K, K, 3]
-    blend = patch * (1 - cover) + np.array(colour)[None, :, None, None] * cover
-    frames[place] = np.rint(blend).astype(np.uint8).transpose(0, 2, 3, 1)

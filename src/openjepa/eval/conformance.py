@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from openjepa.errors import OpenJEPAError
 from openjepa.nn.random import keyed_generator
-from openjepa.protocols import ActionBounds, JEPALoss, Plan, Planner, WorldModel
+from openjepa.protocols import ActionBounds, BranchingModel, Futures, JEPALoss, Plan, Planner, WorldModel
 
 
 class ConformanceError(OpenJEPAError):
@@ -133,6 +133,49 @@ def _check_encode(model: WorldModel, frames: Tensor, proprio: Tensor | None, z: 
         "batch independence",
         "the code of a frame depends on other frames or samples",
     )
+
+
+def check_branching_model(
+    model: BranchingModel, z: Tensor, actions: Tensor, *, num_futures: int = 4, tolerance: float = 1e-4
+) -> None:
+    """Checks the third verb of a world model with several futures.
+
+    Args:
+        model: in evaluation mode; `check_world_model` checks its other verbs.
+        z: [B, T, N, D] context states with B >= 2.
+        actions: [B, T - 1 + H, A].
+        num_futures: F.
+        tolerance: largest relative difference that counts as equal.
+
+    Raises:
+        ConformanceError: with the first rule that is broken.
+    """
+    _require(isinstance(model, BranchingModel), "verbs", "the model must have `rollout_futures`.")
+    horizon = actions.shape[1] - z.shape[1] + 1
+
+    def roll(rows: slice | list[int], seed: int = 0) -> Futures:
+        with torch.no_grad():
+            generator = torch.Generator().manual_seed(seed)
+            return model.rollout_futures(z[rows], actions[rows], num_futures=num_futures, generator=generator)
+
+    found = roll(slice(None))
+    paths = found.log_weights.shape[-1]
+    shape = [len(z), paths, horizon, *z.shape[2:]]
+    _require(
+        list(found.z.shape) == shape and list(found.log_weights.shape) == [len(z), paths] and paths <= num_futures,
+        "futures shape",
+        f"z and log_weights must be {shape} and {shape[:2]} with at most {num_futures} futures; got "
+        f"{list(found.z.shape)} and {list(found.log_weights.shape)}.",
+    )
+    _require(bool(torch.isfinite(found.z).all()), "finite futures", "NaN or infinity in the predicted states.")
+    total = found.log_weights.exp().sum(1)
+    _same(total, torch.ones_like(total), 1e-3, "probabilities", "the weights of a row do not sum to 1")
+    again = roll(slice(None))
+    _same(again.z, found.z, 0.0, "determinism", "equal generators give different futures")
+    alone = roll(slice(1, 2))
+    _same(alone.z, found.z[1:2], tolerance, "batch independence", "futures depend on their neighbours")
+    twice = roll([0, 0])
+    _same(twice.z[1], twice.z[0], tolerance, "common random numbers", "equal rows get different futures")
 
 
 def check_planner(

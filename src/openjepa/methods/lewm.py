@@ -21,9 +21,12 @@ from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
+from openjepa.models.futures import FuturesConfig, build_futures, futures_loss
+from openjepa.models.futures_rollout import roll_futures, roll_likely
 from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
 from openjepa.nn.ema import update_ema
-from openjepa.protocols import JEPALoss, TrajectoryBatch
+from openjepa.nn.random import keyed_generator
+from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class LeWMConfig:
         proprio_dim: width P of proprioception, 0 for none.
         encoder: the network that sees.
         predictor: the network that imagines.
+        futures: a second predictor, which knows several futures and their probabilities, trained beside the first on
+            detached states; then it is the one that rolls out. None for one future (`docs/uncertainty.md`).
         prediction_weight: of the prediction loss, > 0.
         prediction_start: its weight at the first step; it rises linearly to the full one between the two steps
             of `prediction_ramp`, so that the latent holds the agent before it must be predictable.
@@ -64,6 +69,7 @@ class LeWMConfig:
     proprio_dim: int = 0
     encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
     predictor: LatentPredictorConfig = field(default_factory=LatentPredictorConfig)
+    futures: FuturesConfig | None = None
     prediction_weight: float = 1.0
     prediction_start: float | None = None
     prediction_ramp: tuple[int, int] = (0, 0)
@@ -126,6 +132,9 @@ class LeWM(nn.Module):
             self.action_readout = (
                 ActionReadout(dim - config.scene_dim, action_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
+            self.futures: Any = nn.Identity()
+            if config.futures is not None:
+                self.futures = build_futures(config.futures, dim, action_dim, config.predictor.context_len)
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
@@ -149,7 +158,23 @@ class LeWM(nn.Module):
         return self._encode(self.context_encoder, frames, proprio)
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """See `WorldModel.rollout`; actions are in the environment's units."""
+        """See `WorldModel.rollout`; actions are in the environment's units. With `futures`, the most probable one."""
+        steps = self._check_rollout(z, actions)
+        if self.config.futures is not None:
+            return roll_likely(self.futures, z.squeeze(2), self._standardised(actions)).unsqueeze(2)
+        return self._rollout(z.squeeze(2), self._standardised(actions), steps).unsqueeze(2)
+
+    def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
+        """See `BranchingModel.rollout_futures`; without `futures` there is one, and it is certain."""
+        if self.config.futures is None:
+            return Futures(self.rollout(z, actions).unsqueeze(1), z.new_zeros(len(z), 1))
+        self._check_rollout(z, actions)
+        moves = self._standardised(actions)
+        path, weights = roll_futures(self.futures, z.squeeze(2), moves, num_futures=num_futures, generator=generator)
+        return Futures(path.unsqueeze(3), weights)
+
+    def _check_rollout(self, z: Tensor, actions: Tensor) -> int:
+        """Checks the arguments of a rollout and returns its number of steps."""
         sizes = check_shape(z, f"B T N=1 D={self.config.embed_dim}", name="z")
         check_shape(actions, f"B T A={self.config.action_dim}", name="actions", sizes={"B": sizes["B"]})
         steps = actions.shape[1] - sizes["T"] + 1
@@ -157,7 +182,7 @@ class LeWM(nn.Module):
             raise ConfigError(
                 f"`actions` must hold at least {sizes['T']} steps for {sizes['T']} states; got {actions.shape[1]}."
             )
-        return self._rollout(z.squeeze(2), self._standardised(actions), steps).unsqueeze(2)
+        return steps
 
     def _encode(self, encoder: nn.Module, frames: Tensor, proprio: Tensor | None) -> Tensor:
         sizes = check_shape(frames, "B T C H W", name="frames")
@@ -197,6 +222,10 @@ class LeWM(nn.Module):
             with torch.no_grad():
                 z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)
         terms = {"prediction": functional.mse_loss(self._predict(z, actions), z_target[:, 1:])}
+        if c.futures is not None:
+            drawn = keyed_generator(c.seed, int(self.step), 3)
+            step = int(self.step)
+            terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
         terms |= self._regularizers(z, actions)
         loss = sum((self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
@@ -248,6 +277,8 @@ class LeWM(nn.Module):
         c = self.config
         if name == "scene_covariance":
             return 4 * c.covariance_weight
+        if name == "futures":
+            return c.futures.weight if c.futures is not None else 0.0
         if name != "prediction" or c.prediction_start is None:
             return float(getattr(c, f"{name}_weight"))
         first, last = c.prediction_ramp

@@ -8,10 +8,12 @@ and the closest approach suits goals that lie nearer than the horizon.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from openjepa import protocols
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.protocols import Cost
 
@@ -109,6 +111,37 @@ class AtStep:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """Steps until the goal is first reached, steps + 1 for a path that never arrives; [..., T] to [...].
+
+    The cost of a task with a deadline, in steps, which says what never arriving is worth: planning under risk needs
+    that. A small share of the closest approach gives the search a slope where no candidate arrives.
+
+    Attributes:
+        radius: distance within which the goal counts as reached, > 0.
+        softness: width of its edge, in radii, >= 0; 0 is a sharp edge.
+        slope: weight of the closest approach, in steps per radius, >= 0.
+    """
+
+    radius: float
+    softness: float = 0.0
+    slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0 or min(self.softness, self.slope) < 0:
+            raise ConfigError("`radius` must be > 0, `softness` and `slope` 0 or more.")
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the number of steps."""
+        nearest = distances.cummin(-1).values
+        if self.softness:
+            missing = torch.sigmoid((nearest / self.radius - 1) / self.softness)
+        else:
+            missing = (nearest > self.radius).to(distances)
+        return 1 + missing.sum(-1) + self.slope * nearest[..., -1] / self.radius
+
+
+@dataclass(frozen=True)
 class PathCost:
     """Distance to the goal, aggregated over the path; see `openjepa.protocols.Cost`.
 
@@ -184,7 +217,18 @@ class BoundCost:
         return BoundCost(self.cost, self.z_goal[environments])
 
 
-def bind(cost: Cost, z_goal: Tensor) -> BoundCost:
-    """Fixes the goals [B, N, D] of a cost, encoded once for many plans."""
+@runtime_checkable
+class Bindable(Protocol):
+    """A cost with a way of its own to fix its goals, such as `planning.risk.RiskCost`."""
+
+    def bind(self, z_goal: Tensor) -> protocols.PathCost:
+        """Returns what a planner sees."""
+        ...
+
+
+def bind(cost: Cost | Bindable, z_goal: Tensor) -> Any:
+    """Fixes the goals [B, N, D] of a cost, encoded once for many plans; returns a `protocols.PathCost`."""
     check_shape(z_goal, "B N D", name="z_goal")
+    if isinstance(cost, Bindable):
+        return cost.bind(z_goal)
     return BoundCost(cost, z_goal)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.protocols import PathCost, Plan, WorldModel
+from openjepa.nn.random import keyed_generator
+from openjepa.planning.risk import BoundRiskCost
+from openjepa.protocols import BranchingModel, PathCost, Plan, WorldModel
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,42 @@ class Imagination:
     def paths(self, candidates: Tensor) -> Tensor:
         """Imagined states [B, S, H, N, D] after each action of candidates [B, S, H, A]."""
         batch, samples, horizon = candidates.shape[:3]
-        z = self.z.unsqueeze(1).expand(-1, samples, -1, -1, -1).flatten(0, 1)  # [B * S, T, N, D]
-        actions = candidates
-        if self.context_actions is not None:
-            past = self.context_actions.unsqueeze(1).expand(-1, samples, -1, -1)
-            actions = torch.cat([past, candidates], 2)  # [B, S, T - 1 + H, A]
-        z_path = self.model.rollout(z, actions.flatten(0, 1))  # [B * S, H, N, D]
+        z_path = self.model.rollout(*self._rows(candidates))  # [B * S, H, N, D]
         return z_path.view(batch, samples, horizon, *z_path.shape[2:])
 
     def scores(self, candidates: Tensor) -> Tensor:
-        """Cost [B, S] of candidates [B, S, H, A]."""
+        """Cost [B, S] of candidates [B, S, H, A]; under a `RiskCost`, of all their futures."""
         if self.micro_batch is None:
+            return self._scores(candidates)
+        samples = max(1, self.micro_batch // (candidates.shape[0] * self.num_futures))
+        return torch.cat([self._scores(part) for part in candidates.split(samples, 1)], 1)
+
+    @property
+    def num_futures(self) -> int:
+        """Paths that are rolled for each candidate."""
+        branches = isinstance(self.cost, BoundRiskCost) and isinstance(self.model, BranchingModel)
+        return self.cost.options.num_futures if branches else 1  # type: ignore[attr-defined]
+
+    def _scores(self, candidates: Tensor) -> Tensor:
+        if not isinstance(self.cost, BoundRiskCost) or not isinstance(self.model, BranchingModel):
             return self.cost(self.paths(candidates))
-        samples = max(1, self.micro_batch // candidates.shape[0])
-        return torch.cat([self.cost(self.paths(part)) for part in candidates.split(samples, 1)], 1)
+        options = self.cost.options
+        luck = keyed_generator(options.seed)  # the same in every call: all candidates meet the same luck
+        z, actions = self._rows(candidates)
+        found = self.model.rollout_futures(z, actions, num_futures=options.num_futures, generator=luck)
+        return self.cost.of_futures(found)
+
+    def _rows(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Context states [B * S, T, N, D] and actions [B * S, T - 1 + H, A] of candidates [B, S, H, A]."""
+        samples = candidates.shape[1]
+        z = self.z.unsqueeze(1).expand(-1, samples, -1, -1, -1).flatten(0, 1)
+        if self.context_actions is None:
+            return z, candidates.flatten(0, 1)
+        past = self.context_actions.unsqueeze(1).expand(-1, samples, -1, -1)
+        return z, torch.cat([past, candidates], 2).flatten(0, 1)
 
     def best_plan(self, candidates: Tensor, model_steps: int, terms: dict[str, Tensor]) -> Plan:
-        """Evaluates finalists [B, S, H, A] and returns the best one with its own cost and path.
+        """Evaluates finalists [B, S, H, A] and returns the best one with its own cost and most probable path.
 
         Args:
             candidates: allowed actions; what is scored here is what will be executed.
@@ -54,7 +75,7 @@ class Imagination:
             terms: diagnostics to pass on.
         """
         z_path = self.paths(candidates)
-        costs = self.cost(z_path)  # [B, S]
+        costs = self.cost(z_path) if self.num_futures == 1 else self._scores(candidates)  # [B, S]
         cost, best = costs.min(1)
         if not bool(torch.isfinite(cost).all()):
             raise ConfigError(
@@ -62,5 +83,5 @@ class Imagination:
                 "model: `openjepa doctor` names what is wrong with it."
             )
         row = torch.arange(len(best), device=best.device)
-        steps = model_steps + candidates.shape[1] * candidates.shape[2]
+        steps = (model_steps + candidates.shape[1] * candidates.shape[2]) * self.num_futures
         return Plan(candidates[row, best], cost, z_path[row, best], steps, terms)

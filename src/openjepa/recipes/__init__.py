@@ -84,10 +84,26 @@ def _push_t() -> Recipe:
     return PUSH_T
 
 
+def _fork() -> Recipe:
+    """a road that forks by a hidden coin: several futures from pixels, with their probabilities"""  # noqa: D403, D415
+    from openjepa.recipes.fork import FORK_RECIPE
+
+    return FORK_RECIPE
+
+
+def _bridge() -> Recipe:
+    """a short bridge that may break, a long detour: planning by the mean, by CVaR and by the worst case"""  # noqa: D403, D415
+    from openjepa.recipes.bridge import BRIDGE_RECIPE
+
+    return BRIDGE_RECIPE
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
     "push-t": _push_t,
+    "fork": _fork,
+    "bridge": _bridge,
 }
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -95,13 +95,12 @@ class ActConfig:
 
 
 @dataclass(frozen=True)
-class WorldModelConfig:
-    """A world, a model of it, and how it acts; `seed` decides everything that is drawn."""
+class LearnConfig:
+    """A world and a model of it; `seed` decides everything that is drawn."""
 
     play: PlayConfig = field(default_factory=PlayConfig)
     method: LeWMConfig = field(default_factory=LeWMConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    act: ActConfig = field(default_factory=ActConfig)
     window: int = 9  # frames of a training window, >= 2
     batch_size: int = 48  # windows of a step
     frameskip: int = 1  # environment steps per model step
@@ -115,7 +114,17 @@ class WorldModelConfig:
         return play.data or Path("runs/data") / name
 
 
-def seeded(config: WorldModelConfig) -> WorldModelConfig:
+@dataclass(frozen=True)
+class WorldModelConfig(LearnConfig):
+    """A world, a model of it, and how it acts."""
+
+    act: ActConfig = field(default_factory=ActConfig)
+
+
+Learning = TypeVar("Learning", bound=LearnConfig)
+
+
+def seeded(config: Learning) -> Learning:
     """The config with its seed handed down to the method and the training."""
     return replace(
         config,
@@ -124,7 +133,7 @@ def seeded(config: WorldModelConfig) -> WorldModelConfig:
     )
 
 
-def open_store(config: WorldModelConfig) -> EpisodeStore:
+def open_store(config: LearnConfig) -> EpisodeStore:
     """Opens the episodes; records those that are missing. Under torchrun the first process records for all."""
     play = config.play
     path = config.store_path
@@ -162,7 +171,7 @@ def open_store(config: WorldModelConfig) -> EpisodeStore:
     return EpisodeStore.open(path)
 
 
-def build(config: WorldModelConfig) -> Experiment:
+def build(config: LearnConfig) -> Experiment:
     """Records play where it is missing, and makes the method, its batches and what the doctor looks at."""
     config = seeded(config)
     store = open_store(config)
@@ -210,7 +219,7 @@ class Memory:
     states: Tensor | None
 
 
-def remember(model: LeWM, config: WorldModelConfig) -> Memory:
+def remember(model: LeWM, config: LearnConfig) -> Memory:
     """Encodes the training episodes once."""
     store = open_store(config)
     trained, _ = split(store, config.play.held_out, config.seed)

@@ -1,0 +1,104 @@
+r"""Several futures and planning under risk, over training seeds: the tables of `docs/uncertainty.md`.
+
+    python benchmarks/futures.py fork --seeds 0 1 2
+    python benchmarks/futures.py bridge --seeds 0 1 2
+
+Every seed records its play, trains its encoder from pixels, fits its predictors and is judged on episodes that
+nothing was trained on. Options of the recipe follow as `--option judge.clips 200`. Prints a table with the mean over
+seeds and the range; the last line is one JSON object with everything.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openjepa.config import override
+from openjepa.recipes import load_recipe
+from openjepa.recipes.world_model import seeded
+from openjepa.train import train
+
+FORK_COLUMNS = ("coverage", "stated_first", "prob_error", "middle", "impossible", "best_error", "skill", "sharpness")
+
+
+def run_seed(name: str, seed: int, options: dict[str, Any], work: Path) -> tuple[dict[str, Any], float]:
+    """Trains and judges one seed; returns the figures and the CPU-seconds."""
+    began = time.process_time()
+    recipe = load_recipe(name)
+    config = seeded(replace(override(recipe.config, options), seed=seed))
+    config = replace(config, play=replace(config.play, data=work / f"{name}-play-{seed}"))
+    experiment = recipe.build(config)
+    run_dir = work / f"{name}-{seed}"
+    train(experiment.method, experiment.source, config.train, run_dir)
+    assert recipe.judge is not None
+    return recipe.judge(config, run_dir), time.process_time() - began
+
+
+def over_seeds(results: list[dict[str, Any]], *path: str) -> str:
+    """Mean over seeds, and the range where the seeds differ."""
+    found: list[Any] = results
+    for name in path:
+        found = [value[name] for value in found]
+    if any(value is None for value in found):
+        return "-"
+    values = np.array(found, float)
+    if values.ndim == 2:  # a proportion and its interval
+        values = values[:, 0]
+    spread = "" if np.ptp(values) < 5e-4 else f" ({values.min():.3g}-{values.max():.3g})"
+    return f"{values.mean():.3f}{spread}"
+
+
+def show_fork(results: list[dict[str, Any]]) -> None:
+    for block, kinds in results[0].items():
+        print(f"\n{block}")
+        print(" | ".join(["predictor", *FORK_COLUMNS, "ece"]))
+        for kind in kinds:
+            columns = [over_seeds(results, block, kind, column) for column in FORK_COLUMNS]
+            print(" | ".join([kind, *columns, over_seeds(results, block, kind, "calibration", "ece")]))
+
+
+def show_bridge(results: list[dict[str, Any]]) -> None:
+    for block, rows in results[0].items():
+        print(f"\n{block}, the model states {over_seeds(results, block, 'stated risk')}")
+        print("plans by | model | best on paper | took the bridge | fell | arrived | steps | cost")
+        for measure, row in rows.items():
+            if measure == "stated risk":
+                continue
+            best = row.get("optimum", {}).get("choice", "-")
+            for model in [name for name in row if name != "optimum"]:
+                figures = [
+                    over_seeds(results, block, measure, model, column)
+                    for column in ("crossed", "fell", "arrived", "steps", "cost")
+                ]
+                print(" | ".join([measure, model, best, *figures]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("study", choices=("fork", "bridge"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    parser.add_argument("--work", type=Path, help="where play and runs go; default: a temporary directory")
+    args = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="futures-", dir=args.work))
+    options = {name: json.loads(value) for name, value in args.option}
+    results, seconds = [], []
+    for seed in args.seeds:
+        found, spent = run_seed(args.study, seed, options, work)
+        results.append(found)
+        seconds.append(spent)
+        print(f"seed {seed}: {spent:.0f} CPU-seconds", flush=True)
+    (show_fork if args.study == "fork" else show_bridge)(results)
+    by_seed = dict(zip(args.seeds, results, strict=True))
+    print(json.dumps({"study": args.study, "cpu_seconds": seconds, "seeds": by_seed}))
+
+
+if __name__ == "__main__":
+    main()
