@@ -73,6 +73,19 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
         },
         CLIPS,
     ),
+    "causal_jepa": (
+        {
+            "image_size": 32,
+            "width": 4,
+            "embed_dim": 4,
+            "predictor_dim": 12,
+            "num_heads": 2,
+            "depth": 1,
+            "horizons": (1, 2),
+            "context_len": 4,
+        },
+        CLIPS,
+    ),
 }
 
 # World models as they are used in practice: predictors, targets, encoders and terms.
