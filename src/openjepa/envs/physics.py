@@ -23,6 +23,7 @@ PROPERTIES: tuple[str, ...] = tuple(STORIES)
 ROLES = ("AA", "BB", "AB", "BA")
 PAIRS = ((0, 2), (1, 3))  # (possible, impossible) clips of a quadruple that share their first half
 Novelty = Literal["turns", "new", "light"]
+NOVELTIES: tuple[Novelty, ...] = ("turns", "new", "light")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def render_novel(
         size: side of a picture in pixels.
         properties: as in `render_possible`.
     """
-    if novelty not in ("turns", "new", "light"):
+    if novelty not in NOVELTIES:
         raise ConfigError(f"`novelty` must be turns, new or light; got {novelty}.")
     return np.stack([_possible(int(s), scene, length, size, properties, novelty) for s in seeds])
 

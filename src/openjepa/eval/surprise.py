@@ -6,7 +6,7 @@ long clip would drown in it. What is new here is what a number means: the maximu
 a p-value (`conformal`), and stands beside controls that know no physics.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,23 +265,18 @@ def judge_pairs(
     judges = [model, *plain_controls(model), *fresh]
     groups: list[str] = []
     clusters: list[int] = []
-    rows: list[list[float]] = []
-    for possible, impossible, group, cluster in pairs:
-        first, second = possible, impossible
-        scores = [
-            (pair_scores(j, first[None])[0], pair_scores(j, second[None])[0])
-            if first.shape != second.shape
-            else tuple(pair_scores(j, np.stack([first, second])))
-            for j in judges
-        ]
-        rows.append([float(is_pair_right(np.array(a), np.array(b))) for a, b in scores])
-        groups.append(group)
-        clusters.append(cluster)
+    rows: list[np.ndarray] = []  # [pairs, judges] each
+    for chunk in _chunks(pairs):
+        possible, impossible = [pair[0] for pair in chunk], [pair[1] for pair in chunk]
+        columns = [is_pair_right(_pair_scores(j, possible), _pair_scores(j, impossible)) for j in judges]
+        rows.append(np.stack(columns, 1))
+        groups += [pair[2] for pair in chunk]
+        clusters += [pair[3] for pair in chunk]
         if progress is not None:
-            progress(len(rows))
+            progress(len(groups))
     if not rows:
         raise DataError("there must be at least one matched pair; there is none. Check the folder's layout.")
-    right, of = np.array(rows), np.array(groups)
+    right, of = np.concatenate(rows), np.array(groups)
     parts = {**{g: of == g for g in dict.fromkeys(groups)}, "all": np.full(len(of), True)}
     scenes = np.array(clusters)
     named = {j.name: i for i, j in enumerate(judges[: len(judges) - len(fresh)])}
@@ -306,6 +301,24 @@ def _batches(clips: Iterable[np.ndarray], window: int, size: int = 16) -> Iterab
             yield np.stack(waiting.pop(clip.shape))
     for group in waiting.values():
         yield np.stack(group)
+
+
+def _chunks(pairs: Pairs, size: int = 16) -> Iterator[list[tuple[np.ndarray, np.ndarray, str, int]]]:
+    chunk = []
+    for pair in pairs:
+        chunk.append(pair)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _pair_scores(model: EnergyModel, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean energies [B] of clips that may differ in length; those of one shape are computed together."""
+    if len({clip.shape for clip in clips}) == 1:
+        return pair_scores(model, np.stack(clips))
+    return np.concatenate([pair_scores(model, clip[None]) for clip in clips])
 
 
 def _scores(model: EnergyModel, batches: Sequence[np.ndarray]) -> np.ndarray:

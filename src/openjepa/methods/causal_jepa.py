@@ -25,7 +25,7 @@ from openjepa.nn.random import keyed_generator
 from openjepa.nn.transformer import Block, init_weights
 from openjepa.protocols import JEPALoss, VideoBatch
 
-FLOOR = 0.02  # smallest scale, in units of the latent's standard deviation within clips
+FLOOR = 0.05  # smallest scale, in units of the latent's standard deviation within clips
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class FramePredictor(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.num_heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.change = nn.Linear(width, len(config.horizons) * state)
-        self.scale = nn.Linear(width, len(config.horizons) * config.num_tokens)
+        self.scale = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.Linear(width, len(config.horizons) * config.num_tokens)
+        )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         c = self.config
@@ -131,7 +133,7 @@ class FramePredictor(nn.Module):
         x = self.norm(x)
         with torch.autocast(z.device.type, enabled=False):
             change = self.change(x.float()).unflatten(-1, (len(c.horizons), c.num_tokens, c.embed_dim))
-            scale = functional.softplus(self.scale(x.float().detach()) - 1.0) + FLOOR
+            scale = functional.softplus(self.scale(x.float()) - 1.0) + FLOOR
         return z[:, :, None] + change, scale.unflatten(-1, (len(c.horizons), c.num_tokens))
 
 

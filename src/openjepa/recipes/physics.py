@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.envs.physics import PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
+from openjepa.envs.physics import NOVELTIES, PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
 from openjepa.envs.physics_source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
@@ -25,6 +25,7 @@ from openjepa.envs.physics_source import (
 from openjepa.errors import ConfigError
 from openjepa.eval.conformal import Calibration, false_alarm_interval, p_values
 from openjepa.eval.energy import CausalEnergy
+from openjepa.eval.intervals import Interval
 from openjepa.eval.surprise import LEVEL, calibrate, clip_scores, judge_pairs
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.recipes import Experiment, Recipe
@@ -94,16 +95,18 @@ def build(config: PhysicsRecipeConfig) -> Experiment:
     return Experiment(CausalJEPA(replace(config.method, seed=seed)), PhysicsSource(config.clips, seed=seed))
 
 
-def possible_clips(config: PhysicsRecipeConfig, first: int, count: int, scene: str | None = None) -> np.ndarray:
-    """Possible clips [B, T, 3, H, W] by their numbers, in the scenes of training or another one."""
+def possible_clips(config: PhysicsRecipeConfig, first: int, count: int, scene: str | tuple[str, ...]) -> np.ndarray:
+    """Possible clips [B, T, 3, H, W] by their numbers, in one scene or several."""
     c = config.clips
     seeds = np.arange(first, first + count)
-    return render_possible(seeds, scene=scene or c.scenes, length=c.length, size=c.size, properties=c.properties)
+    return render_possible(seeds, scene=scene, length=c.length, size=c.size, properties=c.properties)
 
 
 def calibrate_run(model: CausalEnergy, config: PhysicsRecipeConfig) -> Calibration:
     """Scores possible clips of the scenes of training, on seeds that training never sees."""
-    clips = possible_clips(config, CALIBRATION_SEEDS + config.judge.offset, config.judge.calibration)
+    clips = possible_clips(
+        config, CALIBRATION_SEEDS + config.judge.offset, config.judge.calibration, config.clips.scenes
+    )
     protocol = {"frame_step": 1, "length": config.clips.length}
     return calibrate(model, clips, protocol=protocol, networks=config.judge.networks, source="physics, possible clips")
 
@@ -135,31 +138,47 @@ def false_alarms(model: CausalEnergy, calibration: Calibration, clips: np.ndarra
     return found
 
 
-def judge(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]:
-    """Calibrates a run, then judges quadruples, false alarms and clips that are new but possible."""
+def measure_pairs(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]:
+    """Accuracy on matched pairs by property: the model, its controls, and untrained networks."""
     model = CausalEnergy(load_method(run_dir))
+    result = judge_pairs(model, pairs(config), networks=config.judge.networks)
+    controls = {name: {g: _plain(i) for g, i in by.items()} for name, by in result.controls.items()}
+    return {
+        "accuracy": {g: _plain(i) for g, i in result.accuracy.items()},
+        "controls": controls,
+        "untrained": {g: list(x) for g, x in result.untrained.items()},
+        "pairs": result.pairs,
+    }
+
+
+def measure_alarms(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]:
+    """Calibrates the run, and counts alarms on possible clips: known looks, an unseen one, and novelties."""
+    model, j, c = CausalEnergy(load_method(run_dir)), config.judge, config.clips
     calibration = calibrate_run(model, config)
     calibration.save(run_dir)
-    j, c = config.judge, config.clips
-    result = judge_pairs(model, pairs(config), networks=j.networks)
-    seen = possible_clips(config, CALIBRATION_SEEDS + j.offset + 100_000, j.possible)
-    unseen = possible_clips(config, CALIBRATION_SEEDS + j.offset + 100_000, j.possible, j.scene)
-    novel = {}
-    for kind in ("turns", "new", "light"):
-        seeds = np.arange(NOVEL_SEEDS + j.offset, NOVEL_SEEDS + j.offset + j.possible)
-        clips = render_novel(seeds, novelty=kind, scene=c.scenes, length=c.length, size=c.size)
-        novel[kind] = float(np.mean(p_values(clip_scores(model, clips), calibration.scores) <= LEVEL))
-    return {
-        "accuracy": {g: [i.estimate, i.low, i.high] for g, i in result.accuracy.items()},
-        "pairs": result.pairs,
-        "controls": {n: {g: [i.estimate, i.low, i.high] for g, i in by.items()} for n, by in result.controls.items()},
-        "untrained": {g: list(x) for g, x in result.untrained.items()},
-        "false_alarms": {
-            "known scenes": false_alarms(model, calibration, seen),
-            j.scene: false_alarms(model, calibration, unseen),
-        },
-        "novel_but_possible": novel,
-    }
+    first = CALIBRATION_SEEDS + j.offset + 100_000
+    scenes: dict[str, str | tuple[str, ...]] = {"known scenes": c.scenes, j.scene: j.scene}
+    alarms, novel = {}, dict[str, dict[str, float]]()
+    for name, scene in scenes.items():
+        clips = possible_clips(config, first, j.possible, scene)
+        alarms[name] = false_alarms(model, calibration, clips)
+        for kind in NOVELTIES:
+            seeds = np.arange(NOVEL_SEEDS + j.offset, NOVEL_SEEDS + j.offset + j.possible // 2)
+            clips = render_novel(
+                seeds, novelty=kind, scene=scene, length=c.length, size=c.size, properties=c.properties
+            )
+            share = float(np.mean(p_values(clip_scores(model, clips), calibration.scores) <= LEVEL))
+            novel.setdefault(kind, {})[name] = share
+    return {"false_alarms": alarms, "novel_but_possible": novel, "calibrated_on": j.calibration}
+
+
+def judge(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]:
+    """Calibrates a run, then judges quadruples, false alarms and clips that are new but possible."""
+    return {**measure_alarms(config, run_dir), **measure_pairs(config, run_dir)}
+
+
+def _plain(interval: Interval) -> list[float]:
+    return [interval.estimate, interval.low, interval.high]
 
 
 PHYSICS = Recipe(
