@@ -75,8 +75,7 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "causal_jepa": (
         {
-            "image_size": 32,
-            "width": 4,
+            "encoder": FrameEncoderConfig("keypoints", image_size=32, width=4, hidden_dim=8, num_keypoints=2),
             "embed_dim": 4,
             "predictor_dim": 12,
             "num_heads": 2,

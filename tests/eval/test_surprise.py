@@ -7,14 +7,14 @@ import torch
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.conformal import Calibration
 from openjepa.eval.surprise import (
-    RECOLOURED,
+    TINTED,
     calibrate,
     clip_scores,
-    exchange_colours,
     is_pair_right,
     judge,
     judge_pairs,
     pair_scores,
+    tint_light,
 )
 from openjepa.eval.surprise_figures import draw_verdicts
 
@@ -89,16 +89,14 @@ def test_clips_of_other_lengths_are_not_padded():
     assert sorted(calibrate(Stub(), lengths, networks=0).scores) == [3.0, 9.0, 9.0]
 
 
-def test_the_recoloured_clip_keeps_what_happens():
+def test_the_tinted_clip_keeps_what_happens():
     video = np.random.default_rng(0).integers(0, 255, (2, 6, 3, 4, 4), np.uint8)
-    out = exchange_colours(video)
+    out = tint_light(video)
     assert np.array_equal(out[:, :3], video[:, :3])
-    assert np.array_equal(np.sort(out, 2), np.sort(video, 2))
-    assert np.array_equal(out[:, 3:, 0], video[:, 3:, 1])
-    steady = Calibration((1.0,) * 20, alarms={RECOLOURED: 0.0})
-    turned = clip(0, 0, 0, 0)
-    turned[:, 1, 0, 0] = 200  # green, so red jumps when the channels trade places
-    assert judge(Stub(), turned, steady).recoloured == pytest.approx(1 / 21)
+    assert np.array_equal(out[:, 3:, 0], video[:, 3:, 0])
+    assert np.array_equal(out[:, 3:, 2], np.rint(video[:, 3:, 2] * 0.65))
+    steady = Calibration((1.0,) * 20, alarms={TINTED: 0.0})
+    assert judge(Stub(), clip(0, 0, 0, 0), steady).tinted == 1.0  # the stub looks at red only
 
 
 def test_pairs_are_counted_by_group_and_resampled_by_scene():

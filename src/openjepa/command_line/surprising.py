@@ -112,7 +112,7 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
 def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> int:
     from openjepa.data.clips import read_clips
     from openjepa.eval.conformal import FEWEST
-    from openjepa.eval.surprise import RECOLOURED, calibrate
+    from openjepa.eval.surprise import TINTED, calibrate
 
     assert options.calibrate is not None
     clips = read_clips(options.calibrate, size=model.size, frame_step=options.frame_step, min_frames=model.window)
@@ -126,7 +126,7 @@ def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> i
     path = found.save(place) if place.suffix != ".json" else found.save(place.parent)
     count = len(found.scores)
     print(f"calibrated on {count} possible clips, so alarms from level {1 / (count + 1):.3g} on: {path}")
-    print(f"  {RECOLOURED}: {found.alarms[RECOLOURED]:.1%} of them would alarm at 5 % (new, yet possible)")
+    print(f"  {TINTED}: {found.alarms[TINTED]:.1%} of them would alarm at 5 % (new, yet possible)")
     if count < FEWEST:
         print(f"  warning: at least {FEWEST} clips are needed for alarms at 5 %", file=sys.stderr)
     return OK

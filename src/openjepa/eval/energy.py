@@ -180,7 +180,7 @@ class CausalEnergy:
 
     def __init__(self, method: CausalJEPA, *, batch_size: int = 32, name: str = "model") -> None:
         self.method, self.batch_size, self.name = method.eval(), batch_size, name
-        self.window, self.size = method.config.horizons[-1] + 1, method.config.image_size
+        self.window, self.size = method.config.horizons[-1] + 1, method.config.encoder.image_size
         self.rows = tuple(f"{k} ahead" for k in method.config.horizons)
 
     def positions(self, length: int) -> np.ndarray:
@@ -205,9 +205,7 @@ class CausalEnergy:
 
     def untrained(self, seed: int) -> "CausalEnergy":
         """The same networks with weights drawn anew."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            fresh = CausalJEPA(replace(self.method.config, seed=seed))
+        fresh = CausalJEPA(replace(self.method.config, seed=seed))
         device = next(self.method.parameters()).device
         return CausalEnergy(fresh.to(device), batch_size=self.batch_size, name=f"untrained {seed}")
 

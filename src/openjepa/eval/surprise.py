@@ -21,7 +21,8 @@ from openjepa.eval.intervals import Interval, cluster_bootstrap
 
 NETWORKS = 20  # untrained ones
 LEVEL = 0.05
-RECOLOURED = "colours exchanged"
+TINTED = "light changes colour"
+WARM = (1.0, 0.85, 0.65)  # share of red, green and blue that is left of the light
 
 
 def curves(model: EnergyModel, clips: np.ndarray | Tensor) -> np.ndarray:
@@ -49,14 +50,14 @@ def accuracy(right: Sequence[float] | np.ndarray, clusters: Sequence[int] | np.n
     return cluster_bootstrap(right, clusters, resamples=4000)
 
 
-def exchange_colours(clips: np.ndarray | Tensor) -> np.ndarray:
-    """Returns the same clips [B, T, 3, H, W], whose colour channels trade places from the middle on.
+def tint_light(clips: np.ndarray | Tensor) -> np.ndarray:
+    """Returns the same clips [B, T, 3, H, W], whose light turns warm from the middle on.
 
     What happens stays what it was. A model that finds this strange mistakes the new for the impossible.
     """
     out = np.array(clips)
     middle = out.shape[1] // 2
-    out[:, middle:] = out[:, middle:][:, :, [1, 2, 0]]
+    out[:, middle:] = np.rint(out[:, middle:] * np.array(WARM)[:, None, None]).astype(np.uint8)
     return out
 
 
@@ -97,13 +98,13 @@ def calibrate(
         raise DataError("calibration needs possible clips; there are none. Give a folder of them.")
     lengths = sorted(b.shape[1] for b in batches)
     first = _first(batches, network_clips)
-    recoloured = np.concatenate([clip_scores(model, exchange_colours(b)) for b in batches])
+    tinted = np.concatenate([clip_scores(model, tint_light(b)) for b in batches])
     return Calibration(
         tuple(scores.tolist()),
         {"window": model.window, "rows": list(model.rows), "length": lengths[len(lengths) // 2], **(protocol or {})},
         {control.name: tuple(_scores(control, batches).tolist()) for control in plain_controls(model)},
         tuple(tuple(_scores(fresh, first).tolist()) for fresh in untrained_networks(model, networks)),
-        {RECOLOURED: float(np.mean(p_values(recoloured, scores) <= LEVEL))},
+        {TINTED: float(np.mean(p_values(tinted, scores) <= LEVEL))},
         source,
     )
 
@@ -122,7 +123,7 @@ class Verdict:
         level: at which an alarm is raised.
         controls: p-value of each control without a predictor, by name.
         untrained: p-values of the untrained networks.
-        recoloured: p-value of the same clip with its colours exchanged from the middle on.
+        tinted: p-value of the same clip with the colour of its light changed from the middle on.
     """
 
     name: str
@@ -134,7 +135,7 @@ class Verdict:
     level: float
     controls: dict[str, float] = field(default_factory=dict)
     untrained: tuple[float, ...] = ()
-    recoloured: float = 1.0
+    tinted: float = 1.0
 
     @property
     def is_surprising(self) -> bool:
@@ -156,7 +157,7 @@ class Verdict:
         ]
         if self.untrained:
             lines.append(f"  {'untrained networks':<24} {alarms} of {len(self.untrained)} raise an alarm")
-        lines.append(f"  {RECOLOURED:<24} p = {self.recoloured:.3g} (the same clip; new, yet possible)")
+        lines.append(f"  {TINTED:<24} p = {self.tinted:.3g} (the same clip; new, yet possible)")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -171,7 +172,7 @@ class Verdict:
             "frames": list(self.frames),
             "energy": [_plain(e) for e in self.energy],
             "rows": {name: [_plain(e) for e in row] for name, row in self.rows.items()},
-            "controls": {**self.controls, RECOLOURED: self.recoloured},
+            "controls": {**self.controls, TINTED: self.tinted},
             "untrained_alarms": sum(p <= self.level for p in self.untrained),
             "untrained_networks": len(self.untrained),
         }
@@ -222,7 +223,7 @@ def judge(
         level,
         {c.name: p(c, calibration.controls[c.name]) for c in plain_controls(model) if c.name in calibration.controls},
         tuple(p(net, known) for net, known in zip(untrained, calibration.untrained, strict=False)),
-        p(model, calibration.scores, exchange_colours(one)),
+        p(model, calibration.scores, tint_light(one)),
     )
 
 
