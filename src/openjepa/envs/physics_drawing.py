@@ -42,13 +42,13 @@ def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bo
     colors["screen"] = np.clip(grey + rng.uniform(-0.06, 0.06, 3), 0, 1)
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.03, 0.22), rng.uniform(0.78, 0.96)))
     floor = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.25), rng.uniform(0.55, 0.7)))
-    light, zoom, shift = rng.uniform(0.85, 1.05) * rng.uniform(0.94, 1.06, 3), 1.0, (0.0, 0.0)
+    light = rng.uniform(0.85, 1.05) * rng.uniform(0.94, 1.06, 3)
+    zoom = rng.uniform(1.0, 1.1)
     if scene == "evening":
         light = np.array([0.78, 0.62, 0.52]) * rng.uniform(0.9, 1.1)
-        zoom, shift = (
-            rng.uniform(1.06, 1.1),
-            (rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5)),
-        )  # never wider than the stage
+        zoom = rng.uniform(1.05, 1.15)
+    free = min(2.0, SIDE / 2 + 0.9 - SIDE / 2 / zoom)  # further aside, one would see bodies wait beside the stage
+    shift = rng.uniform(-free, free), rng.uniform(-free, free)
     axis = (np.arange(size) + 0.5) * SIDE / size
     x, y = axis[None, :, None], axis[:, None, None]
     picture = np.broadcast_to(wall * (1.06 - 0.12 * y / SIDE), (size, size, 3)).copy()
