@@ -97,7 +97,7 @@ def test_a_public_test_is_judged(made, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "short.npy"], "must have at least 5 frames for this model; it has 3. Take a longer clip"),
+        (["run", "short.npy"], "must have at least 7 frames for this model; it has 3. Take a longer clip"),
         (["run", "damaged.mp4"], "must be a video that FFmpeg decodes"),
         (["run", "nothing.mp4"], "it does not exist"),
         (["run"], "a clip must be named; got none"),
