@@ -57,8 +57,8 @@ class CausalJEPAConfig:
     num_heads: int = 4
     context_len: int = 16
     horizons: tuple[int, ...] = (1, 2, 4, 6)
-    variance_weight: float = 1.0
-    covariance_weight: float = 5.0
+    variance_weight: float = 2.0
+    covariance_weight: float = 20.0
     scale_weight: float = 0.1
     contrast: tuple[float, float] = (0.4, 2.0)
     seed: int = 0
