@@ -58,6 +58,8 @@ def main():
                 print(f"{scene:<13} level {level:<5} alarms {row['alarms']:.2%}  expected [{low:.2%}, {high:.2%}]")
         for kind, by in found["novel_but_possible"].items():
             print(f"{kind:<13} " + "  ".join(f"{scene} {share:.1%}" for scene, share in by.items()))
+        for name, row in found["single_clips"].items():
+            print(f"{name:<13} single clips: AUROC {row['auroc']:.3f}, alarms at 5 % {row['alarms']:.1%}")
     found["cpu_seconds"] = round(time.process_time() - began, 1)
     print(json.dumps(found))
 

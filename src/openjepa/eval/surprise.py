@@ -8,7 +8,8 @@ a p-value (`conformal`), and stands beside controls that know no physics.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from openjepa.eval.conformal import Calibration, p_values
 from openjepa.eval.energy import ChangeEnergy, EnergyModel, copy_last, nan_mean
 from openjepa.eval.intervals import Interval, cluster_bootstrap
 
+T = TypeVar("T")
 NETWORKS = 20  # untrained ones
 LEVEL = 0.05
 TINTED = "light changes colour"
@@ -43,6 +45,15 @@ def pair_scores(model: EnergyModel, clips: np.ndarray | Tensor) -> np.ndarray:
 def is_pair_right(possible: np.ndarray, impossible: np.ndarray) -> np.ndarray:
     """Returns 1 where the impossible clip has the higher score, 0.5 for a tie, else 0; all [B]."""
     return np.where(possible < impossible, 1.0, np.where(possible == impossible, 0.5, 0.0))
+
+
+def auroc(possible: np.ndarray, impossible: np.ndarray) -> float:
+    """Returns the chance that an impossible clip scores above a possible one that it is not matched with.
+
+    >>> auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
+    0.875
+    """
+    return float(is_pair_right(possible[:, None], impossible[None]).mean())
 
 
 def accuracy(right: Sequence[float] | np.ndarray, clusters: Sequence[int] | np.ndarray) -> Interval:
@@ -267,7 +278,7 @@ def judge_pairs(
     groups: list[str] = []
     clusters: list[int] = []
     rows: list[np.ndarray] = []  # [pairs, judges] each
-    for chunk in _chunks(pairs):
+    for chunk in chunks(pairs):
         possible, impossible = [pair[0] for pair in chunk], [pair[1] for pair in chunk]
         columns = [is_pair_right(_pair_scores(j, possible), _pair_scores(j, impossible)) for j in judges]
         rows.append(np.stack(columns, 1))
@@ -304,14 +315,10 @@ def _batches(clips: Iterable[np.ndarray], window: int, size: int = 16) -> Iterab
         yield np.stack(group)
 
 
-def _chunks(pairs: Pairs, size: int = 16) -> Iterator[list[tuple[np.ndarray, np.ndarray, str, int]]]:
-    chunk = []
-    for pair in pairs:
-        chunk.append(pair)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+def chunks(items: Iterable[T], size: int = 16) -> Iterator[list[T]]:
+    """Splits a stream into lists of at most `size`."""
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
         yield chunk
 
 

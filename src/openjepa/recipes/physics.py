@@ -26,7 +26,7 @@ from openjepa.errors import ConfigError
 from openjepa.eval.conformal import Calibration, false_alarm_interval, p_values
 from openjepa.eval.energy import CausalEnergy
 from openjepa.eval.intervals import Interval
-from openjepa.eval.surprise import LEVEL, calibrate, clip_scores, judge_pairs
+from openjepa.eval.surprise import LEVEL, auroc, calibrate, chunks, clip_scores, judge_pairs
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.recipes import Experiment, Recipe
 from openjepa.train import TrainConfig, load_method
@@ -170,7 +170,32 @@ def measure_alarms(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]
             )
             share = float(np.mean(p_values(clip_scores(model, clips), calibration.scores) <= LEVEL))
             novel.setdefault(kind, {})[name] = share
-    return {"false_alarms": alarms, "novel_but_possible": novel, "calibrated_on": j.calibration}
+    return {
+        "false_alarms": alarms,
+        "novel_but_possible": novel,
+        "single_clips": single_clips(model, config, calibration),
+        "calibrated_on": j.calibration,
+    }
+
+
+def single_clips(
+    model: CausalEnergy, config: PhysicsRecipeConfig, calibration: Calibration
+) -> dict[str, dict[str, float]]:
+    """Unmatched clips by property, each judged on its own: AUROC, and the share of impossible ones that alarm."""
+    scores: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for chunk in chunks(pairs(config)):
+        possible, impossible = (clip_scores(model, np.stack([pair[i] for pair in chunk])) for i in (0, 1))
+        for pair, a, b in zip(chunk, possible, impossible, strict=True):
+            first, second = scores.setdefault(pair[2], ([], []))
+            first.append(a)
+            second.append(b)
+    return {
+        name: {
+            "auroc": auroc(np.array(a), np.array(b)),
+            "alarms": float(np.mean(p_values(np.array(b), calibration.scores) <= LEVEL)),
+        }
+        for name, (a, b) in scores.items()
+    }
 
 
 def judge(config: PhysicsRecipeConfig, run_dir: Path) -> dict[str, Any]:
