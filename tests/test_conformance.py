@@ -76,6 +76,18 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
         },
         CLIPS,
     ),
+    "causal_jepa": (
+        {
+            "encoder": FrameEncoderConfig("keypoints", image_size=32, width=4, hidden_dim=8, num_keypoints=2),
+            "embed_dim": 4,
+            "predictor_dim": 12,
+            "num_heads": 2,
+            "depth": 1,
+            "horizons": (1, 2),
+            "context_len": 4,
+        },
+        CLIPS,
+    ),
 }
 
 # World models as they are used in practice: predictors, targets, encoders and terms.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openjepa import __version__
-from openjepa.command_line import collecting, judging, seeing, training
+from openjepa.command_line import collecting, judging, seeing, surprising, training
 from openjepa.command_line.command import OK, Command
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.options import parse
@@ -117,6 +117,12 @@ COMMANDS: dict[str, Command] = {
         f"TRAIN {seeing.MODEL} [--test PATH]",
         lambda words: seeing.ProbeOptions,
         seeing.probe,
+    ),
+    "surprise": Command(
+        "say which clips a video model finds impossible (status 0 none, 1 some, 2 error)",
+        "MODEL VIDEO... [--calibrate FOLDER] [--live FOLDER|DEVICE]",
+        lambda words: surprising.SurpriseOptions,
+        surprising.surprise,
     ),
     "completions": Command(
         "print the completion script of a shell",

@@ -45,6 +45,12 @@ def _levjepa() -> tuple[type, type]:
     return LeVJEPA, LeVJEPAConfig
 
 
+def _causal_jepa() -> tuple[type, type]:
+    from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
+
+    return CausalJEPA, CausalJEPAConfig
+
+
 METHODS: dict[str, MethodEntry] = {
     "lewm": _lewm,
     "ijepa": _ijepa,
@@ -52,4 +58,5 @@ METHODS: dict[str, MethodEntry] = {
     "vjepa2_1": _vjepa2_1,
     "lejepa": _lejepa,
     "levjepa": _levjepa,
+    "causal_jepa": _causal_jepa,
 }

@@ -98,12 +98,20 @@ def _bridge() -> Recipe:
     return BRIDGE_RECIPE
 
 
+def _physics() -> Recipe:
+    """video model of simple physics; judges what is possible"""  # noqa: D403, D415
+    from openjepa.recipes.physics import PHYSICS
+
+    return PHYSICS
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
     "push-t": _push_t,
     "fork": _fork,
     "bridge": _bridge,
+    "physics": _physics,
 }
 
 

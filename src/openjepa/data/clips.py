@@ -1,0 +1,128 @@
+"""One clip from anything that holds one: a video file, a folder of pictures, or an array."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from openjepa.data.images import read_image
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from openjepa.data.video_file import VideoFile
+from openjepa.errors import DataError
+
+ARRAY_SUFFIX = ".npy"
+
+
+def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> np.ndarray:
+    """Reads a clip [T, 3, H, W] uint8.
+
+    Args:
+        path: a video file, a folder of pictures (in the order of their names), or a `.npy` file [T, 3, H, W] or
+            [T, H, W, 3] uint8.
+        size: side of the centre square in pixels; None keeps the pictures whole.
+        frame_step: takes every so many frames, >= 1.
+        min_frames: fewest frames that are left after that.
+
+    Raises:
+        DataError: for what cannot be read, or is too short.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"`{path}` must be a video, a folder of pictures or a .npy file; it does not exist.")
+    if path.is_dir():
+        clip = _from_pictures(path, size, frame_step)
+    elif path.suffix.lower() == ARRAY_SUFFIX:
+        clip = _from_array(path, size, frame_step)
+    else:
+        with VideoFile(path) as video:
+            frames = [frame for i, frame in enumerate(video.frames(size)) if i % frame_step == 0]
+        if not frames:
+            raise DataError(f"`{path}` must be a video; it has no frames.")
+        clip = np.stack(frames)
+    if len(clip) < min_frames:
+        step = f" with `--frame-step {frame_step}`" if frame_step > 1 else ""
+        raise DataError(
+            f"`{path}` must have at least {min_frames} frames for this model; it has {len(clip)}{step}. "
+            "Take a longer clip, or a smaller step."
+        )
+    return clip
+
+
+def list_clips(folder: Path | str) -> list[Path]:
+    """Lists the clips of a folder in the order of their names: videos, arrays, and folders of pictures.
+
+    Raises:
+        DataError: where there is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"`{folder}` must be a folder of clips; there is none. Check the path.")
+    found = sorted(path for path in folder.iterdir() if is_clip(path))
+    if not found and is_clip(folder):
+        return [folder]
+    if not found:
+        raise DataError(f"`{folder}` must hold videos, .npy files or folders of pictures; it holds none.")
+    return found
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a path looks like a clip: by its ending, or a folder with pictures in it."""
+    if path.is_dir():
+        return any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
+    return path.suffix.lower() in (*VIDEO_SUFFIXES, ARRAY_SUFFIX)
+
+
+def read_clips(folder: Path | str, **options: int | None) -> Iterator[np.ndarray]:
+    """Reads every clip of a folder, or of one array [B, T, 3, H, W]; options as in `read_clip`."""
+    folder = Path(folder)
+    if folder.suffix.lower() == ARRAY_SUFFIX and _open_array(folder).ndim == 5:
+        size, step = options.get("size"), options.get("frame_step") or 1
+        yield from (_fitted(clip[::step], size) for clip in _open_array(folder))
+        return
+    for path in list_clips(folder):
+        yield read_clip(path, **options)  # type: ignore[arg-type]
+
+
+def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
+    """Cuts the centre square of frames [T, 3, H, W] uint8 and resizes it to `size` pixels."""
+    if frames.shape[2:] == (size, size):
+        return frames
+    side = min(frames.shape[2:])
+    top, left = (frames.shape[2] - side) // 2, (frames.shape[3] - side) // 2
+    square = frames[:, :, top : top + side, left : left + side].transpose(0, 2, 3, 1)
+    small = [np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BOX)) for f in square]
+    return np.ascontiguousarray(np.stack(small).transpose(0, 3, 1, 2))
+
+
+def _from_pictures(path: Path, size: int | None, frame_step: int) -> np.ndarray:
+    names = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)[::frame_step]
+    if not names:
+        raise DataError(f"`{path}` must hold the pictures of a clip; it holds none.")
+    pictures = [read_image(p, size) for p in names]
+    if len({p.shape for p in pictures}) > 1:
+        raise DataError(f"`{path}` must hold pictures of one size; it holds several.")
+    return np.stack(pictures)
+
+
+def _open_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"`{path}` must be a NumPy array; it cannot be read. Write it again.") from error
+    if array.dtype != np.uint8:
+        raise DataError(f"`{path}` must hold uint8 pixels; got {array.dtype}.")
+    return array
+
+
+def _from_array(path: Path, size: int | None, frame_step: int) -> np.ndarray:
+    array = _open_array(path)
+    if array.ndim == 4 and array.shape[-1] == 3 and array.shape[1] != 3:
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] != 3:
+        raise DataError(f"`{path}` must be [T, 3, H, W] or [T, H, W, 3]; got {list(array.shape)}.")
+    return _fitted(array[::frame_step], size)
+
+
+def _fitted(clip: np.ndarray, size: int | None) -> np.ndarray:
+    return np.array(clip) if size is None else resize_frames(np.array(clip), size)
