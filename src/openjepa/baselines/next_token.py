@@ -61,8 +61,8 @@ class NextTokenConfig:
             raise ConfigError(f"`decoded_frames` must be at least 1, or None for all; got {self.decoded_frames}.")
         if self.tokenizer_steps is not None and self.tokenizer_steps < max(1, self.predictor_start):
             raise ConfigError(
-                f"`tokenizer_steps` must be at least 1 and reach `predictor_start` {self.predictor_start}, else nothing "
-                f"would learn in between; got {self.tokenizer_steps}."
+                f"`tokenizer_steps` must be at least 1 and reach `predictor_start` {self.predictor_start}, else "
+                f"nothing would learn in between; got {self.tokenizer_steps}."
             )
         if self.reconstruction_weight <= 0:
             raise ConfigError(f"`reconstruction_weight` must be above 0; got {self.reconstruction_weight}.")
