@@ -167,8 +167,8 @@ class NextToken(nn.Module):
         if sizes["T"] < 2:
             raise ShapeError(f"`frames` must hold at least 2 time steps to predict; got {sizes['T']}.")
         check_shape(batch.actions, f"B={sizes['B']} T={sizes['T'] - 1} A={c.action_dim}", name="actions")
-        terms: dict[str, Tensor] = {}
-        loss = torch.zeros((), device=batch.frames.device)
+        nothing = torch.zeros((), device=batch.frames.device)
+        terms, loss = {"reconstruction": nothing, "next_token": nothing}, nothing
         if c.tokenizer_steps is None or step < c.tokenizer_steps:
             shown = batch.frames[:, self._shown(sizes["T"])]
             terms["reconstruction"] = pixel_error(self._paint(self.encode(shown)), shown).mean()
