@@ -81,6 +81,13 @@ COMMANDS: dict[str, Command] = {
         lambda words: judging.DoctorOptions,
         judging.doctor,
     ),
+    "compare": Command(
+        "measure latent prediction against its rivals under one budget",
+        "[--quick] [--out DIR]",
+        training.compare_options,
+        training.compare,
+        resumes=True,
+    ),
     "verify": Command(
         "recompute a recorded case and show the largest difference of every output",
         "FOLDER",

@@ -1,4 +1,4 @@
-"""`openjepa demo` and `openjepa train`."""
+"""`openjepa demo`, `openjepa compare` and `openjepa train`."""
 
 import os
 from collections.abc import Sequence
@@ -23,6 +23,21 @@ def demo_options(words: Sequence[str]) -> type:
 def demo(options: Any) -> int:
     """Collects, trains, plans and writes the report."""
     from openjepa.recipes.demo import run
+
+    run(options)
+    return OK
+
+
+def compare_options(words: Sequence[str]) -> type:
+    """The configuration of the comparison is its options."""
+    from openjepa.recipes.comparison.scale import CompareConfig
+
+    return CompareConfig
+
+
+def compare(options: Any) -> int:
+    """Trains and judges all rivals and writes the report."""
+    from openjepa.recipes.comparison.compare import run
 
     run(options)
     return OK

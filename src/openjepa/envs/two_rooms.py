@@ -24,6 +24,8 @@ SUBSTEPS = 3
 REACHED = 3.0  # px, a goal nearer than this counts as reached
 
 BACKGROUND, WALL, AGENT = (235, 235, 235), (60, 60, 80), (220, 40, 40)
+CHANGED_BACKGROUND, CHANGED_WALL = (196, 222, 240), (112, 74, 42)
+DIMMEST = 0.55  # share of the light at the left edge under `light="slanting"`; the right edge has all of it
 WALL_X, DOOR_Y = (20, 44), (14, 50)  # inclusive ranges of the drawn layouts
 HELD_OUT_SHARE = 5  # one layout in five never appears in `split="train"`
 
@@ -37,6 +39,8 @@ class TwoRoomsConfig:
         split: which drawn layouts may occur: `all`, `train`, or `held-out` (disjoint from `train`).
         distractors: discs that move by themselves and pass through walls.
         background: `plain`, or `noise`: every frame gets a fresh random texture.
+        colours: `usual`, or `changed`: a blue floor and brown walls.
+        light: `even`, or `slanting`: it fades towards the left.
         max_steps: length of an episode of random play.
     """
 
@@ -44,6 +48,8 @@ class TwoRoomsConfig:
     split: Literal["all", "train", "held-out"] = "all"
     distractors: int = 0
     background: Literal["plain", "noise"] = "plain"
+    colours: Literal["usual", "changed"] = "usual"
+    light: Literal["even", "slanting"] = "even"
     max_steps: int = 40
 
     def __post_init__(self) -> None:
@@ -53,6 +59,10 @@ class TwoRoomsConfig:
             raise ConfigError(f"`split` must be all, train or held-out; got {self.split}.")
         if self.background not in ("plain", "noise"):
             raise ConfigError(f"`background` must be plain or noise; got {self.background}.")
+        if self.colours not in ("usual", "changed") or self.light not in ("even", "slanting"):
+            raise ConfigError(
+                f"`colours` must be usual or changed and `light` even or slanting; got {self.colours}, {self.light}."
+            )
         if self.distractors < 0 or self.max_steps < 1:
             raise ConfigError("`distractors` must be >= 0 and `max_steps` >= 1.")
 
@@ -108,7 +118,7 @@ class TwoRooms:
             self._distractors[i, :, :2] = rng.uniform(4, SIZE - 4, (count, 2))
             self._distractors[i, :, 2:] = rng.normal(0, 1.5, (count, 2))
             self._texture[i] = rng.integers(2**20), 0
-        self._rooms = draw_rooms(self._layouts)
+        self._rooms = draw_rooms(self._layouts, self._palette)
         return self.render()
 
     def reset_to(self, states: np.ndarray) -> np.ndarray:
@@ -122,7 +132,7 @@ class TwoRooms:
         self._distractors = states[:, 2 + width : end].reshape(self._distractors.shape).copy()
         if self.config.background == "noise":
             self._texture = states[:, end:].copy()
-        self._rooms = draw_rooms(self._layouts)
+        self._rooms = draw_rooms(self._layouts, self._palette)
         return self.render()
 
     def step(self, actions: np.ndarray) -> np.ndarray:
@@ -151,13 +161,22 @@ class TwoRooms:
                 rng = np.random.default_rng((seed, step))
                 coarse = rng.integers(100, 256, (3, 8, 8), dtype=np.uint8)
                 texture = coarse.repeat(8, axis=1).repeat(8, axis=2)
-                free = (frames[i] == np.array(BACKGROUND)[:, None, None]).all(0)
+                free = (frames[i] == np.array(self._palette[1])[:, None, None]).all(0)
                 frames[i][:, free] = texture[:, free]
         for k in range(self.config.distractors):
             hue = [(60, 120, 220), (60, 170, 90), (230, 160, 40)][k % 3]
             draw_discs(frames, self._distractors[:, k, :2], hue)
         draw_discs(frames, self._positions, AGENT)
+        if self.config.light == "slanting":
+            share = np.linspace(DIMMEST, 1, SIZE)  # [W], the same for every row and colour
+            frames = np.rint(frames * share).astype(np.uint8)
         return frames
+
+    @property
+    def _palette(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Colours of walls and floor."""
+        changed = self.config.colours == "changed"
+        return (CHANGED_WALL, CHANGED_BACKGROUND) if changed else (WALL, BACKGROUND)
 
     def states(self) -> np.ndarray:
         """The truth [B, P] float32, named by `state_names`."""
@@ -271,8 +290,8 @@ def path_length(positions: np.ndarray, goals: np.ndarray, layouts: np.ndarray) -
     return np.where(np.sign(goals[..., 0] - wall) == side, straight, around)
 
 
-def draw_rooms(layouts: np.ndarray) -> np.ndarray:
-    """Pictures [B, 3, 64, 64] uint8 of the empty rooms of layouts [B, 2 or 6]."""
+def draw_rooms(layouts: np.ndarray, palette: Sequence[Sequence[int]] = (WALL, BACKGROUND)) -> np.ndarray:
+    """Pictures [B, 3, 64, 64] uint8 of the empty rooms of layouts [B, 2 or 6]; `palette` colours walls and floor."""
     pixel = np.arange(SIZE) + 0.5
     y, x = pixel[None, :, None], pixel[None, None, :]
     column = layouts[:, :, None, None]
@@ -285,5 +304,5 @@ def draw_rooms(layouts: np.ndarray) -> np.ndarray:
         wall = wall | ((np.abs(y - column[:, 2]) < HALF_WALL) & ~side_door & ~(np.abs(x - column[:, 0]) < HALF_WALL))
     edge = (x < BORDER) | (x > SIZE - BORDER) | (y < BORDER) | (y > SIZE - BORDER)
     solid = (wall | edge)[:, None]  # [B, 1, H, W]
-    colours = np.array([WALL, BACKGROUND], np.uint8)[:, None, :, None, None]
+    colours = np.array(palette, np.uint8)[:, None, :, None, None]
     return np.where(solid, colours[0], colours[1])

@@ -97,6 +97,33 @@ class ConvTrunk(nn.Module):
         return self.body(functional.relu(self.stem(_centred(frames))))
 
 
+class CellEncoder(nn.Module):
+    """The convolutions of `ConvTrunk` without its dense layer: frames to one vector for each 16 x 16 px.
+
+    Args:
+        config: shape; `width` and `image_size` are used.
+        embed_dim: width D of a cell.
+    """
+
+    def __init__(self, config: FrameEncoderConfig, embed_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.stem = nn.Conv2d(3, width, 4, 4)
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, 2 * width, 3, 2, 1), nn.ReLU()
+        )
+        self.head = nn.Conv2d(2 * width, embed_dim, 1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames [B, 3, H, W] uint8 to cells [B, D, H / 16, W / 16]."""
+        size = self.config.image_size
+        check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
+        cells = self.body(functional.relu(self.stem(_centred(frames))))
+        with torch.autocast(frames.device.type, enabled=False):
+            return self.head(cells.float())
+
+
 class KeypointTrunk(nn.Module):
     """The convolutional trunk beside expected positions of feature maps (spatial soft-max, 1509.06113).
 
