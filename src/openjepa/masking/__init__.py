@@ -2,7 +2,7 @@
 
 from openjepa.masking.blocks import BlockMaskConfig, sample_blocks
 from openjepa.masking.causal import CausalMaskConfig, sample_causal
-from openjepa.masking.subset import Grid, Masks, keep_random_tokens
+from openjepa.masking.subset import Grid, Masks, hide_random_tokens, keep_random_tokens
 from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_tubes
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Masks",
     "Grid",
     "keep_random_tokens",
+    "hide_random_tokens",
 ]

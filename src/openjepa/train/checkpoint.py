@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from openjepa import __version__
+from openjepa.baselines import RIVALS
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
 from openjepa.methods import METHODS, MethodEntry
@@ -37,7 +38,7 @@ MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
     "latest",
 )
 TEMPORARY = ".writing-"
-METHODS_PACKAGE = "openjepa.methods"
+TABLES = {"openjepa.methods": METHODS, "openjepa.baselines": RIVALS}  # by the package of the class
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -99,12 +100,11 @@ def describe_method(method: nn.Module) -> dict[str, Any]:
 
 
 def _name_of(kind: type) -> str:
-    """Returns the name of a class in the table of methods, or its own name for one from elsewhere."""
+    """Returns the name of a class in the table of methods or rivals, or its own name for one from elsewhere."""
     package, _, file = kind.__module__.rpartition(".")
-    if package != METHODS_PACKAGE:
-        return kind.__name__
-    by_file = sorted(METHODS, key=lambda name: name != file)  # most often that is the entry; no other is imported
-    return next((name for name in by_file if METHODS[name]()[0] is kind), kind.__name__)
+    table = TABLES.get(package, {})
+    by_file = sorted(table, key=lambda name: name != file)  # most often that is the entry; no other is imported
+    return next((name for name in by_file if table[name]()[0] is kind), kind.__name__)
 
 
 def _write_manifest(folder: Path, step: int) -> None:
@@ -255,7 +255,7 @@ def load_method(
     Args:
         path: a run directory (its latest checkpoint), a checkpoint folder, or a file inside one.
         device: where it goes.
-        methods: name to (class, configuration class), for methods that are not in `openjepa.methods.METHODS`.
+        methods: name to (class, configuration class), for methods that are neither in `METHODS` nor in `RIVALS`.
 
     Raises:
         CheckpointError: for anything missing, damaged, or of another shape.
@@ -263,7 +263,7 @@ def load_method(
     folder = find_checkpoint(path)
     verify(folder)
     described = json.loads((folder / METHOD).read_text())
-    table = {**METHODS, **(methods or {})}
+    table = {**METHODS, **RIVALS, **(methods or {})}
     name = described["method"]
     if name not in table:
         raise CheckpointError(f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`.")
