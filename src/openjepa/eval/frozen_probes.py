@@ -154,7 +154,7 @@ def run_probe(
     if test_items is None:
         train_items, test_items = _split(train_items, config)
     damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
-    train, test = (_load(items, config, damage) for items in (train_items, test_items))
+    train, test = (load_set(items, config, damage) for items in (train_items, test_items))
     report = probe_arrays(encoder, train, test, config, control=control, progress=progress)
     return ProbeReport(report.rows, report.train_rows, report.test_rows, report.chance, damage.reasons)
 
@@ -230,7 +230,8 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     return train, held_out
 
 
-def _load(items: Items, config: FrozenProbeConfig, damage: DamageLog) -> LabelledSet:
+def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog) -> LabelledSet:
+    """Reads files, a few at a time; those that cannot be decoded are named in `damage`; no label counts as 0."""
     pixels: list[Tensor] = []
     labels: list[int] = []
 
