@@ -18,7 +18,7 @@ from openjepa.models.vit import ViTConfig, vit_large
 from openjepa.nn.views import ViewConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.pictures import PREDICTOR, SMALL_SCALE, TOY, small_encoder, small_training
-from openjepa.recipes.pretraining import PretrainingConfig, recipe_builder, shapes
+from openjepa.recipes.pretraining import DrawConfig, PretrainingConfig, recipe_builder
 from openjepa.train import TrainConfig
 
 
@@ -58,7 +58,7 @@ def small_video_encoder(**options: object) -> ViTConfig:
 def vjepa2() -> VJEPA2Recipe:
     """Short and long tubes, a faster target encoder, a narrow predictor."""
     method = VJEPA2Config(encoder=small_video_encoder(), **PREDICTOR, ema_decay=(0.99, 0.999))
-    return VJEPA2Recipe(method=method, shapes=shapes(num_items=2000), train=small_training(600))
+    return VJEPA2Recipe(method=method, draw=DrawConfig(items=2000), train=small_training(600))
 
 
 def vjepa2_1() -> VJEPA21Recipe:
@@ -69,7 +69,7 @@ def vjepa2_1() -> VJEPA21Recipe:
         ema_decay=(0.99, 0.999),
         context_ramp=(100, 200),
     )
-    return VJEPA21Recipe(method=method, shapes=shapes(num_items=2000), train=small_training(500))
+    return VJEPA21Recipe(method=method, draw=DrawConfig(items=2000), train=small_training(500))
 
 
 def levjepa() -> LeVJEPARecipe:
@@ -84,13 +84,13 @@ def levjepa() -> LeVJEPARecipe:
         keep_share=0.25,
         sigreg_weight=0.05,
     )
-    return LeVJEPARecipe(method=method, shapes=shapes(num_items=2000), train=small_training(600))
+    return LeVJEPARecipe(method=method, draw=DrawConfig(items=2000), train=small_training(600))
 
 
 def mae_video() -> MAEVideoRecipe:
     """The same encoder and a decoder of the size of V-JEPA 2's predictor."""
     method = MaskedAutoencoderConfig(encoder=small_video_encoder(), decoder_dim=48, decoder_depth=2, decoder_heads=2)
-    return MAEVideoRecipe(method=method, shapes=shapes(num_items=2000), train=small_training(1500))
+    return MAEVideoRecipe(method=method, draw=DrawConfig(items=2000), train=small_training(1500))
 
 
 def vjepa2_vit_large_24gb() -> VJEPA2Recipe:

@@ -21,7 +21,7 @@ from openjepa.train import TrainConfig
 
 TOY = {
     "batch_size": 4,
-    "shapes.num_items": 8,
+    "draw.items": 8,
     "probing.items": (12, 8),
     "probing.online.controls": 1,
     "method.encoder.num_heads": 2,

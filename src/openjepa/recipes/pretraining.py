@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,22 +59,58 @@ class ProbingConfig:
 
 
 @dataclass(frozen=True)
+class DrawConfig:
+    """Shapes that are drawn: large ones of any colour before two colours, and a smaller one that does not count.
+
+    Attributes:
+        items: different pictures or clips of the training set, kept in memory, >= 1.
+        classes: kinds of shapes, 2 to 8.
+        radius: range of the object's radius as a share of the side, in (0, 0.5).
+        speed: range of its speed in sides per frame, >= 0.
+        distractors: further shapes, smaller and static, of random classes, >= 0.
+        background: `plain` one colour, `gradient` two, `texture` smooth random patches.
+        noise: standard deviation of pixel noise in grey levels, >= 0.
+    """
+
+    items: int = 6000
+    classes: int = 8
+    radius: tuple[float, float] = (0.18, 0.3)
+    speed: tuple[float, float] = (0.0, 0.06)
+    distractors: int = 1
+    background: Literal["plain", "gradient", "texture"] = "gradient"
+    noise: float = 4.0
+
+    def shapes(self, encoder: ViTConfig, *, batch_size: int = 1, seed: int = 0) -> ShapesConfig:
+        """The same in the size and number of frames that an encoder takes."""
+        if encoder.img_size[0] != encoder.img_size[1]:
+            raise ConfigError(f"`img_size` must be a square for shapes that are drawn; got {encoder.img_size}.")
+        return ShapesConfig(
+            size=encoder.img_size[0],
+            num_frames=encoder.num_frames,
+            num_classes=self.classes,
+            radius=self.radius,
+            speed=self.speed,
+            distractors=self.distractors,
+            background=self.background,
+            noise=self.noise,
+            batch_size=batch_size,
+            num_items=self.items,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
 class PretrainingConfig:
     """What a method of perception learns from, and how it is watched; each recipe adds its `method`."""
 
     data: Path | None = None  # folder of pictures or videos, or a list of `path label` lines; None draws shapes
     fps: float = 4.0  # frames per second of a clip of your videos
     batch_size: int = 32  # pictures or clips of a step, over all processes
-    shapes: ShapesConfig = field(default_factory=lambda: shapes())  # what is drawn; its last five fields are set here
+    draw: DrawConfig = field(default_factory=DrawConfig)  # what is drawn where there is no `data`
     train: TrainConfig = field(default_factory=TrainConfig)
     probing: ProbingConfig = field(default_factory=ProbingConfig)
     num_threads: int = 2  # that decode your files
     seed: int = 0
-
-
-def shapes(**options: Any) -> ShapesConfig:
-    """Large shapes of any colour before a background of two, with a smaller one that does not count."""
-    return replace(ShapesConfig(num_items=6000, radius=(0.18, 0.3), background="gradient", distractors=1), **options)
 
 
 def recipe_builder(kind: type) -> Callable[[Any], Experiment]:
@@ -107,7 +143,7 @@ def open_data(config: Any) -> tuple[BatchSource, OnlineProbe]:
     train_items, test_items = config.probing.items
     encoder = config.method.encoder
     if config.data is None:
-        drawn = drawn_shapes(config)
+        drawn = config.draw.shapes(encoder, batch_size=config.batch_size, seed=config.seed)
         kind = "clips" if encoder.is_video else "pictures"
         sets = (labelled_shapes(drawn, train_items), labelled_shapes(drawn, test_items, held_out=True))
         return ShapeSource(drawn, kind), OnlineProbe(*sets, config.probing.online)
@@ -130,21 +166,6 @@ def open_data(config: Any) -> tuple[BatchSource, OnlineProbe]:
             ImageConfig(encoder.img_size[0], config.batch_size, seed=config.seed, num_threads=config.num_threads),
         )
     return source, OnlineProbe(*read_sets(held_out, config), config.probing.online)
-
-
-def drawn_shapes(config: Any) -> ShapesConfig:
-    """The shapes in the size, number of frames and batch size of the recipe."""
-    encoder: ViTConfig = config.method.encoder
-    if encoder.img_size[0] != encoder.img_size[1]:
-        raise ConfigError(f"`img_size` must be a square for shapes that are drawn; got {encoder.img_size}.")
-    return replace(
-        config.shapes,
-        size=encoder.img_size[0],
-        num_frames=encoder.num_frames,
-        batch_size=config.batch_size,
-        held_out=False,
-        seed=config.seed,
-    )
 
 
 def labelled_shapes(config: ShapesConfig, count: int, *, held_out: bool = False) -> ProbedSet:
