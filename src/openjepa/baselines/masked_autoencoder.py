@@ -71,6 +71,7 @@ class MaskedAutoencoderConfig:
             sincos_order=encoder.sincos_order,
             rope_layout=encoder.rope_layout,
             init_mask_tokens="normal",
+            init_std=encoder.init_std,
             rescale_residual_init=encoder.rescale_residual_init,
             checkpoint_activations=encoder.checkpoint_activations,
         )

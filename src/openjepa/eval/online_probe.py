@@ -34,7 +34,7 @@ class OnlineProbeConfig:
 
     linear: bool = True
     controls: int = 3
-    cells: int = 4
+    cells: int = 3
     batch_size: int = 64
     knn: KNNConfig = field(default_factory=KNNConfig)
     penalty: float = 1e-3

@@ -1,8 +1,9 @@
 """What a frozen encoder says about a picture or clip, read out by linear maps: classes and numbers.
 
 A class is read from one vector: the class token where the network has one, else the mean of the tokens. A number
-that depends on the place, such as a position, is read from the tokens averaged over the cells of a coarse grid,
-cell by cell: the mean over all tokens of a network with relative positions cannot hold it.
+that depends on the place, such as a position or a velocity, is read from the tokens averaged over the cells of a
+coarse grid, cell by cell, of the first and the last latent frame: the mean over all tokens of a network with
+relative positions cannot hold it.
 """
 
 from dataclasses import dataclass, field
@@ -34,13 +35,13 @@ class ProbedSet:
 
 @dataclass(frozen=True)
 class Features:
-    """What is read from: `summary` [N, D] for classes, `cells` [N, cells * cells * D] for numbers."""
+    """What is read from: `summary` [N, D] for classes, `cells` [N, frames * D * cells * cells] for numbers."""
 
     summary: Tensor
     cells: Tensor
 
 
-def features_of(encoder: FrozenEncoder, pixels: Tensor, *, cells: int = 4, batch_size: int = 64) -> Features:
+def features_of(encoder: FrozenEncoder, pixels: Tensor, *, cells: int = 3, batch_size: int = 64) -> Features:
     """Encodes pictures or clips.
 
     Args:
@@ -54,9 +55,10 @@ def features_of(encoder: FrozenEncoder, pixels: Tensor, *, cells: int = 4, batch
     summaries, grids = [], []
     for part in pixels.split(batch_size):
         summary, tokens = encoder.summary_and_tokens(part)  # [B, D], [B, t, h, w, D]
-        plane = tokens.mean(1).movedim(-1, 1)  # [B, D, h, w]
-        side = [min(cells, n) for n in plane.shape[-2:]]
-        grids.append(torch.nn.functional.adaptive_avg_pool2d(plane, side).flatten(1).cpu())
+        ends = tokens[:, :1] if tokens.shape[1] == 1 else tokens[:, [0, -1]]
+        planes = ends.movedim(-1, 2).flatten(1, 2)  # [B, frames * D, h, w]
+        side = min(cells, planes.shape[-2]), min(cells, planes.shape[-1])
+        grids.append(torch.nn.functional.adaptive_avg_pool2d(planes, side).flatten(1).cpu())
         summaries.append(summary.cpu())
     return Features(torch.cat(summaries), torch.cat(grids))
 

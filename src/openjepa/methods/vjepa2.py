@@ -74,6 +74,7 @@ class VJEPA2Config:
             sincos_order=encoder.sincos_order,
             rope_layout=encoder.rope_layout,
             num_mask_tokens=self.num_mask_tokens,
+            init_std=encoder.init_std,
             rescale_residual_init=encoder.rescale_residual_init,
             checkpoint_activations=encoder.checkpoint_activations,
         )

@@ -92,6 +92,7 @@ class VJEPA21Config:
             num_levels=len(encoder.level_layers),
             predict_context=True,
             modality_embedding=encoder.image_tokenizer,
+            init_std=encoder.init_std,
             checkpoint_activations=encoder.checkpoint_activations,
         )
 

@@ -42,6 +42,7 @@ class MaskedPredictorConfig:
     predict_context: bool = False  # a second output for the context tokens (V-JEPA 2.1)
     modality_embedding: bool = False  # tell pictures and clips apart (V-JEPA 2.1)
     init_mask_tokens: Literal["zeros", "normal"] = "zeros"
+    init_std: float | None = 0.02  # of the first weights; None = 1 / sqrt(inputs)
     rescale_residual_init: bool = True
     checkpoint_activations: bool = False
 
@@ -99,7 +100,7 @@ class MaskedPredictor(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draws fresh weights; mask tokens start at zero or, for I-JEPA, at random."""
-        init_weights(self, generator)
+        init_weights(self, generator, self.config.init_std)
         if self.config.rescale_residual_init:
             rescale_residuals(self.blocks)
         if self.config.init_mask_tokens == "normal":

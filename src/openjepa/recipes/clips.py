@@ -9,6 +9,7 @@ The default draws moving shapes and takes about two minutes on two CPU cores. Re
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from openjepa.baselines.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
 from openjepa.methods.levjepa import LeVJEPA, LeVJEPAConfig
@@ -50,9 +51,9 @@ class MAEVideoRecipe(PretrainingConfig):
     method: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
 
 
-def small_video_encoder(**options: object) -> ViTConfig:
+def small_video_encoder(**options: Any) -> ViTConfig:
     """The encoder of `pictures.py` for 8 frames, two to a token: 144 tokens."""
-    return replace(small_encoder(num_frames=8, tubelet_size=2), **options)  # type: ignore[arg-type]
+    return replace(small_encoder(num_frames=8, tubelet_size=2), **options)
 
 
 def vjepa2() -> VJEPA2Recipe:

@@ -9,6 +9,7 @@ The default draws shapes and takes about two minutes on two CPU cores. Results b
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from openjepa.baselines.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
 from openjepa.methods.ijepa import IJEPA, IJEPAConfig
@@ -27,7 +28,7 @@ TOY = {
     "method.encoder.num_heads": 2,
     "method.encoder.embed_dim": 24,
 }
-PREDICTOR = {"predictor_dim": 48, "predictor_depth": 2, "predictor_heads": 2}
+PREDICTOR: dict[str, Any] = {"predictor_dim": 48, "predictor_depth": 2, "predictor_heads": 2}
 # Real sizes shrunk so that a test can take two steps.
 SMALL_SCALE = {
     "method.encoder.depth": 1,
@@ -62,10 +63,10 @@ class MAERecipe(PretrainingConfig):
     method: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
 
 
-def small_encoder(**options: object) -> ViTConfig:
+def small_encoder(**options: Any) -> ViTConfig:
     """Four blocks of width 96 for pictures of 48 pixels, 36 tokens."""
     small = ViTConfig(img_size=(48, 48), patch_size=8, embed_dim=96, depth=4, num_heads=3)
-    return replace(small, **options)  # type: ignore[arg-type]
+    return replace(small, **options)
 
 
 def small_training(steps: int, lr: float = 1.5e-3) -> TrainConfig:

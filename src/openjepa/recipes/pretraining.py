@@ -144,9 +144,10 @@ def open_data(config: Any) -> tuple[BatchSource, OnlineProbe]:
     encoder = config.method.encoder
     if config.data is None:
         drawn = config.draw.shapes(encoder, batch_size=config.batch_size, seed=config.seed)
-        kind = "clips" if encoder.is_video else "pictures"
         sets = (labelled_shapes(drawn, train_items), labelled_shapes(drawn, test_items, held_out=True))
-        return ShapeSource(drawn, kind), OnlineProbe(*sets, config.probing.online)
+        return ShapeSource(drawn, "clips" if encoder.is_video else "pictures"), OnlineProbe(
+            *sets, config.probing.online
+        )
     items = list_own_files(config.data, encoder)
     kept, held_out = split_files(items, config)
     source: BatchSource
