@@ -20,10 +20,11 @@ from openjepa.masking import Masks, hide_random_tokens
 from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
-from openjepa.nn.patch_embed import cut_patches, normalize_pixels
+from openjepa.nn.patch_embed import cut_patches
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
-from openjepa.nn.views import ViewConfig, random_view
+from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss, VideoBatch
 
 
@@ -59,21 +60,13 @@ class MaskedAutoencoderConfig:
     def decoder(self) -> MaskedPredictorConfig:
         """The decoder that belongs to the encoder: a masked predictor whose features are pixels."""
         encoder = self.encoder
-        return MaskedPredictorConfig(
-            in_dim=encoder.embed_dim,
+        return MaskedPredictorConfig.beside(
+            encoder,
             out_dim=encoder.tubelet_size * encoder.in_chans * encoder.patch_size**2,
             predictor_dim=self.decoder_dim,
             depth=self.decoder_depth,
             num_heads=self.decoder_heads,
-            layer_norm_eps=encoder.layer_norm_eps,
-            grid=encoder.grid,
-            positions=encoder.positions,
-            sincos_order=encoder.sincos_order,
-            rope_layout=encoder.rope_layout,
             init_mask_tokens="normal",
-            init_std=encoder.init_std,
-            rescale_residual_init=encoder.rescale_residual_init,
-            checkpoint_activations=encoder.checkpoint_activations,
         )
 
 
@@ -86,8 +79,9 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-        self.decoder = MaskedPredictor(config.decoder, generator=generator)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
+            self.decoder = MaskedPredictor(config.decoder, generator=generator)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def targets(self, pixels: Tensor) -> Tensor:
@@ -115,11 +109,9 @@ class MaskedAutoencoder(nn.Module):
     def prepare(self, batch: ImageBatch | VideoBatch) -> tuple[Tensor, Masks]:
         """Draws views and masks: all that is random; normalised pictures or clips."""
         config = self.config
-        generator = keyed_generator(config.seed, int(self.step), rank())
+        generator = keyed_generator(config.seed, step_of(self), rank())
         frames = batch.images if isinstance(batch, ImageBatch) else batch.clips
-        if config.view is not None:
-            frames = random_view(frames, config.view, generator=generator)
-        pixels = normalize_pixels(frames)
+        pixels = prepare_pixels(frames, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
         masks = hide_random_tokens(len(pixels), grid, config.hidden, tubes=config.encoder.is_video, generator=generator)
         return pixels, masks.to(pixels.device)
@@ -131,4 +123,4 @@ class MaskedAutoencoder(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Counts the step."""
-        self.step.fill_(step + 1)
+        finish_step(self, step)

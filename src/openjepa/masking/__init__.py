@@ -3,7 +3,7 @@
 from openjepa.masking.blocks import BlockMaskConfig, sample_blocks
 from openjepa.masking.causal import CausalMaskConfig, sample_causal
 from openjepa.masking.subset import Grid, Masks, hide_random_tokens, keep_random_tokens
-from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_tubes
+from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_all_tubes, sample_tubes
 
 __all__ = [
     "BlockMaskConfig",
@@ -12,6 +12,7 @@ __all__ = [
     "SHORT_TUBES",
     "LONG_TUBES",
     "sample_tubes",
+    "sample_all_tubes",
     "CausalMaskConfig",
     "sample_causal",
     "Masks",
