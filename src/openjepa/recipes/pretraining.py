@@ -212,7 +212,7 @@ def split_files(items: FileItems, config: Any) -> tuple[FileItems, FileItems]:
     if wanted < 4:
         raise DataError(
             f"`{config.data}` must hold enough files to keep 4 for the probes; {config.probing.max_share:g} of its "
-            f"{len(items)} is {wanted}. Add files, or raise `probing.max_share`."
+            f"{len(items)} is {wanted}. Add files, or raise `--probing.max-share`."
         )
     order = torch.randperm(len(items), generator=keyed_generator(config.seed, SETS)).tolist()
     return _choose(items, sorted(order[wanted:])), _choose(items, order[:wanted])
