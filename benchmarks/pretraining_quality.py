@@ -38,7 +38,7 @@ from openjepa.recipes.pretraining import labelled_shapes
 from openjepa.train.optimizer import build_optimizer, clip_gradient, set_schedule
 
 PICTURES, CLIPS = ("ijepa", "lejepa", "mae"), ("vjepa2", "vjepa2_1", "levjepa", "mae-video")
-SECONDS, SEEDS, CONTROLS = 40.0, (0, 1, 2), 2
+SECONDS, SEEDS, CONTROLS = 30.0, (0, 1, 2), 2
 PENALTIES = (1e-4, 1e-3, 1e-2)
 PROBED = {True: (1000, 600), False: (1500, 1000)}  # training and test samples of the probes, of clips and pictures
 WARMUP = 0.1  # share of the seconds

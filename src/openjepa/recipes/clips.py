@@ -52,14 +52,14 @@ class MAEVideoRecipe(PretrainingConfig):
 
 
 def small_video_encoder(**options: Any) -> ViTConfig:
-    """The encoder of `pictures.py` for 8 frames, two to a token: 144 tokens."""
-    return replace(small_encoder(num_frames=8, tubelet_size=2), **options)
+    """The encoder of `pictures.py` for 8 frames, four to a token: 72 tokens."""
+    return replace(small_encoder(num_frames=8, tubelet_size=4), **options)
 
 
 def vjepa2() -> VJEPA2Recipe:
     """Short and long tubes, a faster target encoder, a narrow predictor."""
-    method = VJEPA2Config(encoder=small_video_encoder(), **PREDICTOR, ema_decay=(0.99, 0.999))
-    return VJEPA2Recipe(method=method, draw=DrawConfig(items=2000), train=small_training(600))
+    method = VJEPA2Config(encoder=small_video_encoder(), **PREDICTOR, ema_decay=(0.97, 0.999))
+    return VJEPA2Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(600))
 
 
 def vjepa2_1() -> VJEPA21Recipe:
@@ -67,14 +67,14 @@ def vjepa2_1() -> VJEPA21Recipe:
     method = VJEPA21Config(
         encoder=small_video_encoder(level_layers=(1, 3)),
         **PREDICTOR,
-        ema_decay=(0.99, 0.999),
+        ema_decay=(0.97, 0.999),
         context_ramp=(100, 200),
     )
-    return VJEPA21Recipe(method=method, draw=DrawConfig(items=2000), train=small_training(500))
+    return VJEPA21Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(500))
 
 
 def levjepa() -> LeVJEPARecipe:
-    """One global and three local views, a quarter of the tokens kept."""
+    """One global and three local views, half of the tokens kept."""
     method = LeVJEPAConfig(
         encoder=small_video_encoder(class_token=True, attention="frame_causal"),
         projector_dim=256,
@@ -82,16 +82,16 @@ def levjepa() -> LeVJEPARecipe:
         num_local=3,
         global_view=ViewConfig(48, (0.8, 1.0)),
         local_view=ViewConfig(24, (0.1, 0.5), jitter=(0.4, 0.4, 0.2, 0.1), grey=0.2),
-        keep_share=0.25,
+        keep_share=0.5,
         sigreg_weight=0.05,
     )
-    return LeVJEPARecipe(method=method, draw=DrawConfig(items=2000), train=small_training(600))
+    return LeVJEPARecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(600))
 
 
 def mae_video() -> MAEVideoRecipe:
     """The same encoder and a decoder of the size of V-JEPA 2's predictor."""
     method = MaskedAutoencoderConfig(encoder=small_video_encoder(), decoder_dim=48, decoder_depth=2, decoder_heads=2)
-    return MAEVideoRecipe(method=method, draw=DrawConfig(items=2000), train=small_training(1500))
+    return MAEVideoRecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(1500))
 
 
 def vjepa2_vit_large_24gb() -> VJEPA2Recipe:
