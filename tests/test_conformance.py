@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 import openjepa.planning
+from openjepa.baselines import RIVALS
 from openjepa.eval.conformance import check_branching_model, check_method, check_planner, check_world_model
 from openjepa.losses.sigreg import SIGRegConfig
 from openjepa.methods import METHODS
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.futures import FuturesConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
+from openjepa.models.token_transformer import TokenTransformerConfig
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.views import ViewConfig
 from openjepa.planning import (
@@ -47,6 +49,7 @@ def windows() -> TrajectoryBatch:
     return TrajectoryBatch(pixels(3, 4, 3, 16, 16), actions, proprio)
 
 
+TRAINED = {**METHODS, **RIVALS}  # all that the training loop trains
 IMAGES, CLIPS, WINDOWS = ImageBatch(pixels(6, 3, 32, 32)), VideoBatch(pixels(6, 4, 3, 32, 32)), windows()
 
 PICTURE = {"img_size": (32, 32), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -67,6 +70,20 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
     "vjepa2": ({"encoder": ViTConfig(**CLIP), **MASKED}, CLIPS),
     "vjepa2_1": ({"encoder": ViTConfig(**LEVELS), **MASKED}, CLIPS),
     "lejepa": ({"encoder": ViTConfig(**PICTURE, class_token=True), **VIEWS, **HEAD, "num_local": 2}, IMAGES),
+    "masked_autoencoder": ({"encoder": ViTConfig(**FINE), "decoder_dim": 12, "decoder_heads": 2}, IMAGES),
+    "inverse_dynamics": ({"encoder": FrameEncoderConfig(**SEEING)}, WINDOWS),
+    "pixel_prediction": (
+        {"encoder": FrameEncoderConfig(**SEEING), "decoder_width": 8, "decoder_hidden_dim": 8},
+        WINDOWS,
+    ),
+    "next_token": (
+        {
+            "encoder": FrameEncoderConfig(image_size=16, width=4),
+            "predictor": TokenTransformerConfig(embed_dim=16, depth=2, num_heads=2, context_len=1),
+            "decoder_width": 8,
+        },
+        WINDOWS,
+    ),
     "levjepa": (
         {
             "encoder": ViTConfig(**PICTURE, class_token=True, num_frames=4, attention="frame_causal"),
@@ -110,14 +127,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def build(name: str, **options: Any) -> Any:
-    kind, config_kind = METHODS[name]()
+    kind, config_kind = TRAINED[name]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return kind(config_kind(**{**TOYS[name][0], **options}))
 
 
 def is_world_model(name: str) -> bool:
-    kind = METHODS[name]()[0]
+    kind = TRAINED[name]()[0]
     return hasattr(kind, "encode") and hasattr(kind, "rollout")
 
 
@@ -125,19 +142,23 @@ def open_gates(model: Any) -> Any:
     """Moves all weights a little: a predictor that starts as the identity would pass every check."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        several = getattr(model, "futures", torch.nn.Identity())
-        for parameter in [*model.predictor.parameters(), *several.parameters()]:
+        imagining = [getattr(model, name, torch.nn.Identity()) for name in ("predictor", "futures")]
+        for parameter in [p for part in imagining for p in part.parameters()]:
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     return model.eval()
 
 
 def test_the_table_names_every_method() -> None:
-    assert TOYS.keys() == METHODS.keys(), "give every method a toy configuration in `TOYS`"
+    assert TOYS.keys() == TRAINED.keys(), "give every method a toy configuration in `TOYS`"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_every_method_conforms(name: str) -> None:
     check_method(build(name), TOYS[name][1])
+
+
+def test_the_masked_autoencoder_of_clips_conforms() -> None:
+    check_method(build("masked_autoencoder", encoder=ViTConfig(**CLIP)), CLIPS)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -145,7 +166,7 @@ def test_every_variant_of_the_world_model_conforms(name: str) -> None:
     check_method(build("lewm", **VARIANTS[name]), WINDOWS)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if is_world_model(name)])
+@pytest.mark.parametrize("name", [name for name in TRAINED if is_world_model(name)])
 def test_every_world_model_conforms(name: str) -> None:
     batch = TOYS[name][1]
     check_world_model(open_gates(build(name)), batch.frames, batch.actions)

@@ -74,6 +74,18 @@ def test_ranks_share_a_batch(options):
     assert whole.clips.dtype == torch.uint8
 
 
+def test_a_set_of_items_is_drawn_once():
+    config = ShapesConfig(size=16, num_frames=2, batch_size=200, num_items=70, noise=0.0)
+    source = ShapeSource(config)
+    every = draw_clips(config, np.arange(70))
+    assert np.array_equal(source.kept.frames, every.frames)
+    batch = source.clips(3)
+    known = {frames.tobytes(): row for row, frames in enumerate(every.frames)}
+    rows = [known[frames.tobytes()] for frames in batch.frames]
+    assert np.array_equal(batch.positions, every.positions[rows])
+    assert len(set(rows)) > 50
+
+
 def test_pictures_are_first_frames_and_held_out_clips_are_others():
     config = ShapesConfig(size=16, num_frames=3, batch_size=4, noise=0.0, distractors=2)
     clips, pictures = ShapeSource(config).batch(0), ShapeSource(config, "pictures").batch(0)

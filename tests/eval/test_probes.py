@@ -87,3 +87,13 @@ def test_probes_are_a_function_of_the_seed():
 def test_bad_options_are_refused():
     with pytest.raises(ConfigError, match=r"`test_share` must lie in \(0, 1\); got 1"):
         ProbeConfig(test_share=1)
+
+
+def test_fewer_rows_than_columns_give_the_same_ridge():
+    generator = torch.Generator().manual_seed(3)
+    x, y = torch.randn(12, 20, generator=generator), torch.randn(12, 2, generator=generator)
+    found = RidgeProbe(x, y, ridge=0.1)
+    features = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
+    gram = features.T @ features + 0.1 * 12 * np.eye(20)
+    wanted = np.linalg.solve(gram, features.T @ (y - y.mean(0)).double().numpy())
+    np.testing.assert_allclose(found.weight.numpy(), wanted, atol=1e-6)

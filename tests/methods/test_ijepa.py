@@ -81,3 +81,10 @@ def test_training_lowers_the_loss():
         method.after_step(step)
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_the_global_stream_is_left_alone():
+    before = torch.get_rng_state()
+    first, again = make(), make()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.context_encoder.blocks[0].attn.qkv.weight, again.context_encoder.blocks[0].attn.qkv.weight)

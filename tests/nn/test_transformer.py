@@ -52,6 +52,13 @@ def test_published_hidden_widths():
     assert hidden_width(24, 1.5) == 36
 
 
+def test_weights_that_keep_the_size_of_their_input():
+    maps = torch.nn.Sequential(torch.nn.Linear(400, 300), torch.nn.Conv2d(3, 200, 8))
+    init_weights(maps, torch.Generator().manual_seed(0), None)
+    assert float(maps[0].weight.detach().std()) == pytest.approx(400**-0.5, rel=0.02)
+    assert float(maps[1].weight.detach().std()) == pytest.approx(192**-0.5, rel=0.02)
+
+
 def test_initial_weights():
     blocks = torch.nn.ModuleList(Block(64, 4) for _ in range(3))
     init_weights(blocks, torch.Generator().manual_seed(0))

@@ -27,8 +27,15 @@ def _pixel_prediction() -> tuple[type, type]:
     return PixelPrediction, PixelPredictionConfig
 
 
+def _masked_autoencoder() -> tuple[type, type]:
+    from openjepa.baselines.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderConfig
+
+    return MaskedAutoencoder, MaskedAutoencoderConfig
+
+
 RIVALS: dict[str, RivalEntry] = {
     "inverse_dynamics": _inverse_dynamics,
     "next_token": _next_token,
     "pixel_prediction": _pixel_prediction,
+    "masked_autoencoder": _masked_autoencoder,
 }

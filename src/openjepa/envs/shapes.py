@@ -7,6 +7,7 @@ held-out set.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from openjepa.protocols import ImageBatch, VideoBatch
 
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "diamond", "bar", "star")
 TEST_OFFSET = 1 << 40  # numbers from here on are for held-out sets
+CHUNK = 64  # clips drawn at once: bounds the memory of their float canvases
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ShapesConfig:
         background: `plain` one colour, `gradient` two, `texture` smooth random patches.
         noise: standard deviation of pixel noise in grey levels, >= 0.
         batch_size: pictures or clips of a global batch, >= 1.
-        num_items: number of different clips; None for a new one at every slot.
+        num_items: number of different clips, drawn once and kept in memory; None for a new one at every slot.
         held_out: whether to draw from the numbers that training never uses.
         seed: of everything, >= 0.
     """
@@ -91,6 +93,10 @@ class ShapeClips:
     colors: np.ndarray
     radii: np.ndarray
 
+    def rows(self, chosen: np.ndarray) -> "ShapeClips":
+        """The clips at some places, in the order given."""
+        return ShapeClips(**{name: value[chosen] for name, value in vars(self).items()})
+
 
 def draw_clips(config: ShapesConfig, numbers: np.ndarray) -> ShapeClips:
     """Draws clips by their numbers.
@@ -99,6 +105,13 @@ def draw_clips(config: ShapesConfig, numbers: np.ndarray) -> ShapeClips:
         config: what is drawn; its batch size does not matter here.
         numbers: [B] integers >= 0; each names one clip for good.
     """
+    parts = [_draw(config, numbers[i : i + CHUNK]) for i in range(0, len(numbers), CHUNK)]
+    if len(parts) == 1:
+        return parts[0]
+    return ShapeClips(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])})
+
+
+def _draw(config: ShapesConfig, numbers: np.ndarray) -> ShapeClips:
     count, size, length = len(numbers), config.size, config.num_frames
     u = np.stack([_uniforms(config, int(n)) for n in numbers])  # [B, 96]
     labels = (u[:, 0] * config.num_classes).astype(np.int64)
@@ -148,6 +161,18 @@ class ShapeSource:
             return VideoBatch(torch.from_numpy(clips.frames), labels)
         return ImageBatch(torch.from_numpy(clips.frames[:, 0].copy()), labels)
 
+    @cached_property
+    def kept(self) -> ShapeClips:
+        """All clips of a set of `num_items`."""
+        if self.config.num_items is None:
+            raise ConfigError("`num_items` must be given to keep the clips; got None.")
+        return draw_clips(self._as_clips(), np.arange(self.config.num_items) + self.first_number)
+
+    @property
+    def first_number(self) -> int:
+        """Number of the first clip."""
+        return TEST_OFFSET if self.config.held_out else 0
+
     def clips(self, step: int, *, rank: int = 0, world_size: int = 1) -> ShapeClips:
         """The same batch with positions and velocities, for probes."""
         c = self.config
@@ -159,8 +184,8 @@ class ShapeSource:
         slots = step * c.batch_size + np.arange(rank * share, (rank + 1) * share)
         if c.num_items is not None:
             draws = np.random.Generator(np.random.Philox(np.random.SeedSequence((c.seed, 1, step))))
-            slots = draws.integers(c.num_items, size=c.batch_size)[rank * share : (rank + 1) * share]
-        return draw_clips(self._as_clips(), slots + (TEST_OFFSET if c.held_out else 0))
+            return self.kept.rows(draws.integers(c.num_items, size=c.batch_size)[rank * share : (rank + 1) * share])
+        return draw_clips(self._as_clips(), slots + self.first_number)
 
     def _as_clips(self) -> ShapesConfig:
         if self.kind == "clips":

@@ -57,15 +57,16 @@ class FrozenEncoder:
         Returns:
             float32 [B, t, h, w, D].
         """
+        return self._patches(*self._run(pixels), len(pixels))
+
+    @torch.inference_mode()
+    def summary_and_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """One vector per sample [B, D], the class token where there is one, else the mean, and all tokens."""
         out, grid = self._run(pixels)
-        patches = out[:, self.num_prefix_tokens :]
-        if patches.shape[1] != grid[0] * grid[1] * grid[2]:
-            raise ConfigError(
-                f"the encoder must give {grid[0] * grid[1] * grid[2]} tokens for "
-                f"{grid[0]}x{grid[1]}x{grid[2]} patches; got {patches.shape[1]}. Check `patch_size`, "
-                "`tubelet_size` and `num_prefix_tokens`."
-            )
-        return patches.float().reshape(len(pixels), -1, grid[1], grid[2], out.shape[-1])
+        tokens = self._patches(out, grid, len(pixels))
+        if self.num_prefix_tokens:
+            return out[:, 0].float().unflatten(0, (len(pixels), -1)).mean(1), tokens
+        return tokens.flatten(1, 3).mean(1), tokens
 
     @torch.inference_mode()
     def pooled(self, pixels: Tensor, pooling: Pooling = "mean") -> Tensor:
@@ -121,6 +122,17 @@ class FrozenEncoder:
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
+    def _patches(self, out: Tensor, grid: tuple[int, int, int], batch: int) -> Tensor:
+        """Output of the network without its prefix, float32 [B, t, h, w, D]."""
+        patches = out[:, self.num_prefix_tokens :]
+        if patches.shape[1] != grid[0] * grid[1] * grid[2]:
+            raise ConfigError(
+                f"the encoder must give {grid[0] * grid[1] * grid[2]} tokens for "
+                f"{grid[0]}x{grid[1]}x{grid[2]} patches; got {patches.shape[1]}. Check `patch_size`, "
+                "`tubelet_size` and `num_prefix_tokens`."
+            )
+        return patches.float().reshape(batch, -1, grid[1], grid[2], out.shape[-1])
+
     def _run(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
         """Output of the network, a row per clip (per frame if it takes pictures), and the grid of a row."""
         x = pixels if pixels.ndim == 5 else pixels[:, None]
@@ -146,9 +158,14 @@ def frozen(network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf1
         device: where it goes.
         precision: `bf16` computes under autocast.
     """
+    return watched(network.to(device).eval().requires_grad_(False), device=device, precision=precision)
+
+
+def watched(network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> FrozenEncoder:
+    """The same without touching the network, for one that is still being trained; put it into evaluation mode."""
     config = network.config
     return FrozenEncoder(
-        network.to(device).eval().requires_grad_(False),
+        network,
         takes_clips=config.is_video,
         patch_size=config.patch_size,
         tubelet_size=config.tubelet_size if config.is_video else 1,
@@ -156,3 +173,16 @@ def frozen(network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf1
         device=device,
         precision=precision,
     )
+
+
+def encoder_of(method: Any) -> Any:
+    """The network of a method that is used after training: its target encoder where it has one.
+
+    Raises:
+        ConfigError: for a method without an encoder.
+    """
+    for name in ("target_encoder", "context_encoder", "encoder"):
+        network = getattr(method, name, None)
+        if network is not None:
+            return network
+    raise ConfigError(f"a method must have an encoder that can be probed; {type(method).__name__} has none.")

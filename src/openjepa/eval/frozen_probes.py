@@ -172,7 +172,7 @@ def read_sets(
     if test_items is None:
         train_items, test_items = _split(train_items, config)
     damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
-    train, test = (_load(items, config, damage, times) for items in (train_items, test_items))
+    train, test = (load_set(items, config, damage, times) for items in (train_items, test_items))
     return train, test, damage.reasons
 
 
@@ -247,7 +247,8 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     return train, held_out
 
 
-def _load(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: ClipTimes | None) -> LabelledSet:
+def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: ClipTimes | None = None) -> LabelledSet:
+    """Reads files, a few at a time; those that cannot be decoded are named in `damage`; no label counts as 0."""
     pixels: list[Tensor] = []
     labels: list[int] = []
 

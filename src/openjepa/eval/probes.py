@@ -87,9 +87,15 @@ class RidgeProbe:
         check_shape(y, f"N={n} P", name="y")
         self.scaler = Scaler(x)
         self.y_mean = y.double().mean(0)
-        features = self.scaler(x)
-        gram = features.T @ features + ridge * n * torch.eye(x.shape[1], dtype=torch.float64)  # [D, D]
-        self.weight = torch.linalg.solve(gram, features.T @ (y.double() - self.y_mean))  # [D, P]
+        features, wanted = self.scaler(x), y.double() - self.y_mean
+        # The same weights from the smaller of two systems: one in the columns, one in the rows.
+        rows = n < x.shape[1]
+        gram = features @ features.T if rows else features.T @ features
+        gram.diagonal().add_(ridge * n)
+        if rows:
+            self.weight = features.T @ torch.linalg.solve(gram, wanted)  # [D, P]
+        else:
+            self.weight = torch.linalg.solve(gram, features.T @ wanted)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Returns the read-out [N, P] of inputs [N, D]."""

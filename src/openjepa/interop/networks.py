@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from openjepa.baselines import RIVALS
 from openjepa.config import from_dict
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.interop import huggingface, meta_files, pretrained, sizes
@@ -153,9 +154,10 @@ def _read_run(path: Path) -> Networks:
         folder = folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text().strip()
     description, state = read_json(folder / "method.json"), read_file(folder / "model.safetensors")
     name = description.get("method")
-    if name not in METHODS:
+    table = {**METHODS, **RIVALS}
+    if name not in table:
         raise CheckpointError(f"{folder / 'method.json'}: unknown method {name}.")
-    kind, config_kind = METHODS[name]()
+    kind, config_kind = table[name]()
     try:
         method = kind(from_dict(config_kind, description["config"]))
     except ConfigError as error:

@@ -55,6 +55,40 @@ def keep_random_tokens(batch_size: int, num_tokens: int, keep_share: float, *, g
     return torch.from_numpy(lowest(keys, np.ones((batch_size, num_tokens), bool), count))
 
 
+def hide_random_tokens(
+    batch_size: int, grid: Grid, hidden_share: float, *, generator: torch.Generator, tubes: bool = False
+) -> Masks:
+    """Hides scattered tokens, for each sample on its own, as masked autoencoders do (2111.06377, 2203.12602).
+
+    Args:
+        batch_size: samples B.
+        grid: (t, h, w), t in latent frames.
+        hidden_share: share of the tokens that is hidden, in (0, 1); at least one stays visible, one hidden.
+        generator: on the CPU.
+        tubes: hide the same places in all frames.
+
+    Returns:
+        Masks with context [B, K] and one joint target set [B, 1, Q]; together they are all tokens.
+    """
+    check_sizes(batch_size, grid, generator)
+    places = grid[1] * grid[2] if tubes else grid[0] * grid[1] * grid[2]
+    if not 0 < hidden_share < 1 or places < 2:
+        raise ConfigError(
+            f"`hidden_share` must lie in (0, 1), on at least 2 places; got {hidden_share} on {places}. "
+            "Use a finer grid."
+        )
+    count = min(max(round((1 - hidden_share) * places), 1), places - 1)
+    keys = random_keys(batch_size, places, generator)
+    context = lowest(keys, np.ones((batch_size, places), bool), count)  # [B, K]
+    visible = np.zeros((batch_size, places), bool)
+    np.put_along_axis(visible, context, True, axis=1)
+    target = np.flatnonzero(~visible).reshape(batch_size, -1) - places * np.arange(batch_size)[:, None]
+    if tubes:
+        frames = places * np.arange(grid[0])[:, None]
+        context, target = ((ids[:, None] + frames).reshape(batch_size, -1) for ids in (context, target))
+    return Masks(torch.from_numpy(context), torch.from_numpy(target).unsqueeze(1))
+
+
 def random_keys(rows: int, num_tokens: int, generator: torch.Generator) -> np.ndarray:
     """Draws keys [rows, N] that differ within a row: random high bits, the token id in the low bits."""
     id_bits = max(num_tokens - 1, 1).bit_length()

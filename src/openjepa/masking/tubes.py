@@ -6,6 +6,7 @@ two of 70 %, both through all frames. A single image is a video of one latent fr
 length by a random subset, so that late frames are seen and predicted as often as the first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,6 +103,24 @@ def sample_tubes(
     if counter is not None:
         return reference_tubes(config, batch_size, grid, generator=generator, counter=counter)
     return _uniform(config, batch_size, grid, generator)
+
+
+def sample_all_tubes(
+    kinds: Sequence[TubeMaskConfig], batch_size: int, grid: Grid, *, generator: torch.Generator, step: int
+) -> list[Masks]:
+    """Draws one mask of each kind from one generator; see `sample_tubes`.
+
+    Args:
+        kinds: the kinds of tubes.
+        batch_size: samples B.
+        grid: (t, h, w).
+        generator: on the CPU.
+        step: number of the batch, which reference samplers need.
+    """
+    return [
+        sample_tubes(kind, batch_size, grid, generator=generator, counter=step if kind.sampler == "reference" else None)
+        for kind in kinds
+    ]
 
 
 def _uniform(config: TubeMaskConfig, batch_size: int, grid: Grid, generator: torch.Generator) -> Masks:

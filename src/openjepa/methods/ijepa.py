@@ -22,10 +22,10 @@ from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorCon
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
-from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
-from openjepa.nn.views import ViewConfig, random_view
+from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss
 
 
@@ -63,21 +63,12 @@ class IJEPAConfig:
     @property
     def predictor(self) -> MaskedPredictorConfig:
         """The predictor that belongs to the encoder."""
-        encoder = self.encoder
-        return MaskedPredictorConfig(
-            in_dim=encoder.embed_dim,
-            out_dim=encoder.embed_dim,
+        return MaskedPredictorConfig.beside(
+            self.encoder,
             predictor_dim=self.predictor_dim,
             depth=self.predictor_depth,
             num_heads=self.predictor_heads,
-            layer_norm_eps=encoder.layer_norm_eps,
-            grid=encoder.grid,
-            positions=encoder.positions,
-            sincos_order=encoder.sincos_order,
-            rope_layout=encoder.rope_layout,
             init_mask_tokens="normal",
-            rescale_residual_init=encoder.rescale_residual_init,
-            checkpoint_activations=encoder.checkpoint_activations,
         )
 
 
@@ -90,9 +81,10 @@ class IJEPA(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-        self.predictor = MaskedPredictor(config.predictor, generator=generator)
-        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
+            self.predictor = MaskedPredictor(config.predictor, generator=generator)
+            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def predict(self, pixels: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
@@ -111,13 +103,12 @@ class IJEPA(nn.Module):
     @torch.compiler.disable
     def prepare(self, batch: ImageBatch) -> tuple[Tensor, Masks]:
         """Draws views and masks of one batch: all that is random; normalised pictures [B, C, H, W]."""
-        step, view = int(self.step), self.config.view
-        generator = keyed_generator(self.config.seed, step, rank())
-        images = batch.images if view is None else random_view(batch.images, view, generator=generator)
-        pixels = normalize_pixels(images)
+        config, step = self.config, step_of(self)
+        generator = keyed_generator(config.seed, step, rank())
+        pixels = prepare_pixels(batch.images, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
-        counter = step if self.config.masks.sampler == "reference" else None
-        masks = sample_blocks(self.config.masks, len(pixels), grid, generator=generator, counter=counter)
+        counter = step if config.masks.sampler == "reference" else None
+        masks = sample_blocks(config.masks, len(pixels), grid, generator=generator, counter=counter)
         return pixels, masks.to(pixels.device)
 
     def loss(self, batch: ImageBatch) -> JEPALoss:
@@ -131,4 +122,4 @@ class IJEPA(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        self.step.fill_(step + 1)
+        finish_step(self, step)

@@ -20,6 +20,7 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.transformer import init_weights
 from openjepa.nn.views import ViewConfig, random_view
 from openjepa.protocols import ImageBatch, JEPALoss
@@ -67,25 +68,26 @@ class LeJEPA(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.encoder = VisionTransformer(config.encoder, generator=generator)
-        width, hidden = config.encoder.embed_dim, config.projector_dim
-        self.projector = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.GELU(),
-            nn.Linear(hidden, config.embedding_dim),
-        )
-        init_weights(self.projector, generator)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.encoder = VisionTransformer(config.encoder, generator=generator)
+            width, hidden = config.encoder.embed_dim, config.projector_dim
+            self.projector = nn.Sequential(
+                nn.Linear(width, hidden),
+                nn.BatchNorm1d(hidden),
+                nn.GELU(),
+                nn.Linear(hidden, hidden),
+                nn.BatchNorm1d(hidden),
+                nn.GELU(),
+                nn.Linear(hidden, config.embedding_dim),
+            )
+            init_weights(self.projector, generator)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @torch.compiler.disable
     def prepare(self, batch: ImageBatch) -> tuple[Tensor, Tensor | None]:
         """Draws the views: normalised global [Vg * B, C, H, W] and local ones, view by view."""
         config = self.config
-        generator = keyed_generator(config.seed, int(self.step), rank())
+        generator = keyed_generator(config.seed, step_of(self), rank())
         kinds = ((config.global_view, config.num_global), (config.local_view, config.num_local))
         views = [
             normalize_pixels(torch.cat([random_view(batch.images, view, generator=generator) for _ in range(n)]))
@@ -105,11 +107,11 @@ class LeJEPA(nn.Module):
         e = self.projector(torch.cat([self.embed(view) for view in views])).float()
         e = e.unflatten(0, (-1, len(batch.images)))  # [V, B, d]
         invariance = (e[: self.config.num_global].mean(0) - e).square().mean()
-        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=int(self.step))
+        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step_of(self))
         weight = self.config.sigreg_weight
         loss = (1 - weight) * invariance + weight * gaussian
         return JEPALoss(loss, {"invariance": invariance.detach(), "sigreg": gaussian.detach()})
 
     def after_step(self, step: int) -> None:
         """Counts the step."""
-        self.step.fill_(step + 1)
+        finish_step(self, step)

@@ -20,6 +20,7 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import num_tokens
 from openjepa.nn.transformer import init_weights
 from openjepa.nn.views import ViewConfig, random_view
@@ -76,21 +77,22 @@ class LeVJEPA(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.encoder = VisionTransformer(config.encoder, generator=generator)
-        self.projector = nn.Sequential(
-            nn.Linear(config.encoder.embed_dim, config.projector_dim),
-            nn.BatchNorm1d(config.projector_dim),
-            nn.GELU(),
-            nn.Linear(config.projector_dim, config.embedding_dim),
-        )
-        init_weights(self.projector, generator)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.encoder = VisionTransformer(config.encoder, generator=generator)
+            self.projector = nn.Sequential(
+                nn.Linear(config.encoder.embed_dim, config.projector_dim),
+                nn.BatchNorm1d(config.projector_dim),
+                nn.GELU(),
+                nn.Linear(config.projector_dim, config.embedding_dim),
+            )
+            init_weights(self.projector, generator)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @torch.compiler.disable
     def prepare(self, batch: VideoBatch) -> list[tuple[Tensor, Tensor]]:
         """Draws views and tokens: normalised clips [V * B, T, C, H, W] and ids [V * B, K], global first."""
         config = self.config
-        generator = keyed_generator(config.seed, int(self.step), rank())
+        generator = keyed_generator(config.seed, step_of(self), rank())
         prepared = []
         for view, count in ((config.global_view, 1), (config.local_view, config.num_local)):
             clips = torch.cat([random_view(batch.clips, view, generator=generator) for _ in range(count)])
@@ -104,10 +106,10 @@ class LeVJEPA(nn.Module):
         tokens = [self.encoder(pixels, kept)[:, 0] for pixels, kept in self.prepare(batch)]
         e = self.projector(torch.cat(tokens)).float().unflatten(0, (-1, len(batch.clips)))  # [V, B, d]
         invariance = (e[0] - e).square().mean()
-        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=int(self.step))
+        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step_of(self))
         loss = invariance + self.config.sigreg_weight * gaussian
         return JEPALoss(loss, {"invariance": invariance.detach(), "sigreg": gaussian.detach()})
 
     def after_step(self, step: int) -> None:
         """Counts the step."""
-        self.step.fill_(step + 1)
+        finish_step(self, step)

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError
 from openjepa.losses.latent_prediction import latent_prediction_loss
-from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_tubes
+from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_all_tubes
 from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
-from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
-from openjepa.nn.views import ViewConfig, random_view
+from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import JEPALoss, VideoBatch
 
 
@@ -61,21 +61,12 @@ class VJEPA2Config:
     @property
     def predictor(self) -> MaskedPredictorConfig:
         """The predictor that belongs to the encoder."""
-        encoder = self.encoder
-        return MaskedPredictorConfig(
-            in_dim=encoder.embed_dim,
-            out_dim=encoder.embed_dim,
+        return MaskedPredictorConfig.beside(
+            self.encoder,
             predictor_dim=self.predictor_dim,
             depth=self.predictor_depth,
             num_heads=self.predictor_heads,
-            layer_norm_eps=encoder.layer_norm_eps,
-            grid=encoder.grid,
-            positions=encoder.positions,
-            sincos_order=encoder.sincos_order,
-            rope_layout=encoder.rope_layout,
             num_mask_tokens=self.num_mask_tokens,
-            rescale_residual_init=encoder.rescale_residual_init,
-            checkpoint_activations=encoder.checkpoint_activations,
         )
 
 
@@ -88,9 +79,10 @@ class VJEPA2(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-        self.predictor = MaskedPredictor(config.predictor, generator=generator)
-        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
+            self.predictor = MaskedPredictor(config.predictor, generator=generator)
+            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def predict(self, pixels: Tensor, masks: Sequence[Masks]) -> list[tuple[Tensor, Tensor]]:
@@ -117,22 +109,12 @@ class VJEPA2(nn.Module):
     @torch.compiler.disable
     def prepare(self, batch: VideoBatch) -> tuple[Tensor, list[Masks]]:
         """Draws views and one mask of each kind: all that is random; normalised clips [B, T, C, H, W]."""
-        step, view = int(self.step), self.config.view
-        generator = keyed_generator(self.config.seed, step, rank())
-        clips = batch.clips if view is None else random_view(batch.clips, view, generator=generator)
-        pixels = normalize_pixels(clips)
+        config, step = self.config, step_of(self)
+        generator = keyed_generator(config.seed, step, rank())
+        pixels = prepare_pixels(batch.clips, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
-        masks = [
-            sample_tubes(
-                kind,
-                len(pixels),
-                grid,
-                generator=generator,
-                counter=step if kind.sampler == "reference" else None,
-            ).to(pixels.device)
-            for kind in self.config.masks
-        ]
-        return pixels, masks
+        masks = sample_all_tubes(config.masks, len(pixels), grid, generator=generator, step=step)
+        return pixels, [mask.to(pixels.device) for mask in masks]
 
     def loss(self, batch: VideoBatch) -> JEPALoss:
         """Mean absolute error between predicted and encoded tubes of one batch."""
@@ -144,4 +126,4 @@ class VJEPA2(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        self.step.fill_(step + 1)
+        finish_step(self, step)

@@ -21,15 +21,15 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError
 from openjepa.losses.latent_prediction import latent_prediction_loss
-from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_tubes
+from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_all_tubes
 from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from openjepa.models.vit import Tokens, VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
-from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import Grid, gather_tokens, nearest_distance, normalize_levels
-from openjepa.nn.views import ViewConfig, random_view
+from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss, VideoBatch
 
 
@@ -77,22 +77,15 @@ class VJEPA21Config:
     @property
     def predictor(self) -> MaskedPredictorConfig:
         """The predictor that belongs to the encoder."""
-        encoder = self.encoder
-        return MaskedPredictorConfig(
-            in_dim=encoder.embed_dim,
-            out_dim=encoder.embed_dim,
+        return MaskedPredictorConfig.beside(
+            self.encoder,
             predictor_dim=self.predictor_dim,
             depth=self.predictor_depth,
             num_heads=self.predictor_heads,
-            layer_norm_eps=encoder.layer_norm_eps,
-            grid=encoder.grid,
-            rope_layout=encoder.rope_layout,
-            rope_pretrained_grid=encoder.rope_pretrained_grid,
             num_mask_tokens=self.num_mask_tokens,
-            num_levels=len(encoder.level_layers),
+            num_levels=len(self.encoder.level_layers),
             predict_context=True,
-            modality_embedding=encoder.image_tokenizer,
-            checkpoint_activations=encoder.checkpoint_activations,
+            modality_embedding=self.encoder.image_tokenizer,
         )
 
 
@@ -130,9 +123,10 @@ class VJEPA21(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
-        self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-        self.predictor = MaskedPredictor(config.predictor, generator=generator)
-        self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
+            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
+            self.predictor = MaskedPredictor(config.predictor, generator=generator)
+            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @property
@@ -169,26 +163,16 @@ class VJEPA21(nn.Module):
     @torch.compiler.disable
     def prepare(self, batch: VideoBatch | ImageBatch) -> tuple[Tensor, list[Masks]]:
         """Draws views and one mask of each kind: all that is random; normalised clips or pictures."""
-        config, step = self.config, int(self.step)
+        config, step = self.config, step_of(self)
         generator = keyed_generator(config.seed, step, rank())
         is_image = isinstance(batch, ImageBatch)
         frames = batch.images if isinstance(batch, ImageBatch) else batch.clips
-        if config.view is not None:
-            frames = random_view(frames, config.view, generator=generator)
-        pixels = normalize_pixels(frames)
+        pixels = prepare_pixels(frames, config.view, generator=generator)
         height, width = (side // config.encoder.patch_size for side in pixels.shape[-2:])
         grid = (1 if is_image else pixels.shape[1] // config.encoder.tubelet_size, height, width)
-        masks = [
-            sample_tubes(
-                kind,
-                len(pixels),
-                grid,
-                generator=generator,
-                counter=step if kind.sampler == "reference" else None,
-            ).to(pixels.device)
-            for kind in (config.image_masks if is_image else config.masks)
-        ]
-        return pixels, masks
+        kinds = config.image_masks if is_image else config.masks
+        masks = sample_all_tubes(kinds, len(pixels), grid, generator=generator, step=step)
+        return pixels, [mask.to(pixels.device) for mask in masks]
 
     def loss(self, batch: VideoBatch | ImageBatch) -> JEPALoss:
         """Absolute errors at target and context tokens of one batch."""
@@ -210,7 +194,7 @@ class VJEPA21(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        self.step.fill_(step + 1)
+        finish_step(self, step)
 
 
 def _levels(encoder: VisionTransformer, tokens: Tokens, token_idx: Tensor | None = None) -> Tensor:

@@ -7,12 +7,13 @@ tokens does not matter and nothing is sorted.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, ShapeError
+from openjepa.models.vit import ViTConfig
 from openjepa.nn.linear import Linear
 from openjepa.nn.positions import SincosOrder, resize_table, sincos_2d, sincos_3d
 from openjepa.nn.rope import GridRope, RopeLayout
@@ -42,6 +43,7 @@ class MaskedPredictorConfig:
     predict_context: bool = False  # a second output for the context tokens (V-JEPA 2.1)
     modality_embedding: bool = False  # tell pictures and clips apart (V-JEPA 2.1)
     init_mask_tokens: Literal["zeros", "normal"] = "zeros"
+    init_std: float | None = 0.02  # of the first weights; None = 1 / sqrt(inputs)
     rescale_residual_init: bool = True
     checkpoint_activations: bool = False
 
@@ -50,6 +52,24 @@ class MaskedPredictorConfig:
             raise ConfigError(f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}.")
         if self.num_mask_tokens < 1:
             raise ConfigError(f"`num_mask_tokens` must be at least 1; got {self.num_mask_tokens}.")
+
+    @classmethod
+    def beside(cls, encoder: ViTConfig, **options: Any) -> "MaskedPredictorConfig":
+        """The predictor that belongs to an encoder: its grid, positions and first weights; `options` are the rest."""
+        shared: dict[str, Any] = {
+            "in_dim": encoder.embed_dim,
+            "out_dim": encoder.embed_dim,
+            "layer_norm_eps": encoder.layer_norm_eps,
+            "grid": encoder.grid,
+            "positions": encoder.positions,
+            "sincos_order": encoder.sincos_order,
+            "rope_layout": encoder.rope_layout,
+            "rope_pretrained_grid": encoder.rope_pretrained_grid,
+            "init_std": encoder.init_std,
+            "rescale_residual_init": encoder.rescale_residual_init,
+            "checkpoint_activations": encoder.checkpoint_activations,
+        }
+        return cls(**{**shared, **options})
 
 
 class MaskedPredictor(nn.Module):
@@ -99,7 +119,7 @@ class MaskedPredictor(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draws fresh weights; mask tokens start at zero or, for I-JEPA, at random."""
-        init_weights(self, generator)
+        init_weights(self, generator, self.config.init_std)
         if self.config.rescale_residual_init:
             rescale_residuals(self.blocks)
         if self.config.init_mask_tokens == "normal":

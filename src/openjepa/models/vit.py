@@ -59,6 +59,7 @@ class ViTConfig:
     image_tokenizer: bool = False  # a second patch embedding for single pictures, and modality embeddings
     level_layers: tuple[int, ...] = ()  # blocks (0-based) with a norm of their own, ending at the last; V-JEPA 2.1
     attention: Literal["full", "frame_causal"] = "full"
+    init_std: float | None = 0.02  # of the first weights; None = 1 / sqrt(inputs), right for narrow networks
     rescale_residual_init: bool = True  # False for I-JEPA and V-JEPA 1, whose recipes undo it
     checkpoint_activations: bool = False  # trade compute for memory in training
 
@@ -69,6 +70,8 @@ class ViTConfig:
             raise ConfigError(
                 f"`num_frames` must be a multiple of `tubelet_size` {self.tubelet_size}; got {self.num_frames}."
             )
+        if self.init_std is not None and self.init_std <= 0:
+            raise ConfigError(f"`init_std` must be > 0, or None; got {self.init_std}.")
         if self.embed_dim % self.num_heads:
             raise ConfigError(f"`num_heads` must divide `embed_dim` {self.embed_dim}; got {self.num_heads}.")
         if self.level_layers and (
@@ -161,7 +164,7 @@ class VisionTransformer(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Draws fresh weights as V-JEPA 2 does (std 0.02, residual branches scaled by depth)."""
-        init_weights(self, generator)
+        init_weights(self, generator, self.config.init_std)
         if self.config.rescale_residual_init:
             rescale_residuals(self.blocks)
         for modality in (self.video_modality, self.image_modality):

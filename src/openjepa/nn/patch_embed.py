@@ -22,6 +22,23 @@ def normalize_pixels(
     return torch.addcmul(shift, pixels.float(), scale)
 
 
+def cut_patches(x: Tensor, patch_size: int, tubelet_size: int = 1) -> Tensor:
+    """Cuts pictures [B, C, H, W] or clips [B, T, C, H, W] into what each token covers.
+
+    Returns:
+        [B, N, tubelet * C * patch * patch], tokens in time, row, column order, as the embeddings below have them.
+    """
+    x = x if x.ndim == 5 else x[:, None]
+    if x.shape[1] % tubelet_size or x.shape[-2] % patch_size or x.shape[-1] % patch_size:
+        raise ShapeError(
+            f"pixels must divide into tubelets of {tubelet_size} frames and patches of {patch_size} pixels; got "
+            f"{list(x.shape)}. Resize or crop first."
+        )
+    x = x.unflatten(1, (-1, tubelet_size)).unflatten(-2, (-1, patch_size)).unflatten(-1, (-1, patch_size))
+    x = x.permute(0, 1, 4, 6, 2, 3, 5, 7)  # [B, t, h, w, tubelet, C, patch, patch]
+    return x.flatten(4).flatten(1, 3)
+
+
 class PatchEmbed(nn.Module):
     """Cuts a picture [B, C, H, W] into patches and embeds each by one linear map.
 

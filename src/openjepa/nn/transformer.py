@@ -174,11 +174,20 @@ def run_blocks(
 
 
 @torch.no_grad()
-def init_weights(module: nn.Module, generator: torch.Generator | None, std: float = 0.02) -> None:
-    """Draws all linear maps and convolutions from a normal law cut at ±2, zeroes biases, resets norms."""
+def init_weights(module: nn.Module, generator: torch.Generator | None, std: float | None = 0.02) -> None:
+    """Draws all linear maps and convolutions from a normal law cut at ±2, zeroes biases, resets norms.
+
+    The published deviation of 0.02 is made for widths around 1,000: there a map keeps about half the size of its
+    input. In a network of width 96 it keeps a fifth, so that the blocks start almost switched off.
+
+    Args:
+        module: whose maps are drawn.
+        generator: draws them; the global one where None.
+        std: standard deviation of a weight; None for 1 / sqrt(number of inputs), which keeps the size.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d):
-            init_normal(part.weight, generator, std)
+            init_normal(part.weight, generator, part.weight[0].numel() ** -0.5 if std is None else std)
             if part.bias is not None:
                 part.bias.zero_()
         elif isinstance(part, nn.LayerNorm):

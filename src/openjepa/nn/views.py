@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.patch_embed import normalize_pixels
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ def random_view(pixels: Tensor, config: ViewConfig, *, generator: torch.Generato
     if any(config.jitter) or config.grey:
         view = _change_colours(view, config, generator)
     return view
+
+
+def prepare_pixels(frames: Tensor, view: ViewConfig | None, *, generator: torch.Generator) -> Tensor:
+    """Draws a view of each sample where there is one to draw, and normalises; float32 [B, (T,) C, H, W].
+
+    Args:
+        frames: [B, C, H, W] or [B, T, C, H, W] uint8.
+        view: how the view is drawn; None keeps the samples whole.
+        generator: on the CPU.
+    """
+    return normalize_pixels(frames if view is None else random_view(frames, view, generator=generator))
 
 
 def _crop_grid(batch: int, height: int, width: int, config: ViewConfig, generator: torch.Generator) -> Tensor:

@@ -105,6 +105,69 @@ def _physics() -> Recipe:
     return PHYSICS
 
 
+def _ijepa() -> Recipe:
+    """I-JEPA on pictures: drawn shapes, or your own folder by --data"""  # noqa: D415
+    from openjepa.recipes.pictures import IJEPA_SHAPES
+
+    return IJEPA_SHAPES
+
+
+def _lejepa() -> Recipe:
+    """LeJEPA on pictures: drawn shapes, or your own folder by --data"""  # noqa: D415
+    from openjepa.recipes.pictures import LEJEPA_SHAPES
+
+    return LEJEPA_SHAPES
+
+
+def _mae() -> Recipe:
+    """masked autoencoder on pictures, the rival of the same cost"""  # noqa: D403, D415
+    from openjepa.recipes.pictures import MAE_SHAPES
+
+    return MAE_SHAPES
+
+
+def _vjepa2() -> Recipe:
+    """V-JEPA 2 on clips: moving shapes, or your own videos by --data"""  # noqa: D415
+    from openjepa.recipes.clips import VJEPA2_SHAPES
+
+    return VJEPA2_SHAPES
+
+
+def _vjepa2_1() -> Recipe:
+    """V-JEPA 2.1 on clips: moving shapes, or your own videos by --data"""  # noqa: D415
+    from openjepa.recipes.clips import VJEPA2_1_SHAPES
+
+    return VJEPA2_1_SHAPES
+
+
+def _levjepa() -> Recipe:
+    """LeVJEPA on clips: moving shapes, or your own videos by --data"""  # noqa: D415
+    from openjepa.recipes.clips import LEVJEPA_SHAPES
+
+    return LEVJEPA_SHAPES
+
+
+def _mae_video() -> Recipe:
+    """masked autoencoder on clips, the rival of the same cost"""  # noqa: D403, D415
+    from openjepa.recipes.clips import MAE_VIDEO_SHAPES
+
+    return MAE_VIDEO_SHAPES
+
+
+def _ijepa_vit_large() -> Recipe:
+    """I-JEPA ViT-L/16 as published, set up for one 24 GB card (give --data)"""  # noqa: D415
+    from openjepa.recipes.pictures import IJEPA_VIT_LARGE
+
+    return IJEPA_VIT_LARGE
+
+
+def _vjepa2_vit_large() -> Recipe:
+    """V-JEPA 2 ViT-L/16 as published, set up for one 24 GB card (give --data)"""  # noqa: D415
+    from openjepa.recipes.clips import VJEPA2_VIT_LARGE
+
+    return VJEPA2_VIT_LARGE
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
@@ -112,6 +175,15 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "fork": _fork,
     "bridge": _bridge,
     "physics": _physics,
+    "ijepa": _ijepa,
+    "lejepa": _lejepa,
+    "mae": _mae,
+    "vjepa2": _vjepa2,
+    "vjepa2_1": _vjepa2_1,
+    "levjepa": _levjepa,
+    "mae-video": _mae_video,
+    "ijepa-vit-large": _ijepa_vit_large,
+    "vjepa2-vit-large": _vjepa2_vit_large,
 }
 
 

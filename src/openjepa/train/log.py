@@ -80,6 +80,17 @@ class RunLog:
         left = _clock((self.steps - step) / max(rate, 1e-9))
         self.notice(f"step {step}/{self.steps}  {loss}  {rate:.3g} steps/s  {left} left")
 
+    def findings(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Says what a diagnosis has found; a number whose control is there too is shown beside it."""
+        control = "_untrained"
+        shown = [
+            f"{name} {_short(value)}"
+            + (f" (untrained {_short(values[name + control])})" if name + control in values else "")
+            for name, value in values.items()
+            if not name.endswith(control)
+        ]
+        self.notice(f"step {step}/{self.steps}  " + "  ".join(shown))
+
     def notice(self, text: str) -> None:
         """Says something to the person at the terminal."""
         if not self.silent:
@@ -127,6 +138,10 @@ def _event_writer(folder: Path, start: int) -> Any:
     except ImportError:
         raise require("tensorboard", "track", "write TensorBoard files") from None
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+
+def _short(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _clock(seconds: float) -> str:

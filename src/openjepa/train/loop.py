@@ -184,7 +184,9 @@ class _Run:
         if report:
             values.update(self._report(done))
         if diagnose and diagnostics is not None:
-            values.update(self._diagnose(done, diagnostics))
+            found = self._diagnose(done, diagnostics)
+            processes.run_on_rank_0(lambda: self.log.findings(done, found))
+            values.update(found)
         if values:
             processes.run_on_rank_0(lambda: self.log.metrics(done, values))
             if report:

@@ -1,0 +1,227 @@
+"""What small-data pre-training is worth: latent prediction, and masked autoencoding of the same cost.
+
+    python benchmarks/pretraining_quality.py                                     all cells, then the table
+    python benchmarks/pretraining_quality.py --method ijepa --seed 0 --out DIR   one cell
+    python benchmarks/pretraining_quality.py --merge DIR                         the table of the cells in DIR
+
+A cell pre-trains the small recipe of one method (`openjepa list`) on shapes that are drawn from its seed, for the
+same number of CPU-seconds of this process, whatever the method: the learning rate follows the share of the seconds
+that are spent. The encoder is then frozen and read out linearly on shapes that were never trained on: the class of
+the object (accuracy), its position and, of clips, its velocity (R2); free choices are made on the training rows of
+the probe. The same read-out of networks with random weights stands beside it. Seeds from 100 on are for development,
+those below for judging. Every cell uses one thread. The last line is one JSON object.
+
+Intervals (95 %) resample the test samples of each seed; those of the gain pair every sample with the same sample
+under random weights.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from openjepa.envs.shapes import ShapeSource
+from openjepa.eval.collapse import covariance_spectrum, effective_rank
+from openjepa.eval.frozen_encoder import encoder_of, frozen
+from openjepa.eval.intervals import cluster_bootstrap, paired_bootstrap
+from openjepa.eval.linear_probe import LogisticProbe
+from openjepa.eval.read_out import Features, ProbedSet, features_of, read_numbers
+from openjepa.protocols import ImageBatch, VideoBatch
+from openjepa.recipes import load_recipe
+from openjepa.recipes.pretraining import labelled_shapes
+from openjepa.train.optimizer import build_optimizer, clip_gradient, set_schedule
+
+PICTURES, CLIPS = ("ijepa", "lejepa", "mae"), ("vjepa2", "vjepa2_1", "levjepa", "mae-video")
+SECONDS, SEEDS, CONTROLS = 30.0, (0, 1, 2), 2
+PENALTIES = (1e-4, 1e-3, 1e-2)
+PROBED = {True: (1000, 600), False: (1500, 1000)}  # training and test samples of the probes, of clips and pictures
+WARMUP = 0.1  # share of the seconds
+
+
+def pretrain(config: Any, method: torch.nn.Module, seconds: float) -> tuple[int, float]:
+    """Trains for a number of CPU-seconds; returns the steps and the seconds that they took."""
+    encoder, train = config.method.encoder, config.train
+    source = ShapeSource(config.draw.shapes(encoder, seed=config.seed), "clips" if encoder.is_video else "pictures")
+    frames = torch.from_numpy(source.kept.frames)
+    optimizer = build_optimizer(method, lr=train.lr, weight_decay=train.weight_decay, betas=train.betas, eps=train.eps)
+    generator = torch.Generator().manual_seed(config.seed)
+    method.train()
+    step, spent, began = 0, 0.0, time.process_time()
+    while spent < seconds:
+        share = spent / seconds
+        rise, fall = share / WARMUP, 0.5 * (1 + np.cos(np.pi * max(0.0, share - WARMUP) / (1 - WARMUP)))
+        set_schedule(optimizer, lr=train.lr * max(0.01, min(rise, fall)), weight_decay=train.weight_decay)
+        rows = frames[torch.randint(len(frames), (config.batch_size,), generator=generator)]
+        loss = method.loss(VideoBatch(rows) if encoder.is_video else ImageBatch(rows[:, 0])).loss
+        loss.backward()
+        clip_gradient(optimizer, train.grad_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        method.after_step(step)
+        step, spent = step + 1, time.process_time() - began
+    return step, spent
+
+
+def read_out(x: Features, test_x: Features, fit: ProbedSet, test: ProbedSet) -> dict[str, list[float]]:
+    """What linear read-outs get right, test sample by test sample: their mean is accuracy, or R2."""
+    right = read_classes(x.summary, fit.labels, test_x.summary) == test.labels
+    found = {"class": right.double().tolist()}
+    for name, truth in test.targets.items():
+        error = (read_numbers(x.cells, fit.targets[name], test_x.cells) - truth).square()
+        spread = (truth - truth.mean(0)).square().mean(0)
+        found[name] = (1 - (error / spread).mean(1)).tolist()
+    return found
+
+
+def read_classes(x: torch.Tensor, labels: torch.Tensor, test_x: torch.Tensor) -> torch.Tensor:
+    """Logistic regression whose penalty is chosen on the last fifth of the training rows."""
+    cut = len(x) * 4 // 5
+
+    def fit(rows: int, penalty: float) -> LogisticProbe:
+        return LogisticProbe(x[:rows], labels[:rows], classes=8, penalty=penalty, max_iterations=100)
+
+    chosen = max(PENALTIES, key=lambda penalty: fit(cut, penalty).accuracy(x[cut:], labels[cut:]))
+    return fit(len(x), chosen).scores(test_x).argmax(1)
+
+
+def run_cell(name: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Pre-trains one method with one seed and probes it."""
+    torch.set_num_threads(1)
+    recipe = load_recipe(name)
+    config = replace(recipe.config, seed=seed)
+    encoder = config.method.encoder
+    method = recipe.build(replace(config, probing=replace(config.probing, items=(2, 2)))).method
+    steps, spent = pretrain(config, method, seconds)
+    shapes = config.draw.shapes(encoder, seed=seed)
+    counts = PROBED[encoder.is_video]
+    fit, test = labelled_shapes(shapes, counts[0]), labelled_shapes(shapes, counts[1], held_out=True)
+    trained = frozen(encoder_of(method))
+    untrained = (trained.untrained(1000 * seed + i) for i in range(CONTROLS))
+    controls = [read_out(*(features_of(e, s.pixels) for s in (fit, test)), fit, test) for e in untrained]
+    features = [features_of(trained, s.pixels) for s in (fit, test)]
+    spectrum = covariance_spectrum(features[1].summary)
+    return {
+        "method": name,
+        "seed": seed,
+        "steps": steps,
+        "cpu_seconds": round(spent, 2),
+        "samples_per_step": config.batch_size,
+        "encoder_parameters": sum(p.numel() for p in trained.network.parameters()),  # type: ignore[attr-defined]
+        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "effective_rank": round(effective_rank(spectrum), 2),
+        "feature_std": round(float(spectrum.mean().sqrt()), 3),
+        "trained": rounded(read_out(*features, fit, test)),
+        "untrained": rounded({key: np.mean([c[key] for c in controls], 0).tolist() for key in controls[0]}),
+    }
+
+
+def rounded(values: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Four digits are enough for a mean of hundreds of samples."""
+    return {name: [round(v, 4) for v in column] for name, column in values.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The table
+
+
+def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means and intervals of one method over its seeds."""
+    found: dict[str, Any] = {
+        "seeds": [c["seed"] for c in cells],
+        "cpu_seconds": [c["cpu_seconds"] for c in cells],
+        "steps": [c["steps"] for c in cells],
+        "effective_rank": [c["effective_rank"] for c in cells],
+    }
+    for what in cells[0]["trained"]:
+        trained, untrained = (np.concatenate([c[side][what] for c in cells]) for side in ("trained", "untrained"))
+        own, control = (cluster_bootstrap(x, np.arange(len(x)), resamples=2000) for x in (trained, untrained))
+        gain = paired_bootstrap(trained, untrained, resamples=2000)
+        found[what] = {
+            **{
+                key: [round(v.estimate, 4), round(v.low, 4), round(v.high, 4)]
+                for key, v in (("trained", own), ("untrained", control), ("gain", gain))
+            },
+            "by_seed": [round(float(np.mean(c["trained"][what])), 4) for c in cells],
+        }
+    return found
+
+
+def table(methods: dict[str, Any]) -> str:
+    """Markdown: one line for each method, estimates with their intervals."""
+
+    def cell(found: dict[str, Any] | None, scale: float, digits: int) -> str:
+        if found is None:
+            return "| | "
+        value, low, high = (f"{scale * v:.{digits}f}" for v in found["trained"])
+        return f"| {value} [{low}, {high}] | {scale * found['untrained'][0]:.{digits}f} "
+
+    lines = [
+        "| method | steps | class, % | untrained | position, R2 | untrained | velocity, R2 | untrained |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in methods.items():
+        parts = [
+            cell(found.get(w), *form) for w, form in (("class", (100, 1)), ("position", (1, 2)), ("velocity", (1, 2)))
+        ]
+        lines.append(f"| `{name}` | {round(np.mean(found['steps']))} {''.join(parts)}|")
+    return "\n".join(lines)
+
+
+def merge(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """All methods and the verdicts: matched cost, gains over random weights, the duel with the autoencoder."""
+    order = [n for n in (*PICTURES, *CLIPS) if any(c["method"] == n for c in cells)]
+    methods = {n: summarise(sorted((c for c in cells if c["method"] == n), key=lambda c: c["seed"])) for n in order}
+    seconds = [c["cpu_seconds"] for c in cells]
+    jepas = [n for n in order if not n.startswith("mae")]
+    return {
+        "methods": methods,
+        "cpu_seconds_spread": round(max(seconds) / min(seconds) - 1, 4),
+        "jepa_class_gain_lowest": min((methods[n]["class"]["gain"][1] for n in jepas), default=None),
+        "wins_over_mae": {n: won(methods, n) for n in jepas},
+    }
+
+
+def won(methods: dict[str, Any], name: str) -> dict[str, float]:
+    """How far a method is ahead of the autoencoder of the same kind of input, in accuracy or R2."""
+    rival = methods.get("mae-video" if name in CLIPS else "mae")
+    if rival is None:
+        return {}
+    whats = [w for w in ("class", "position", "velocity") if w in rival]
+    return {w: round(methods[name][w]["trained"][0] - rival[w]["trained"][0], 4) for w in whats}
+
+
+def main() -> None:
+    """Runs cells, merges them, and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=(*PICTURES, *CLIPS))
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--out", type=Path, help="folder of the cells")
+    parser.add_argument("--merge", type=Path, help="folder of the cells")
+    options = parser.parse_args()
+    if options.merge is not None:
+        cells = [json.loads(p.read_text()) for p in sorted(options.merge.glob("*.json"))]
+    else:
+        names = (options.method,) if options.method else (*PICTURES, *CLIPS)
+        seeds = SEEDS if options.seed is None else (options.seed,)
+        cells = []
+        for name, seed in ((n, s) for s in seeds for n in names):
+            cells.append(run_cell(name, seed, options.seconds))
+            means = {key: round(float(np.mean(v)), 3) for key, v in cells[-1]["trained"].items()}
+            print(name, seed, means, file=sys.stderr, flush=True)
+            if options.out is not None:
+                options.out.mkdir(parents=True, exist_ok=True)
+                (options.out / f"{name}-{seed}.json").write_text(json.dumps(cells[-1]))
+    merged = merge(cells)
+    print(table(merged["methods"]))
+    print(json.dumps(merged))
+
+
+if __name__ == "__main__":
+    main()
