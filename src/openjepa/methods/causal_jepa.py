@@ -50,7 +50,9 @@ class CausalJEPAConfig:
         seed: of the initial weights.
     """
 
-    encoder: FrameEncoderConfig = field(default_factory=lambda: FrameEncoderConfig("keypoints"))
+    encoder: FrameEncoderConfig = field(
+        default_factory=lambda: FrameEncoderConfig("keypoints", width=16, hidden_dim=64, num_keypoints=16)
+    )
     embed_dim: int = 32
     predictor_dim: int = 128
     depth: int = 4
