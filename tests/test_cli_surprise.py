@@ -12,7 +12,9 @@ from openjepa.envs.physics import render_possible, render_quadruple
 from openjepa.envs.physics_source import PhysicsConfig, PhysicsSource
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.methods.lejepa import LeJEPA, LeJEPAConfig
+from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
 from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.vit import ViTConfig
 from openjepa.train import TrainConfig, save_checkpoint, train
 
 SMALL = {
@@ -135,3 +137,25 @@ def test_a_calibration_of_another_model_is_refused(made, tmp_path, capsys):
 def test_the_help_states_the_exit_statuses(capsys):
     assert main(["surprise", "--help"]) == 0
     assert "0 none, 1 some, 2 error" in " ".join(capsys.readouterr().out.split())
+
+
+def test_masked_predictors_in_a_run_and_in_our_layout(tmp_path, capsys):
+    encoder = ViTConfig(
+        img_size=(16, 16), patch_size=8, embed_dim=24, depth=1, num_heads=2, num_frames=8, tubelet_size=2
+    )
+    config = VJEPA2Config(encoder=encoder, predictor_dim=12, predictor_depth=1, predictor_heads=1)
+    save_checkpoint(tmp_path / "run" / "checkpoints", 1, VJEPA2(config), training={})
+    assert main(["convert", str(tmp_path / "run"), str(tmp_path / "ours"), "--to", "openjepa"]) == 0
+    np.save(tmp_path / "possible.npy", np.random.default_rng(0).integers(0, 255, (20, 9, 3, 24, 20), np.uint8))
+    np.save(tmp_path / "clip.npy", np.zeros((9, 3, 24, 20), np.uint8))
+    found = []
+    for folder in ("run", "ours"):
+        command = ["surprise", str(tmp_path / folder)]
+        assert main([*command, "--calibrate", str(tmp_path / "possible.npy"), "--untrained", "1"]) == 0
+        capsys.readouterr()
+        assert main([*command, str(tmp_path / "clip.npy"), "--json", "--out", "none"]) in (0, 1)
+        found.append(json.loads(capsys.readouterr().out)[0])
+    assert found[0] == found[1]  # the same networks, whatever the layout
+    assert list(found[0]["rows"]) == ["context 2", "context 4"]
+    assert main(["surprise", str(tmp_path / "ours" / "target_encoder"), str(tmp_path / "clip.npy")]) == 2
+    assert "must have a predictor of coming frames to be surprised" in capsys.readouterr().err
