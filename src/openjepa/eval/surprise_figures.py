@@ -9,7 +9,7 @@ from openjepa.eval.conformal import Calibration, threshold
 from openjepa.eval.figures import COLOURS, GREY, blank
 from openjepa.eval.surprise import Verdict
 
-SHOWN = 12  # frames in the strip at most
+SHOWN = 16  # frames in the strip at most
 
 
 def draw_verdicts(verdicts: Sequence[Verdict], clips: Sequence[np.ndarray], calibration: Calibration) -> Figure:
@@ -36,7 +36,7 @@ def _draw(ax, verdict: Verdict, clip: np.ndarray, limit: float) -> None:
     top = max(np.nanmax(list(verdict.rows.values())), limit if np.isfinite(limit) else 0.0) * 1.08
     if np.isfinite(limit):
         ax.axhline(limit, color=GREY, linewidth=1.0, linestyle="--")
-        ax.text(0, limit, f" alarm at p ≤ {verdict.level:g}", fontsize=7, color=GREY, va="bottom")
+        ax.text(-0.5, limit, f" alarm at p ≤ {verdict.level:g}", fontsize=7, color=GREY, va="top")
     steps = np.unique(np.linspace(0, len(clip) - 1, min(SHOWN, len(clip))).round().astype(int))
     width = (len(clip) - 1) / max(len(steps) - 1, 1) * 0.92 / max(len(clip) - 1, 1)
     strip = 0.42  # share of the panel's height that the frames take
@@ -51,6 +51,7 @@ def _draw(ax, verdict: Verdict, clip: np.ndarray, limit: float) -> None:
             spine.set_linewidth(2.5 if near and verdict.is_surprising else 0.4)
     ax.set_xlim(-0.5, len(clip) - 0.5)
     ax.set_ylim(0, top / (1 - strip))
+    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top])
     ax.set_ylabel("energy", fontsize=8, color=GREY)
     word = "surprising" if verdict.is_surprising else "plausible"
     ax.set_title(f"{verdict.name}: {word}, p = {verdict.p_value:.3g}", fontsize=9, color=GREY, loc="left")
