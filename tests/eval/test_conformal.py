@@ -59,6 +59,7 @@ def test_a_calibration_survives_the_disk(tmp_path):
     made = Calibration((1.0, 2.0, 3.0), {"window": 5}, {"pixel difference": (1.0,)}, ((1.0, 2.0),), {"new": 0.1}, "a")
     assert load_calibration(made.save(tmp_path)) == made
     assert load_calibration(tmp_path) == made
+    assert load_calibration(made.save(tmp_path / "deep" / "other.json")) == made
     assert made.p_value(2.5) == 0.5
 
 

@@ -37,7 +37,7 @@ class SurpriseOptions:
     videos: tyro.conf.Positional[tuple[Path, ...]] = ()  # video files, folders of pictures, .npy files
     loading: Annotated[JudgeOptions, tyro.conf.arg(name="")] = field(default=JudgeOptions(), metadata={FLAT: True})
     calibrate: Path | None = None  # score the possible clips of this folder, and keep the result beside the model
-    calibration: Path | None = None  # where it is, or goes; None = in the model's folder
+    calibration: Path | None = None  # .json file or folder where it is, or goes; None = in the model's folder
     level: float = 0.05  # rate of false alarms, 0 to 1
     frame_step: int = 1  # take every so many frames of a video
     untrained: int = 20  # untrained networks beside it
@@ -123,7 +123,7 @@ def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> i
         networks=options.untrained,
         source=options.calibrate.name,
     )
-    path = found.save(place) if place.suffix != ".json" else found.save(place.parent)
+    path = found.save(place)
     count = len(found.scores)
     print(f"calibrated on {count} possible clips, so alarms from level {1 / (count + 1):.3g} on: {path}")
     print(f"  {TINTED}: {found.alarms[TINTED]:.1%} of them would alarm at 5 % (new, yet possible)")

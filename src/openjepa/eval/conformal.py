@@ -115,9 +115,9 @@ class Calibration:
         """Returns the p-value of one clip's score."""
         return float(p_values([score], self.scores)[0])
 
-    def save(self, folder: Path | str) -> Path:
-        """Writes `calibration.json` into the folder of the model; returns its path."""
-        path = Path(folder) / FILE
+    def save(self, place: Path | str) -> Path:
+        """Writes `calibration.json` into the folder of the model, or another `.json` file; returns its path."""
+        path = Path(place) if Path(place).suffix == ".json" else Path(place) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
         return path
