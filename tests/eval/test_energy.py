@@ -91,6 +91,8 @@ def test_a_causal_model_judges_a_frame_by_those_before_it():
     judge = CausalEnergy(tiny_causal())
     video = clips(1, 6, 3, 16, 16)
     found = judge.energies(video)
+    assert judge.rows == ("1 ahead", "2 ahead")
+    assert judge.positions(6).tolist() == [1, 2, 3, 4, 5]
     assert found.shape == (1, 2, 5)
     assert np.isnan(found[0, 1, 0])  # nothing is foretold two frames ahead of frame 1
     assert np.isfinite(found).sum() == 9
@@ -104,6 +106,16 @@ def test_a_causal_model_judges_a_frame_by_those_before_it():
         z_pred, scale = judge.method.predictor(z[:, :2])
         by_hand = ((z_pred[:, 1, 1] - z[:, 3]).abs().mean(-1) / scale[:, 1, 1])[0]
     assert found[0, 1, 2] == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_short_horizons_teach_but_do_not_judge():
+    judge = CausalEnergy(tiny_causal(horizons=(1, 2, 3)))
+    assert judge.rows == ("2 ahead", "3 ahead")
+    assert judge.positions(6).tolist() == [2, 3, 4, 5]
+    video = clips(1, 6, 3, 16, 16)
+    with torch.no_grad():
+        everything = judge.method.surprise(judge.method.encode(video)).numpy()
+    assert np.allclose(judge.energies(video)[0], everything[0, 2:, 1:].T, equal_nan=True)
 
 
 def test_a_long_clip_is_judged_in_windows_of_the_memory():

@@ -171,37 +171,43 @@ class MaskedEnergy:
 
 
 class CausalEnergy:
-    """Energies of `CausalJEPA`: a point for each frame from the second on, a row for each horizon.
+    """Energies of `CausalJEPA`: a point for each frame that is foretold, a row for each horizon.
 
-    An error is divided by the error that the model expected, so the energy is about 1 where nothing is strange. A
+    An error is divided by the error that the model expected, so the energy is about 1 where nothing is strange. Only
+    horizons from half of the longest on are judged: a hiding outlasts the short ones, which see the return begin. A
     clip that is longer than the model's memory is judged in windows of it, every second start, and a frame has the
     mean over those windows that give it at least half of their memory (all of them near the clip's beginning).
     """
 
     def __init__(self, method: CausalJEPA, *, batch_size: int = 32, name: str = "model") -> None:
         self.method, self.batch_size, self.name = method.eval(), batch_size, name
-        self.window, self.size = method.config.horizons[-1] + 1, method.config.encoder.image_size
-        self.rows = tuple(f"{k} ahead" for k in method.config.horizons)
+        horizons = method.config.horizons
+        self.first = next(i for i, k in enumerate(horizons) if 2 * k >= horizons[-1])
+        self.window, self.size = horizons[-1] + 1, method.config.encoder.image_size
+        self.rows = tuple(f"{k} ahead" for k in horizons[self.first :])
 
     def positions(self, length: int) -> np.ndarray:
-        """Every frame but the first."""
+        """Every frame that is foretold."""
         window_starts(length, self.window)
-        return np.arange(1, length)
+        return np.arange(self.method.config.horizons[self.first], length)
 
     @torch.no_grad()
     def energies(self, clips: Tensor) -> np.ndarray:
-        """Energies [B, K, T - 1] of clips [B, T, 3, H, W] uint8."""
+        """Energies [B, K, P] of clips [B, T, 3, H, W] uint8."""
         memory, length = self.method.config.context_len, clips.shape[1]
+        frames = self.positions(length)
         starts = window_starts(length, min(memory, length))
         out = np.full((len(starts), len(clips), len(self.rows), length), np.nan)
         for at, part in enumerate(clips.split(self.batch_size)):
             rows = slice(at * self.batch_size, at * self.batch_size + len(part))
             z = self.method.encode(part.to(next(self.method.parameters()).device))
             for i, start in enumerate(starts):
-                window = self.method.surprise(z[:, start : start + memory]).cpu().numpy()  # [B, T, K]
+                window = self.method.surprise(z[:, start : start + memory])[..., self.first :]  # [B, T, K]
                 skip = memory // 2 if start else 0
-                out[i, rows, :, start + skip : start + window.shape[1]] = window.transpose(0, 2, 1)[..., skip:]
-        return nan_mean(out, 0)[..., 1:]
+                out[i, rows, :, start + skip : start + window.shape[1]] = (
+                    window.cpu().numpy().transpose(0, 2, 1)[..., skip:]
+                )
+        return nan_mean(out, 0)[..., frames]
 
     def untrained(self, seed: int) -> "CausalEnergy":
         """The same networks with weights drawn anew."""

@@ -83,7 +83,7 @@ class PhysicsRecipeConfig:
     method: CausalJEPAConfig = field(default_factory=CausalJEPAConfig)
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=500, lr=3e-3, final_lr=6e-5, weight_decay=1e-4, warmup_steps=40, checkpoint_every=50
+            steps=1200, lr=3e-3, final_lr=6e-5, weight_decay=1e-4, warmup_steps=40, checkpoint_every=100, keep_every=300
         )
     )
     judge: PlausibilityConfig = field(default_factory=PlausibilityConfig)
