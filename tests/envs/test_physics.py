@@ -44,6 +44,15 @@ def test_pixel_differences_cannot_tell_the_impossible():
         assert change[:2].sum() == pytest.approx(change[2:].sum())  # every change occurs on both sides
 
 
+def test_no_single_frame_can_tell_the_impossible():
+    for name in PROPERTIES:
+        aa, bb, ab, ba = render_quadruple(name, 11).clips
+        for t in range(len(aa)):  # at every moment the impossible clips show the two pictures of the possible ones
+            straight = np.array_equal(ab[t], aa[t]) and np.array_equal(ba[t], bb[t])
+            crossed = np.array_equal(ab[t], bb[t]) and np.array_equal(ba[t], aa[t])
+            assert straight or crossed
+
+
 def test_bodies_move_by_the_law_of_their_property():
     for seed in range(20):
         drop = tell("continuity", seed, 64).a[0].path[:, 1]
