@@ -8,6 +8,8 @@ PACKAGE = Path(__file__).parent.parent
 WORLDS = {
     "two-rooms": "a disc in two rooms; wall and door stand still",
     "random-doors": "wall and door are drawn anew in every episode",
+    "fork": "a road that forks by a coin that nobody sees before",
+    "bridge": "a short bridge that may break, and a long way round",
     "four-rooms": "four rooms with four doors, drawn in every episode",
     "distractors": "two rooms, and discs that move by themselves",
     "noisy-background": "two rooms on a background that changes with every frame",
