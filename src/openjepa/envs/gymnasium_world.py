@@ -182,7 +182,7 @@ class GymnasiumWorld:
                 raise
             raise ConfigError(
                 f"`{self.name}` cannot be drawn ({str(error).split(',')[0] or type(error).__name__}). MuJoCo needs "
-                "OpenGL: set MUJOCO_GL to egl or osmesa where there is no screen."
+                "OpenGL: set MUJOCO_GL to egl, osmesa or glfw."
             ) from error
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else str(type(picture))
@@ -215,8 +215,8 @@ def _make(env_id: str, arguments: dict[str, Any]) -> Any:
     except ImportError as error:
         raise require("gymnasium", "sim", f"run `{env_id}`") from error
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame must not look for a screen; the user's choice wins
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        os.environ.setdefault("MUJOCO_GL", "egl")  # likewise; it is read when MuJoCo is imported
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")  # draws without a screen, too; read when MuJoCo is imported
     if env_id.startswith("gym_pusht/"):
         try:
             import gym_pusht  # noqa: F401  (registers the environment)
