@@ -287,8 +287,6 @@ def test_a_start_that_finished_nothing_binds_no_later_one(tmp_path):
 
 def test_a_single_damaged_file_says_so_and_leaves_nothing(tmp_path):
     (tmp_path / "words.png").write_text("These are words.")
-    with pytest.raises(
-        DataError, match=r"^`.*words\.png` must be a picture .*; it is of no known format"
-    ):
+    with pytest.raises(DataError, match=r"^`.*words\.png` must be a picture .*; it is of no known format"):
         run_embed(picture_encoder(), EmbedConfig(tmp_path / "words.png", tmp_path / "out", size=16))
     assert not (tmp_path / "out").exists()
