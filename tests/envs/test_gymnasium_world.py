@@ -171,6 +171,17 @@ def test_mujoco_is_recognised_by_what_it_offers():
     assert [part.tolist() for part in calls[0]] == [[4, 5], [6]]
 
 
+def test_mujoco_without_opengl_says_what_to_set():
+    class Blind(Slider):
+        mujoco_renderer = None
+
+        def render(self):
+            raise AttributeError("'NoneType' object has no attribute 'glGetError'")
+
+    with pytest.raises(ConfigError, match=r"cannot be drawn \('NoneType' .*\). MuJoCo needs OpenGL: set MUJOCO_GL"):
+        GymnasiumWorld(Blind, 1, adapter=StateAdapter()).reset([0])
+
+
 def test_mujoco_states_can_be_set():
     pytest.importorskip("mujoco")
     pytest.importorskip("imageio")

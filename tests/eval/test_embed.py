@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +270,23 @@ def test_options_are_checked():
     with pytest.raises(ConfigError, match="`part_size` must be >= 1; got 0"):
         EmbedConfig(part_size=0)
     assert math.isclose(EmbedConfig().max_damaged_share, 0.05)
+
+
+def test_a_start_that_finished_nothing_binds_no_later_one(tmp_path):
+    picture = tmp_path / "pictures" / "0.png"
+    picture.parent.mkdir()
+    Image.new("RGB", (16, 16), (200, 10, 10)).save(picture)
+    Image.new("RGB", (16, 16), (10, 200, 10)).save(picture.with_name("1.png"))
+    wrong = EmbedConfig(picture.parent, tmp_path / "out", size=16, pooling="class")
+    with pytest.raises(ConfigError, match="`pooling` must be mean"):
+        run_embed(picture_encoder(), wrong)
+    assert run_embed(picture_encoder(), replace(wrong, pooling="mean")).rows == 2
+    with pytest.raises(ConfigError, match="other options: `size` was 16 and is now 8"):
+        run_embed(picture_encoder(), replace(wrong, pooling="mean", size=8))
+
+
+def test_a_single_damaged_file_says_so_and_leaves_nothing(tmp_path):
+    (tmp_path / "words.png").write_text("These are words.")
+    with pytest.raises(DataError, match=r"^`.*words\.png` must be a picture .*; it is of no known format"):
+        run_embed(picture_encoder(), EmbedConfig(tmp_path / "words.png", tmp_path / "out", size=16))
+    assert not (tmp_path / "out").exists()

@@ -80,6 +80,21 @@ def test_a_changed_output_is_found(golden, tmp_path, capsys):
     assert run(str(golden / "probe_v1")) == 0
 
 
+def test_a_folder_of_cases_gets_a_line_each(golden, tmp_path, capsys):
+    for name in ("probe_v1", "schedules"):
+        copy(golden, tmp_path, name)
+    assert run(str(tmp_path)) == 0
+    first, second, verdict = capsys.readouterr().out.splitlines()
+    assert first.startswith("probe_v1 ")
+    assert second.split()[:3] == ["schedules", "17", "outputs"]
+    assert verdict == "2 cases, all within tolerance"
+    recorded = json.loads((tmp_path / "schedules" / "schedules.json").read_text())
+    recorded["schedules"][0]["values"][0]["ema"] += 1e-6
+    (tmp_path / "schedules" / "schedules.json").write_text(json.dumps(recorded))
+    assert run(str(tmp_path)) == 1
+    assert capsys.readouterr().out.splitlines()[1].endswith("FAILED")
+
+
 def test_an_output_that_nothing_computes_fails(golden, tmp_path):
     folder = copy(golden, tmp_path, "probe_v1")
     case = json.loads((folder / "case.json").read_text())

@@ -25,7 +25,7 @@ MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
 class VerifyOptions:
     """Options of `verify`."""
 
-    folder: tyro.conf.Positional[Path]  # holds case.json, a checkpoint, inputs and outputs
+    folder: tyro.conf.Positional[Path]  # holds case.json, a checkpoint, inputs and outputs; or several such folders
 
 
 def verify(options: VerifyOptions) -> int:

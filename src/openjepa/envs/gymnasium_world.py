@@ -13,6 +13,7 @@ it. Image goals are the frames of `reset` with other seeds, of `reset_to`, or of
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -174,7 +175,15 @@ class GymnasiumWorld:
         return action.reshape(self._space.shape).astype(self._space.dtype)
 
     def _show(self, i: int, observation: Any) -> None:
-        picture = self.adapter.picture(self.envs[i], observation)
+        try:
+            picture = self.adapter.picture(self.envs[i], observation)
+        except Exception as error:  # without OpenGL, MuJoCo fails in as many ways as there are platforms
+            if not hasattr(self.envs[i].unwrapped, "mujoco_renderer"):
+                raise
+            raise ConfigError(
+                f"`{self.name}` cannot be drawn ({str(error).split(',')[0] or type(error).__name__}). MuJoCo needs "
+                "OpenGL: set MUJOCO_GL to egl, osmesa or glfw."
+            ) from error
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else str(type(picture))
             raise ConfigError(
@@ -206,6 +215,8 @@ def _make(env_id: str, arguments: dict[str, Any]) -> Any:
     except ImportError as error:
         raise require("gymnasium", "sim", f"run `{env_id}`") from error
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame must not look for a screen; the user's choice wins
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")  # draws without a screen, too; read when MuJoCo is imported
     if env_id.startswith("gym_pusht/"):
         try:
             import gym_pusht  # noqa: F401  (registers the environment)

@@ -100,6 +100,7 @@ class EmbeddingStore:
                     f"`output` must be an empty folder or one of earlier embeddings; `{self.folder}` holds "
                     f"`{others[0].name}`."
                 )
+        if not file.exists() or not (self.folder / "_commits.jsonl").exists():  # nothing is finished that could differ
             _write(file, json.dumps(manifest, indent=2).encode())
             return
         found = json.loads(file.read_text())

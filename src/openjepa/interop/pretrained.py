@@ -92,15 +92,24 @@ def push_to_hub(
 
     Returns:
         the address of the commit.
+
+    Raises:
+        CheckpointError: where the Hub refuses or cannot be reached; the files stay in `folder`.
     """
     hub = _hub("upload models")
     folder = save_pretrained(network, folder)
     readme = folder / "README.md"
     if card is not None or not readme.exists():
         readme.write_text(card or _card(repo_id, network))
-    hub.create_repo(repo_id, private=private, exist_ok=True)
     files = [DESCRIPTION, WEIGHTS, "README.md"]
-    return str(hub.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=files))
+    try:
+        hub.create_repo(repo_id, private=private, exist_ok=True)
+        return str(hub.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=files))
+    except Exception as error:  # the client raises its own kinds for every cause
+        why = str(error).splitlines()[0].rstrip(".")
+        raise CheckpointError(
+            f"`{repo_id}` cannot be uploaded ({why}). Check the name and your token; the files are in {folder}."
+        ) from error
 
 
 def names_repository(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""`openjepa verify FOLDER`: recomputes a recorded case and says how far every output is from it.
+"""`openjepa verify FOLDER`: recomputes a recorded case, or a folder of them, and says how far every output is off.
 
 A case is a folder with `case.json` (architecture, tolerances), a checkpoint in a published layout,
 `inputs.safetensors` and `outputs.safetensors`. A value passes when `abs(value - expected) <= atol + rtol *
@@ -50,6 +50,12 @@ class Report:
         """Largest difference of all outputs."""
         return max(row.difference for row in self.rows)
 
+    def line(self) -> str:
+        """The report as one line: outputs, largest difference, and largest share of a tolerance."""
+        verdict = "" if self.passed else "  FAILED"
+        used = max(row.used for row in self.rows)
+        return f"{self.case:<22}{len(self.rows):>4} outputs  {self.largest:9.2e}  {used:7.1%} of limit{verdict}"
+
     def table(self) -> str:
         """The report as text, one line for each output."""
         width = max(len(row.name) for row in self.rows)
@@ -99,10 +105,23 @@ def verify(folder: Path | str) -> Report:
 
 
 def run(folder: str) -> int:
-    """Prints the report; returns the exit status: 0 within tolerance, 1 beyond it."""
-    report = verify(folder)
-    print(report.table())
-    return 0 if report.passed else 1
+    """Prints the report of a case, or a line for each case in a folder of cases.
+
+    Returns:
+        The exit status: 0 within tolerance, 1 beyond it.
+    """
+    cases = [] if (Path(folder) / "case.json").is_file() else sorted(Path(folder).glob("*/case.json"))
+    if not cases:
+        report = verify(folder)
+        print(report.table())
+        return 0 if report.passed else 1
+    reports = []
+    for case in cases:
+        reports.append(verify(case.parent))
+        print(reports[-1].line(), flush=True)
+    failed = sum(not report.passed for report in reports)
+    print(f"{len(reports)} cases, {f'{failed} beyond tolerance' if failed else 'all within tolerance'}")
+    return 1 if failed else 0
 
 
 def _compare(name: str, value: Tensor | None, expected: Tensor, limit: dict[str, float]) -> Row:
