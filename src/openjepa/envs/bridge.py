@@ -71,7 +71,7 @@ class Bridge:
         self._ground = draw_ground()
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Draws a place on the track, half of them by the bridge, and the luck, of each environment from its own seed."""
+        """Draws a place on the track, half of them by the bridge, and the luck, each from its own seed."""
         if len(seeds) != self.num_envs:
             raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
         for i, seed in enumerate(seeds):

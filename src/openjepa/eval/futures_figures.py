@@ -35,8 +35,8 @@ def draw_fans(
 ) -> Figure:
     """Two rows: futures on the picture, and in the plane of the latents; one column per predictor, the truth first.
 
-    A predicted latent stands where the nearest real latent stands, joined to the start by its path. It is hollow where it
-    is farther from all real latents than the support's threshold: then its place on the picture means nothing.
+    A predicted latent stands where the nearest real latent stands, joined to the start by its path. It is hollow where
+    it is farther from all real latents than the support's threshold: then its place on the picture means nothing.
 
     Args:
         picture: [3, H, W] uint8, the present.
