@@ -101,6 +101,16 @@ def test_draws_of_the_prior_reach_both_sides():
     assert bool((found < -0.2).any())
 
 
+def test_a_rare_side_gets_its_probability_once_the_heads_stand_still():
+    z, actions = coin_world(0.9)
+    options = FuturesFitConfig(steps=250, lr=4e-3, router_steps=150)
+    network = fit_futures(z, actions, FuturesConfig(num_futures=2, hidden_dim=32), options, generator=generator())
+    found = network.branches(torch.rand(20, 1, 2, generator=generator()), torch.ones(20, 1, 1))
+    down = found.log_probs.exp().gather(1, found.z[..., 0].argmin(1, keepdim=True))
+    assert float(down.mean()) == pytest.approx(0.1, abs=0.03)
+    assert not any(p.requires_grad for p in network.parameters())
+
+
 def test_guesses_that_agree_count_as_one():
     z = torch.tensor([[[0.0], [0.1], [5.0], [-0.1]]])
     found = merge_branches(Branches(z, torch.tensor([[0.2, 0.4, 0.3, 0.1]]).log()), torch.tensor(0.15))

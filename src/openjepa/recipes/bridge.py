@@ -59,8 +59,12 @@ class BridgeJudgeConfig:
     risks: tuple[float, ...] = (0.04, 0.2, 0.6)
     episodes: int = 200
     episodes_seed: int = 7_000_000
-    futures: FuturesConfig = field(default_factory=lambda: FuturesConfig("heads", num_futures=3, router_dim=64))
-    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=1800, batch_size=512, lr=4e-3))
+    futures: FuturesConfig = field(
+        default_factory=lambda: FuturesConfig("heads", num_futures=3, router_dim=64, merge=10.0)
+    )
+    fit: FuturesFitConfig = field(
+        default_factory=lambda: FuturesFitConfig(steps=1800, batch_size=512, lr=4e-3, router_steps=800)
+    )
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(
             horizon=17, knot_steps=6, num_samples=96, num_elites=10, num_iterations=3, init_std=1.0
