@@ -13,8 +13,6 @@ WORLDS = {
     "four-rooms": "four rooms with four doors, drawn in every episode",
     "distractors": "two rooms, and discs that move by themselves",
     "noisy-background": "two rooms on a background that changes with every frame",
-    "fork": "a road that forks by a hidden coin; only to be watched",
-    "bridge": "a short bridge that may break, and a detour three times as long",
     "push-t": "push a T-shaped block (needs openjepa[pusht])",
 }
 
