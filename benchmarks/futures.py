@@ -5,7 +5,8 @@ r"""Several futures and planning under risk, over training seeds: the tables of 
 
 Every seed records its play, trains its encoder from pixels, fits its predictors and is judged on episodes that
 nothing was trained on. Options of the recipe follow as `--option judge.clips 200`. Prints a table with the mean over
-seeds and the range; the last line is one JSON object with everything.
+seeds and the range, shares of episodes with Wilson's interval; the last line is one JSON object with everything.
+`--join` shows the outputs of several runs as one table.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.config import override
+from openjepa.eval.intervals import wilson
 from openjepa.recipes import load_recipe
 from openjepa.recipes.world_model import seeded
 from openjepa.train import train
@@ -47,8 +49,6 @@ def over_seeds(results: list[dict[str, Any]], *path: str) -> str:
     if any(value is None for value in found):
         return "-"
     values = np.array(found, float)
-    if values.ndim == 2:  # a proportion and its interval
-        values = values[:, 0]
     spread = "" if np.ptp(values) < 5e-4 else f" ({values.min():.3g}-{values.max():.3g})"
     return f"{values.mean():.3f}{spread}"
 
@@ -62,6 +62,18 @@ def show_fork(results: list[dict[str, Any]]) -> None:
             print(" | ".join([kind, *columns, over_seeds(results, block, kind, "calibration", "ece")]))
 
 
+def pooled(results: list[dict[str, Any]], *path: str) -> str:
+    """A share over the episodes of all seeds, with Wilson's interval."""
+    happened = trials = 0
+    for found in results:
+        *way, name = path
+        for step in way:
+            found = found[step]
+        happened += round(found[name][0] * found["episodes"])
+        trials += found["episodes"]
+    return wilson(happened, trials).percent()
+
+
 def show_bridge(results: list[dict[str, Any]]) -> None:
     for block, rows in results[0].items():
         print(f"\n{block}, the model states {over_seeds(results, block, 'stated risk')}")
@@ -71,11 +83,19 @@ def show_bridge(results: list[dict[str, Any]]) -> None:
                 continue
             best = row.get("optimum", {}).get("choice", "-")
             for model in [name for name in row if name != "optimum"]:
-                figures = [
-                    over_seeds(results, block, measure, model, column)
-                    for column in ("crossed", "fell", "arrived", "steps", "cost")
-                ]
-                print(" | ".join([measure, model, best, *figures]))
+                shares = [pooled(results, block, measure, model, c) for c in ("crossed", "fell", "arrived")]
+                means = [over_seeds(results, block, measure, model, c) for c in ("steps", "cost")]
+                print(" | ".join([measure, model, best, *shares, *means]))
+
+
+def join(outputs: list[Path]) -> list[dict[str, Any]]:
+    """The figures of several runs by seed; a seed may be spread over runs, one for each probability."""
+    by_seed: dict[str, dict[str, Any]] = {}
+    for path in outputs:
+        (line,) = [line for line in path.read_text().splitlines() if line.startswith('{"study"')]
+        for seed, blocks in json.loads(line)["seeds"].items():
+            by_seed.setdefault(seed, {}).update(blocks)
+    return list(by_seed.values())
 
 
 def main() -> None:
@@ -83,19 +103,25 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("study", choices=("fork", "bridge"))
+    parser.add_argument("--join", type=Path, nargs="+", help="outputs of earlier runs, to show as one table")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--work", type=Path, help="where play and runs go; default: a temporary directory")
     args = parser.parse_args()
+    show = show_fork if args.study == "fork" else show_bridge
+    if args.join:
+        show(join(args.join))
+        return
     work = Path(tempfile.mkdtemp(prefix="futures-", dir=args.work))
     options = {name: json.loads(value) for name, value in args.option}
-    results, seconds = [], []
+    results: list[dict[str, Any]] = []
+    seconds: list[float] = []
     for seed in args.seeds:
         found, spent = run_seed(args.study, seed, options, work)
         results.append(found)
         seconds.append(spent)
         print(f"seed {seed}: {spent:.0f} CPU-seconds", flush=True)
-    (show_fork if args.study == "fork" else show_bridge)(results)
+    show(results)
     by_seed = dict(zip(args.seeds, results, strict=True))
     print(json.dumps({"study": args.study, "cpu_seconds": seconds, "seeds": by_seed}))
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError
-from openjepa.models.futures import BranchHeads, FuturesConfig, build_futures, futures_loss, windows
+from openjepa.models.futures import (
+    Branches,
+    BranchHeads,
+    FuturesConfig,
+    build_futures,
+    futures_loss,
+    merge_branches,
+    windows,
+)
 from openjepa.models.futures_fitting import FuturesFitConfig, fit_futures
 from openjepa.models.futures_rollout import resample, roll_futures, roll_likely
 
@@ -91,6 +99,41 @@ def test_draws_of_the_prior_reach_both_sides():
     found = network.branches(torch.tensor([[[0.5, 0.2]]]), torch.tensor([[[1.0]]]), noise).z[0, :, 0]
     assert bool((found > 1.2).any())
     assert bool((found < -0.2).any())
+
+
+def test_a_rare_side_gets_its_probability_once_the_heads_stand_still():
+    z, actions = coin_world(0.9)
+    options = FuturesFitConfig(steps=250, lr=4e-3, router_steps=150)
+    network = fit_futures(z, actions, FuturesConfig(num_futures=2, hidden_dim=32), options, generator=generator())
+    found = network.branches(torch.rand(20, 1, 2, generator=generator()), torch.ones(20, 1, 1))
+    down = found.log_probs.exp().gather(1, found.z[..., 0].argmin(1, keepdim=True))
+    assert float(down.mean()) == pytest.approx(0.1, abs=0.03)
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_guesses_that_agree_count_as_one():
+    z = torch.tensor([[[0.0], [0.1], [5.0], [-0.1]]])
+    found = merge_branches(Branches(z, torch.tensor([[0.2, 0.4, 0.3, 0.1]]).log()), torch.tensor(0.15))
+    alive = {
+        round(float(p[0]), 1): round(float(w.exp()), 3) for p, w in zip(found.z[0], found.log_probs[0], strict=True)
+    }
+    # .1 takes 0, its neighbour; -.1 is too far from .1 itself but near 0, whose place .1 has taken.
+    assert alive[0.1] == pytest.approx(0.7)
+    assert alive[5.0] == pytest.approx(0.3)
+    apart = merge_branches(Branches(z, torch.tensor([[0.2, 0.4, 0.3, 0.1]]).log()), torch.tensor(0.0))
+    assert sorted(apart.log_probs.exp()[0].tolist()) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_fit_on_rollouts_recovers_the_coin_too():
+    z, actions = coin_world(0.8)
+    options = FuturesFitConfig(steps=250, rollout=3, lr=4e-3)
+    network = fit_futures(z, actions, FuturesConfig(num_futures=2, hidden_dim=32), options, generator=generator())
+    path, weights = roll_futures(
+        network, torch.tensor([[[0.5, 0.2]]]), torch.ones(1, 2, 1), num_futures=4, generator=generator()
+    )
+    ends = path[0, :, -1, 0]
+    assert float(weights[0].exp()[ends > 2].sum()) == pytest.approx(0.64, abs=0.1)  # twice up: to 2.5
+    assert float(weights[0].exp()[(ends - 0.5).abs() < 0.5].sum()) == pytest.approx(0.32, abs=0.1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ import torch
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.models.temporal_distance import FrameGapHead, TemporalDistanceHead
 from openjepa.planning.costs import (
+    Arrival,
     AtStep,
     PathCost,
     SoftMinimum,
@@ -93,3 +94,14 @@ def test_options_are_checked() -> None:
         AtStep(3)(torch.zeros(3))
     with pytest.raises(ConfigError, match="`weights` must have one entry per cost"):
         WeightedSum([PathCost()], [1.0, 2.0])
+
+
+def test_arrival_counts_steps_until_the_goal_is_first_reached():
+    distances = torch.tensor([[5.0, 3.0, 0.5, 4.0], [5.0, 4.0, 3.0, 2.0], [0.9, 9.0, 9.0, 9.0]])
+    assert Arrival(1.0)(distances).tolist() == [3, 5, 1]  # the second never arrives: one more than its four steps
+    sloped = Arrival(1.0, slope=0.1)(distances)
+    torch.testing.assert_close(sloped, torch.tensor([3.05, 5.2, 1.09]))
+    soft = Arrival(1.0, softness=0.01)(distances)
+    torch.testing.assert_close(soft, torch.tensor([3.0, 5.0, 1.0]), atol=1e-3, rtol=0)
+    with pytest.raises(ConfigError, match="`radius` must be > 0"):
+        Arrival(0.0)

@@ -7,7 +7,8 @@ from openjepa.config import override
 from openjepa.envs import ForkConfig
 from openjepa.envs.fork import FORK
 from openjepa.errors import ConfigError
-from openjepa.recipes.fork import FORK_RECIPE, ForkJudgeConfig, draw_clips, fork, judge, play
+from openjepa.recipes.fork import FORK_RECIPE, ForkJudgeConfig, fork, judge
+from openjepa.recipes.fork_clips import draw_clips, play
 from openjepa.train import train
 
 TOY = {
@@ -24,7 +25,7 @@ TOY = {
 
 def test_the_judged_clips_stand_before_the_fork_and_show_every_way():
     config = ForkConfig(2, 0.8)
-    clips = draw_clips(config, ForkJudgeConfig(clips=40, examples=3))
+    clips = draw_clips(config, 40, seed=7, examples=3)
     assert clips.actions.shape == (40, 2, 4)
     assert clips.outcomes.shape == (40, 2, 3, 3, 64, 64)
     red = (clips.outcomes[..., 0, :, :].astype(int) - clips.outcomes[..., 1, :, :]) > 100
@@ -53,6 +54,8 @@ def test_a_run_is_judged_for_every_kind_and_probability(tmp_path, monkeypatch):
     results = judge(config, tmp_path / "run")
     assert set(results) == {"p=0.5", "p=0.8", "untrained encoder"}
     assert set(results["p=0.8"]) == set(config.judge.kinds)
+    for name in ("fork.png", "reliability.png"):
+        assert (tmp_path / "run" / name).stat().st_size > 10_000
     for report in results["p=0.8"].values():
         assert report["cases"] == 12
         assert 0 <= report["coverage"] <= 1

@@ -71,12 +71,13 @@ class Bridge:
         self._ground = draw_ground()
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Draws a place anywhere on the track, and the luck, of each environment from its own seed."""
+        """Draws a place on the track, half of them by the bridge, and the luck, each from its own seed."""
         if len(seeds) != self.num_envs:
             raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
-            outside = rng.uniform(GAP, AROUND - GAP)  # nobody starts in the gap
+            reach = AROUND / 2 if rng.random() < 0.5 else SIDE / 2  # half of the episodes start by the bridge
+            outside = rng.choice([-1, 1]) * rng.uniform(GAP, reach)  # and nobody in the gap
             self._s[i], self._luck[i] = (outside + SIDE / 2) % AROUND, rng.integers(2**20)
         self._fallen[:], self._crossings[:] = False, 0
         return self.render()

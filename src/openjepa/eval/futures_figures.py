@@ -32,20 +32,18 @@ def draw_fans(
     real: Fan,
     support: NearestNeighbours,
     positions: np.ndarray,
-    radius: float,
 ) -> Figure:
     """Two rows: futures on the picture, and in the plane of the latents; one column per predictor, the truth first.
 
-    A predicted latent stands where the nearest real latent stands, joined to the start by its path; filled where it is
-    within `radius` of real latents, hollow where nothing real is near, so that its place on the picture means nothing.
+    A predicted latent stands where the nearest real latent stands, joined to the start by its path. It is hollow where
+    it is farther from all real latents than the support's threshold: then its place on the picture means nothing.
 
     Args:
         picture: [3, H, W] uint8, the present.
         fans: of each predictor, by name.
         real: what really may follow.
-        support: training latents.
+        support: training latents, with the distance beyond which nothing is possible.
         positions: [M, 2], where the disc is in each of the training latents, px.
-        radius: in latent units.
     """
     everything = {"what really may happen": real, **fans}
     figure, axes = blank(2, len(everything), width=2.3, height=2.3)
@@ -54,7 +52,7 @@ def draw_fans(
     for column, (name, fan) in enumerate(everything.items()):
         colour = COLOURS[2] if column == 0 else COLOURS[1 if column == 1 else 0]
         places = positions[_nearest(fan.z, support)]  # [F, H, 2]
-        off = (support.distance(fan.z[:, -1:]) > radius).numpy()
+        off = (support.distance(fan.z[:, -1:]) > support.threshold).numpy()
         above, below = axes[column], axes[column + len(everything)]
         above.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
         above.set_title(name, fontsize=9, color=GREY, loc="left")

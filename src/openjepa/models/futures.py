@@ -41,6 +41,8 @@ class FuturesConfig:
         relaxation: share of the loss by which all heads follow at first, in [0, 1).
         relaxation_steps: training steps within which that share falls to 0.
         balance_weight: of the router's mean against equal use of the heads; keep it small, it biases probabilities.
+        merge: of `heads`: guesses closer than this many ordinary errors of the winner count as one, with the sum of
+            their probabilities; where nothing is ambiguous, heads agree, and a tree of futures must not branch there.
         min_prob: futures less probable than this in a step are left out of it, in [0, 1 / K).
         latent_dim: width of `latent_var`, of `variational`.
         kl_weight: of its divergence from the prior.
@@ -57,6 +59,7 @@ class FuturesConfig:
     relaxation: float = 0.05
     relaxation_steps: int = 300
     balance_weight: float = 0.0
+    merge: float = 6.0
     min_prob: float = 0.01
     latent_dim: int = 4
     kl_weight: float = 2e-3
@@ -75,8 +78,8 @@ class FuturesConfig:
             raise ConfigError("`relaxation` must be in [0, 1), `relaxation_steps` >= 0 and `keep_share` in (0, 1].")
         if not 0 <= self.min_prob < 1 / self.num_futures:
             raise ConfigError(f"`min_prob` must be in [0, 1 / `num_futures`); got {self.min_prob}.")
-        if min(self.balance_weight, self.kl_weight) < 0 or self.weight <= 0:
-            raise ConfigError("`balance_weight` and `kl_weight` must be >= 0 and `weight` > 0.")
+        if min(self.balance_weight, self.kl_weight, self.merge) < 0 or self.weight <= 0:
+            raise ConfigError("`balance_weight`, `kl_weight` and `merge` must be >= 0 and `weight` > 0.")
 
     def relaxation_at(self, step: int) -> float:
         """The share of the loss by which all heads follow at a training step."""
@@ -93,6 +96,8 @@ class Branches(NamedTuple):
 class BranchHeads(nn.Module):
     """K heads on one trunk, each a guess at the next state, and a router that says how probable each is."""
 
+    error: Tensor
+
     def __init__(self, config: FuturesConfig, embed_dim: int, action_dim: int, context_len: int = 1) -> None:
         super().__init__()
         self.config, self.context_len = config, context_len
@@ -102,12 +107,17 @@ class BranchHeads(nn.Module):
         self.router = nn.Sequential(
             _trunk(context_len * (embed_dim + action_dim), narrow), nn.Linear(config.router_dim, config.num_futures)
         )
+        self.register_buffer("error", torch.zeros(1))  # ordinary distance of the winner to the truth
 
-    def branches(self, z: Tensor, actions: Tensor, noise: Tensor | None = None) -> Branches:
-        """All K guesses; the noise is not used."""
+    def guesses(self, z: Tensor, actions: Tensor) -> Branches:
+        """All K guesses with the router's probabilities."""
         flat = _flat(z, actions)
         change = self.heads(self.trunk(flat)).unflatten(-1, (self.config.num_futures, -1))  # [R, K, D]
         return Branches(z[:, -1:].float() + change, functional.log_softmax(self.router(flat), -1))
+
+    def branches(self, z: Tensor, actions: Tensor, noise: Tensor | None = None) -> Branches:
+        """The guesses, those that agree merged into the most probable of them; the noise is not used."""
+        return merge_branches(self.guesses(z, actions), self.config.merge * self.error)
 
     def likely(self, z: Tensor, actions: Tensor) -> Tensor:
         """The most probable next state [R, D]."""
@@ -118,7 +128,10 @@ class BranchHeads(nn.Module):
         self, z: Tensor, actions: Tensor, z_target: Tensor, *, step: int, generator: torch.Generator
     ) -> Tensor:
         """Loss of windows z [R, C, D] and actions [R, C, A] whose next state was z_target [R, D]; a scalar."""
-        c, found = self.config, self.branches(z, actions)
+        c, found = self.config, self.guesses(z, actions)
+        if self.training:
+            gap = (found.z.detach() - z_target.unsqueeze(1)).norm(dim=-1).amin(-1).median()
+            self.error.copy_(gap if step == 0 else self.error.lerp(gap, 0.02))
         if c.objective == "energy":
             return energy_score(found.z, found.log_probs, z_target).mean()
         errors = (found.z - z_target.unsqueeze(1)).square().mean(-1)  # [R, K]
@@ -128,6 +141,17 @@ class BranchHeads(nn.Module):
             share = found.log_probs.exp().mean(0)
             total = total + c.balance_weight * (share * (share * len(share)).clamp_min(1e-12).log()).sum()
         return total
+
+
+def merge_branches(found: Branches, distance: Tensor) -> Branches:
+    """Gives the probability of guesses [R, K, D] closer than a distance to the more probable one of them."""
+    order = found.log_probs.argsort(-1, descending=True)  # [R, K]
+    z = found.z.gather(1, order[..., None].expand_as(found.z))
+    probs = found.log_probs.exp().gather(1, order)
+    near = torch.cdist(z, z) <= distance  # [R, K, K]
+    owner = near.float().argmax(-1)  # [R, K], the most probable guess within reach, perhaps itself
+    merged = torch.zeros_like(probs).scatter_add(1, owner.gather(1, owner), probs)
+    return Branches(z, merged.log())
 
 
 class MixtureHeads(nn.Module):

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.models.fitting import fit, seeded
-from openjepa.models.futures import FuturesConfig, FuturesNetwork, build_futures
+from openjepa.models.futures import BranchHeads, FuturesConfig, FuturesNetwork, build_futures, windows
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class FuturesFitConfig:
             future that came nearest to the truth, so that it learns from where its rollouts really are.
         lr: first learning rate of AdamW, decayed along a cosine.
         weight_decay: of AdamW.
+        router_steps: further steps, for the router of `heads` alone, >= 0. While heads move, so do the winners that it
+            learns; once they stand still, rare futures get their full probability.
     """
 
     steps: int = 1500
@@ -28,10 +31,11 @@ class FuturesFitConfig:
     rollout: int = 1
     lr: float = 1e-3
     weight_decay: float = 1e-5
+    router_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or min(self.batch_size, self.rollout) < 1 or self.lr <= 0:
-            raise ConfigError("`steps` must be >= 0, `batch_size` and `rollout` >= 1 and `lr` > 0.")
+        if min(self.steps, self.router_steps) < 0 or min(self.batch_size, self.rollout) < 1 or self.lr <= 0:
+            raise ConfigError("`steps` and `router_steps` must be >= 0, `batch_size` and `rollout` >= 1 and `lr` > 0.")
 
 
 def fit_futures(
@@ -75,7 +79,35 @@ def fit_futures(
         step += 1
         return total / length
 
-    return fit(network, loss, steps=options.steps, lr=options.lr, weight_decay=options.weight_decay)
+    fit(network, loss, steps=options.steps, lr=options.lr, weight_decay=options.weight_decay)
+    if options.router_steps and isinstance(network, BranchHeads):
+        past, moves = windows(z[:, :-1], actions.float(), context_len)
+        _fit_router(network, past, moves, z[:, 1:].flatten(0, 1), options, generator)
+    return network
+
+
+def _fit_router(
+    network: BranchHeads,
+    past: Tensor,
+    moves: Tensor,
+    target: Tensor,
+    options: FuturesFitConfig,
+    generator: torch.Generator,
+) -> None:
+    """Trains the router on the winners of heads that no longer move; windows [R, C, D], [R, C, A] and states [R, D]."""
+    with torch.no_grad():
+        gaps = [
+            (network.guesses(p, m).z - t.unsqueeze(1)).square().sum(-1).argmin(1)
+            for p, m, t in zip(past.split(8192), moves.split(8192), target.split(8192), strict=True)
+        ]
+    winner, inputs = torch.cat(gaps), torch.cat([past.flatten(1), moves.flatten(1)], 1)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(winner), (4 * options.batch_size,), generator=generator)
+        return functional.cross_entropy(network.router(inputs[rows]), winner[rows])
+
+    network.router.requires_grad_(True)
+    fit(network.router, loss, steps=options.router_steps, lr=options.lr, weight_decay=options.weight_decay)
 
 
 @torch.no_grad()

@@ -28,6 +28,7 @@ class Mahalanobis:
     threshold: float
 
     @classmethod
+    @torch.no_grad()
     def fit(cls, latents: Tensor, *, quantile: float = 0.95, shrinkage: float = 1e-3) -> "Mahalanobis":
         """Measures mean and covariance of latents [..., N, D].
 
@@ -70,6 +71,7 @@ class NearestNeighbours:
     threshold: float
 
     @classmethod
+    @torch.no_grad()
     def fit(
         cls, latents: Tensor, held_out: Tensor, *, num_neighbours: int = 5, quantile: float = 0.99
     ) -> "NearestNeighbours":

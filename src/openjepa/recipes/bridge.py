@@ -59,15 +59,19 @@ class BridgeJudgeConfig:
     risks: tuple[float, ...] = (0.04, 0.2, 0.6)
     episodes: int = 200
     episodes_seed: int = 7_000_000
-    futures: FuturesConfig = field(default_factory=lambda: FuturesConfig("heads", num_futures=2, hidden_dim=128))
-    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=1500, rollout=6, lr=2e-3))
+    futures: FuturesConfig = field(
+        default_factory=lambda: FuturesConfig("heads", num_futures=3, router_dim=64, merge=10.0)
+    )
+    fit: FuturesFitConfig = field(
+        default_factory=lambda: FuturesFitConfig(steps=1800, batch_size=512, lr=4e-3, router_steps=800)
+    )
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(
-            horizon=17, knot_steps=6, num_samples=128, num_elites=12, num_iterations=3, init_std=1.0
+            horizon=17, knot_steps=6, num_samples=96, num_elites=10, num_iterations=3, init_std=1.0
         )
     )
-    num_futures: int = 4
-    replan_every: int = 2
+    num_futures: int = 8
+    replan_every: int = 3
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.num_futures, self.replan_every) < 1 or not self.risks:
@@ -86,7 +90,7 @@ def bridge() -> BridgeRecipeConfig:
     return BridgeRecipeConfig(
         play=PlayConfig("bridge", {"risk": 0.2}, "drift", episodes=3000, steps=16),
         method=LeWMConfig(
-            action_dim=1, embed_dim=8, covariance_weight=0.2, futures=FuturesConfig("heads", num_futures=2)
+            action_dim=1, embed_dim=8, covariance_weight=0.2, futures=FuturesConfig("heads", num_futures=3)
         ),
         train=TrainConfig(steps=500, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=250),
         window=5,
@@ -215,8 +219,9 @@ def judge(config: BridgeRecipeConfig, run_dir: Path) -> dict[str, Any]:
 
 def judge_risk(model: LeWM, config: BridgeRecipeConfig, risk: float) -> dict[str, Any]:
     """One block of the table: all planners at one probability q."""
-    options = {"risk": risk}
-    data = config.store_path.parent / f"bridge-{risk}-{config.play.episodes}-seed{config.seed}"
+    options, data = {"risk": risk}, config.store_path
+    if options != config.play.options:
+        data = data.parent / f"bridge-{risk}-{config.play.episodes}-seed{config.seed}"
     memory = remember(model, replace(config, play=replace(config.play, options=options, data=data)))
     model = fit_model(model, memory, config)
     horizon, budget = config.judge.planner.horizon, config.judge.planner.horizon

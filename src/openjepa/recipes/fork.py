@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from openjepa.data import EpisodeStore
-from openjepa.envs import Fork, ForkConfig, make_policy
-from openjepa.envs.fork import FORK, decide
+from openjepa.envs import ForkConfig
 from openjepa.errors import ConfigError
 from openjepa.eval.collapse import encode_episodes, untrained_twin
 from openjepa.eval.futures import FuturesReport, Outcomes, judge_futures
+from openjepa.eval.futures_figures import Fan, draw_fans, reliability
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.futures import FuturesConfig, FuturesNetwork
 from openjepa.models.futures_fitting import FuturesFitConfig, fit_futures
@@ -29,6 +29,7 @@ from openjepa.models.futures_rollout import roll_futures
 from openjepa.nn.random import keyed_generator, keyed_seed
 from openjepa.planning.support import NearestNeighbours
 from openjepa.recipes import Recipe
+from openjepa.recipes.fork_clips import Clips, draw_clips
 from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, read_episodes, seeded
 from openjepa.train import TrainConfig, load_method
 
@@ -41,6 +42,8 @@ KINDS: dict[str, FuturesConfig] = {
     "ensemble": FuturesConfig("ensemble", num_futures=4),
     "variational": FuturesConfig("variational", num_futures=16),
 }
+
+DRAWN = ("deterministic", "heads", "mixture", "ensemble", "variational")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class ForkJudgeConfig:
     kinds: tuple[str, ...] = tuple(KINDS)
     probabilities: tuple[float, ...] = (0.5, 0.8)
     ways: int = 2
-    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=600, batch_size=1024, lr=2e-3))
+    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=1200, batch_size=1024, lr=2e-3))
     clips: int = 500
     clips_seed: int = 7_000_000
     num_futures: int = 16
@@ -101,99 +104,13 @@ def fork() -> ForkRecipeConfig:
 
 
 @dataclass(frozen=True)
-class Clips:
-    """Judged cases.
-
-    Attributes:
-        frames: [R, 3, 64, 64] uint8, the last picture before the fork.
-        actions: [R, H, f], model actions that follow.
-        outcomes: [R, W, S, 3, 64, 64] uint8, real pictures after them, by way.
-        after: [R, 3, 64, 64] uint8, what happened.
-        way: [R].
-        unambiguous: pictures [U, 2, 3, 64, 64] and actions [U, H, f] of clips without a fork ahead.
-    """
-
-    frames: np.ndarray
-    actions: np.ndarray
-    outcomes: np.ndarray
-    after: np.ndarray
-    way: np.ndarray
-    unambiguous: tuple[np.ndarray, np.ndarray]
-
-
-def draw_clips(world_config: ForkConfig, judge: ForkJudgeConfig, horizon: int = 8) -> Clips:
-    """Plays fresh clips to the last frame before the fork, then every way from there.
-
-    Args:
-        world_config: the fork.
-        judge: how many clips, from which seed, and how many outcomes per way.
-        horizon: environment steps ahead.
-    """
-    count, stride = judge.clips, judge.stride
-    seeds = [judge.clips_seed + i for i in range(count)]
-    world = Fork(count, world_config)
-    policy = make_policy("drift", world.bounds)
-    world.reset(seeds)
-    policy.reset(seeds)
-    states, actions = [world.states()], []
-    for _ in range(12 + horizon):
-        actions.append(policy.act(None))
-        world.step(actions[-1])
-        states.append(world.states())
-    path, moves = np.stack(states, 1), np.stack(actions, 1)  # [R, T + 1, 5], [R, T, 1]
-    last = (path[:, :, 0] < FORK[0]).sum(1) - 1  # [R], the last state before the fork
-    rows = np.arange(count)
-    future = moves[rows[:, None], last[:, None] + np.arange(horizon)]  # [R, H, 1]
-    start = path[rows, last]
-    after = play(world_config, start, future)
-    ways = [
-        [play(world_config, with_way(start, way, seed, world_config), future)[0] for seed in range(judge.examples)]
-        for way in range(world_config.ways)
-    ]
-    clear = path[rows, last + 4], moves[rows[:, None], last[:, None] + 4 + np.arange(stride)]
-    world.reset_to(clear[0])
-    before = world.render()
-    return Clips(
-        frames=Fork(count, world_config).reset_to(start),
-        actions=future.reshape(count, horizon // stride, stride),
-        outcomes=np.stack([np.stack(way, 1) for way in ways], 1),
-        after=after[0],
-        way=after[1][:, 2].astype(int),
-        unambiguous=(
-            np.stack([before, play(world_config, *clear)[0]], 1),
-            clear[1].reshape(count, 1, stride),
-        ),
-    )
-
-
-def play(config: ForkConfig, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last picture and state after actions [R, H, 1] from states [R, 5]."""
-    world = Fork(len(states), config)
-    frames = world.reset_to(states)
-    for t in range(actions.shape[1]):
-        frames = world.step(actions[:, t])
-    return frames, world.states()
-
-
-def with_way(states: np.ndarray, way: int, seed: int, config: ForkConfig) -> np.ndarray:
-    """The same states [R, 5] with a luck that leads each of them onto a given way."""
-    rng = np.random.default_rng((seed, way))
-    lucky = [luck for luck in rng.integers(2**20, size=4096).tolist() if decide(luck, config)[0] == way]
-    if not lucky:
-        raise ConfigError(f"`probability` {config.probability} leaves no chance to way {way}.")
-    fresh = states.copy()
-    fresh[:, 4] = rng.choice(lucky, size=len(states))
-    return fresh
-
-
-@dataclass(frozen=True)
 class Study:
     """Latents of everything that one probability is judged by."""
 
     model: LeWM
     latents: Tensor  # [E, T, 1, D] of the play
     actions: Tensor  # [E, T - 1, f]
-    held_out: Tensor  # [E', T, 1, D]
+    positions: np.ndarray  # [E * T, 2] px, of the disc
     clips: Clips
     z: Tensor  # [R, D], before the fork
     outcomes: Outcomes
@@ -207,10 +124,11 @@ def prepare(model: LeWM, config: ForkRecipeConfig, probability: float) -> Study:
     store = open_store(played)
     ids = np.arange(len(store))
     trained, held_out = ids[: -len(ids) // 10], ids[-len(ids) // 10 :]
-    latents, actions = encode_dense(model, store, trained, config.judge.stride)
-    real, _ = encode_dense(model, store, held_out, config.judge.stride)
+    latents, actions, positions = encode_dense(model, store, trained, config.judge.stride)
+    real, _, _ = encode_dense(model, store, held_out, config.judge.stride)
     world_config = ForkConfig(**options)
-    clips = draw_clips(world_config, config.judge)
+    judge = config.judge
+    clips = draw_clips(world_config, judge.clips, seed=judge.clips_seed, examples=judge.examples, stride=judge.stride)
     z_outcomes = encode_pictures(model, clips.outcomes)
     outcomes = Outcomes(
         z_outcomes,
@@ -219,7 +137,7 @@ def prepare(model: LeWM, config: ForkRecipeConfig, probability: float) -> Study:
         torch.from_numpy(clips.way),
     )
     return Study(
-        model, latents, actions, real, clips, encode_pictures(model, clips.frames), outcomes,
+        model, latents, actions, positions, clips, encode_pictures(model, clips.frames), outcomes,
         NearestNeighbours.fit(latents, real),
     )  # fmt: skip
 
@@ -233,18 +151,20 @@ def play_path(config: ForkRecipeConfig, options: dict[str, Any]) -> Path:
     return config.store_path.parent / name
 
 
-def encode_dense(model: LeWM, store: EpisodeStore, ids: np.ndarray, stride: int) -> tuple[Tensor, Tensor]:
+def encode_dense(model: LeWM, store: EpisodeStore, ids: np.ndarray, stride: int) -> tuple[Tensor, Tensor, np.ndarray]:
     """All frames of episodes, as one sequence for every offset within a model step.
 
     Returns:
-        Latents [f * E, T, 1, D] and actions [f * E, T - 1, f].
+        Latents [f * E, T, 1, D], actions [f * E, T - 1, f], and positions [f * E * T, 2] px of the disc.
     """
     batch = read_episodes(store, ids)
     z = encode_episodes(model, batch)  # [E, steps + 1, 1, D]
     steps = (z.shape[1] - stride) // stride
-    latents = [z[:, offset : offset + steps * stride + 1 : stride] for offset in range(stride)]
+    parts = [slice(offset, offset + steps * stride + 1, stride) for offset in range(stride)]
     moves = [batch.actions[:, offset : offset + steps * stride].reshape(len(z), steps, -1) for offset in range(stride)]
-    return torch.cat(latents), torch.cat(moves)
+    assert batch.states is not None
+    places = np.concatenate([batch.states[:, part, :2].reshape(-1, 2) for part in parts])
+    return torch.cat([z[:, part] for part in parts]), torch.cat(moves), places
 
 
 @torch.no_grad()
@@ -287,10 +207,21 @@ def measure_yardsticks(network: FuturesNetwork, study: Study) -> Yardsticks:
     return Yardsticks(3 * float((found - z[:, 1]).norm(dim=-1).median()), support)
 
 
-def judge_probability(model: LeWM, config: ForkRecipeConfig, probability: float) -> dict[str, FuturesReport]:
+@dataclass(frozen=True)
+class Judged:
+    """Everything that was found at one probability, by the name of the predictor."""
+
+    study: Study
+    yardsticks: Yardsticks
+    futures: dict[str, tuple[Tensor, Tensor]]  # paths [R, F, H, D] and log-weights [R, F]
+    reports: dict[str, FuturesReport]
+
+
+def judge_probability(model: LeWM, config: ForkRecipeConfig, probability: float) -> Judged:
     """Fits and judges every kind of predictor at one probability."""
     study = prepare(model, config, probability)
     reports: dict[str, FuturesReport] = {}
+    futures: dict[str, tuple[Tensor, Tensor]] = {}
     yardsticks, reference = None, None
     for number, kind in enumerate(dict.fromkeys(["deterministic", *config.judge.kinds])):
         network = fit_futures(
@@ -298,7 +229,7 @@ def judge_probability(model: LeWM, config: ForkRecipeConfig, probability: float)
             generator=keyed_generator(config.seed, number, keyed_seed(int(100 * probability))),
         )  # fmt: skip
         yardsticks = yardsticks or measure_yardsticks(network, study)
-        paths, weights = predict(network, study, config.judge.num_futures)
+        paths, weights = futures[kind] = predict(network, study, config.judge.num_futures)
         reports[kind] = judge_futures(
             paths[:, :, -1],
             weights,
@@ -308,7 +239,20 @@ def judge_probability(model: LeWM, config: ForkRecipeConfig, probability: float)
             reference_energy=reference,
         )
         reference = reference or reports[kind].energy
-    return reports
+    assert yardsticks is not None
+    return Judged(study, yardsticks, futures, reports)
+
+
+def draw_pictures(found: Judged, run_dir: Path, case: int = 0) -> None:
+    """Writes `fork.png`, the fans of one case, and `reliability.png`, of all cases, into a run directory."""
+    study, names = found.study, [name for name in DRAWN if name in found.futures]
+    fans = {name: Fan(found.futures[name][0][case], found.futures[name][1][case].exp()) for name in names}
+    real = study.outcomes.z[case].flatten(0, 1).unsqueeze(1)  # [W * S, 1, D]
+    truth = Fan(real, torch.full((len(real),), 1 / len(real)))
+    picture = study.clips.frames[case]
+    figure = draw_fans(picture, fans, truth, found.yardsticks.support, study.positions)
+    figure.savefig(run_dir / "fork.png", dpi=150)
+    reliability({name: found.reports[name].calibration for name in names}).savefig(run_dir / "reliability.png", dpi=150)
 
 
 def judge(config: ForkRecipeConfig, run_dir: Path) -> dict[str, Any]:
@@ -318,10 +262,11 @@ def judge(config: ForkRecipeConfig, run_dir: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for probability in config.judge.probabilities:
         found = judge_probability(model, config, probability)
-        results[f"p={probability:g}"] = {kind: report.as_json() for kind, report in found.items()}
+        results[f"p={probability:g}"] = {kind: report.as_json() for kind, report in found.reports.items()}
+        draw_pictures(found, run_dir)
     alone = replace(config, judge=replace(config.judge, kinds=("heads",)))
     floor = judge_probability(untrained_twin(model).eval(), alone, config.judge.probabilities[0])
-    results["untrained encoder"] = {kind: report.as_json() for kind, report in floor.items()}
+    results["untrained encoder"] = {kind: report.as_json() for kind, report in floor.reports.items()}
     return results
 
 
