@@ -1,8 +1,9 @@
 """What small-data pre-training is worth: latent prediction, and masked autoencoding of the same cost.
 
-    python benchmarks/pretraining_quality.py                                     all cells, then the table
-    python benchmarks/pretraining_quality.py --method ijepa --seed 0 --out DIR   one cell
-    python benchmarks/pretraining_quality.py --merge DIR                         the table of the cells in DIR
+    python benchmarks/pretraining_quality.py                             all cells, then the table
+    python benchmarks/pretraining_quality.py --method ijepa --seed 0     one cell, and the table of those there are
+    python benchmarks/pretraining_quality.py --probe                     the probes of trained cells again
+    python benchmarks/pretraining_quality.py --merge                     the table alone
 
 A cell pre-trains the small recipe of one method (`openjepa list`) on shapes that are drawn from its seed, for the
 same number of CPU-seconds of this process, whatever the method: the learning rate follows the share of the seconds
@@ -35,12 +36,13 @@ from openjepa.eval.read_out import Features, ProbedSet, features_of, read_number
 from openjepa.protocols import ImageBatch, VideoBatch
 from openjepa.recipes import load_recipe
 from openjepa.recipes.pretraining import labelled_shapes
+from openjepa.train import load_method, save_checkpoint
 from openjepa.train.optimizer import build_optimizer, clip_gradient, set_schedule
 
 PICTURES, CLIPS = ("ijepa", "lejepa", "mae"), ("vjepa2", "vjepa2_1", "levjepa", "mae-video")
-SECONDS, SEEDS, CONTROLS = 30.0, (0, 1, 2), 2
+SECONDS, SEEDS, CONTROLS = 24.0, (0, 1, 2), 2
 PENALTIES = (1e-4, 1e-3, 1e-2)
-PROBED = {True: (1000, 600), False: (1500, 1000)}  # training and test samples of the probes, of clips and pictures
+PROBED = {True: (1000, 600), False: (1200, 1000)}  # training and test samples of the probes, of clips and pictures
 WARMUP = 0.1  # share of the seconds
 
 
@@ -90,30 +92,42 @@ def read_classes(x: torch.Tensor, labels: torch.Tensor, test_x: torch.Tensor) ->
     return fit(len(x), chosen).scores(test_x).argmax(1)
 
 
-def run_cell(name: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Pre-trains one method with one seed and probes it."""
+def train_cell(name: str, seed: int, seconds: float, folder: Path) -> None:
+    """Pre-trains one method with one seed; leaves a checkpoint and what it cost in a folder."""
     torch.set_num_threads(1)
     recipe = load_recipe(name)
     config = replace(recipe.config, seed=seed)
-    encoder = config.method.encoder
     method = recipe.build(replace(config, probing=replace(config.probing, items=(2, 2)))).method
     steps, spent = pretrain(config, method, seconds)
-    shapes = config.draw.shapes(encoder, seed=seed)
-    counts = PROBED[encoder.is_video]
-    fit, test = labelled_shapes(shapes, counts[0]), labelled_shapes(shapes, counts[1], held_out=True)
-    trained = frozen(encoder_of(method))
-    untrained = (trained.untrained(1000 * seed + i) for i in range(CONTROLS))
-    controls = [read_out(*(features_of(e, s.pixels) for s in (fit, test)), fit, test) for e in untrained]
-    features = [features_of(trained, s.pixels) for s in (fit, test)]
-    spectrum = covariance_spectrum(features[1].summary)
-    return {
+    save_checkpoint(folder / "checkpoints", steps, method)
+    cost = {
         "method": name,
         "seed": seed,
         "steps": steps,
         "cpu_seconds": round(spent, 2),
         "samples_per_step": config.batch_size,
-        "encoder_parameters": sum(p.numel() for p in trained.network.parameters()),  # type: ignore[attr-defined]
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+    }
+    (folder / "cost.json").write_text(json.dumps(cost))
+
+
+def probe_cell(folder: Path) -> dict[str, Any]:
+    """Reads the encoder of a trained cell out, beside random weights."""
+    torch.set_num_threads(1)
+    cost = json.loads((folder / "cost.json").read_text())
+    config = load_recipe(cost["method"]).config
+    trained = frozen(encoder_of(load_method(folder)))
+    network: Any = trained.network
+    shapes = config.draw.shapes(network.config, seed=cost["seed"])
+    counts = PROBED[network.config.is_video]
+    fit, test = labelled_shapes(shapes, counts[0]), labelled_shapes(shapes, counts[1], held_out=True)
+    untrained = (trained.untrained(1000 * cost["seed"] + i) for i in range(CONTROLS))
+    controls = [read_out(*(features_of(e, s.pixels) for s in (fit, test)), fit, test) for e in untrained]
+    features = [features_of(trained, s.pixels) for s in (fit, test)]
+    spectrum = covariance_spectrum(features[1].summary)
+    return {
+        **cost,
+        "encoder_parameters": sum(p.numel() for p in network.parameters()),
         "effective_rank": round(effective_rank(spectrum), 2),
         "feature_std": round(float(spectrum.mean().sqrt()), 3),
         "trained": rounded(read_out(*features, fit, test)),
@@ -202,25 +216,31 @@ def main() -> None:
     parser.add_argument("--method", choices=(*PICTURES, *CLIPS))
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--out", type=Path, help="folder of the cells")
-    parser.add_argument("--merge", type=Path, help="folder of the cells")
+    parser.add_argument("--out", type=Path, default=Path("runs/pretraining-quality"), help="folder of the cells")
+    parser.add_argument("--probe", action="store_true", help="probe the trained cells in --out again")
+    parser.add_argument("--merge", action="store_true", help="only print the table of the cells in --out")
     options = parser.parse_args()
-    if options.merge is not None:
-        cells = [json.loads(p.read_text()) for p in sorted(options.merge.glob("*.json"))]
-    else:
+    if options.probe:
+        for path in sorted(options.out.glob("*/cost.json")):
+            write_probes(path.parent)
+    elif not options.merge:
         names = (options.method,) if options.method else (*PICTURES, *CLIPS)
         seeds = SEEDS if options.seed is None else (options.seed,)
-        cells = []
         for name, seed in ((n, s) for s in seeds for n in names):
-            cells.append(run_cell(name, seed, options.seconds))
-            means = {key: round(float(np.mean(v)), 3) for key, v in cells[-1]["trained"].items()}
-            print(name, seed, means, file=sys.stderr, flush=True)
-            if options.out is not None:
-                options.out.mkdir(parents=True, exist_ok=True)
-                (options.out / f"{name}-{seed}.json").write_text(json.dumps(cells[-1]))
-    merged = merge(cells)
+            folder = options.out / f"{name}-{seed}"
+            train_cell(name, seed, options.seconds, folder)
+            write_probes(folder)
+    merged = merge([json.loads(p.read_text()) for p in sorted(options.out.glob("*.json"))])
     print(table(merged["methods"]))
     print(json.dumps(merged))
+
+
+def write_probes(folder: Path) -> None:
+    """Probes a cell, writes what was found beside its folder, and says it."""
+    found = probe_cell(folder)
+    folder.with_suffix(".json").write_text(json.dumps(found))
+    means = {key: round(float(np.mean(values)), 3) for key, values in found["trained"].items()}
+    print(folder.name, means, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
