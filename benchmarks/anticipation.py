@@ -41,7 +41,8 @@ HALF_OF_THE_FRAMES = TubeMaskConfig(
 def recipe(steps: int, seed: int) -> VJEPA2Recipe:
     """The small recipe for clips of 16 frames."""
     small = vjepa2()
-    encoder = replace(small.method.encoder, num_frames=16)
+    # A table of positions: rotary ones leave no trace of the place in the features, which a probe could read.
+    encoder = replace(small.method.encoder, num_frames=16, positions="sincos")
     method = replace(
         small.method, encoder=encoder, masks=(SHORT_TUBES, LONG_TUBES, HALF_OF_THE_FRAMES), ema_steps=steps, seed=seed
     )
