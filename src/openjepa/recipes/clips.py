@@ -59,7 +59,7 @@ def small_video_encoder(**options: Any) -> ViTConfig:
 def vjepa2() -> VJEPA2Recipe:
     """Short and long tubes, a faster target encoder, a narrow predictor."""
     method = VJEPA2Config(encoder=small_video_encoder(), **PREDICTOR, ema_decay=(0.97, 0.999))
-    return VJEPA2Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(600))
+    return VJEPA2Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(2000))
 
 
 def vjepa2_1() -> VJEPA21Recipe:
@@ -68,9 +68,9 @@ def vjepa2_1() -> VJEPA21Recipe:
         encoder=small_video_encoder(level_layers=(1, 3)),
         **PREDICTOR,
         ema_decay=(0.97, 0.999),
-        context_ramp=(100, 200),
+        context_ramp=(300, 600),
     )
-    return VJEPA21Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(500))
+    return VJEPA21Recipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(1500))
 
 
 def levjepa() -> LeVJEPARecipe:
@@ -85,13 +85,13 @@ def levjepa() -> LeVJEPARecipe:
         keep_share=0.5,
         sigreg_weight=0.05,
     )
-    return LeVJEPARecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(600))
+    return LeVJEPARecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(1200))
 
 
 def mae_video() -> MAEVideoRecipe:
     """The same encoder and a decoder of the size of V-JEPA 2's predictor."""
     method = MaskedAutoencoderConfig(encoder=small_video_encoder(), decoder_dim=48, decoder_depth=2, decoder_heads=2)
-    return MAEVideoRecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(1500))
+    return MAEVideoRecipe(method=method, draw=DrawConfig(items=2000), batch_size=16, train=small_training(3000))
 
 
 def vjepa2_vit_large_24gb() -> VJEPA2Recipe:

@@ -86,7 +86,7 @@ def small_training(steps: int, lr: float = 3e-3) -> TrainConfig:
 def ijepa() -> IJEPARecipe:
     """A target encoder that follows within 30 steps at first, a narrow predictor, a learning rate for a small net."""
     method = IJEPAConfig(encoder=small_encoder(positions="sincos"), **PREDICTOR, ema_decay=(0.97, 0.999))
-    return IJEPARecipe(method=method, train=small_training(1500))
+    return IJEPARecipe(method=method, train=small_training(3000))
 
 
 def lejepa() -> LeJEPARecipe:
@@ -99,7 +99,7 @@ def lejepa() -> LeJEPARecipe:
         global_view=ViewConfig(48, (0.5, 1.0), jitter=JITTER, grey=0.2),
         local_view=ViewConfig(24, (0.2, 0.5), jitter=JITTER, grey=0.2),
     )
-    return LeJEPARecipe(method=method, train=small_training(600))
+    return LeJEPARecipe(method=method, train=small_training(1500))
 
 
 def mae() -> MAERecipe:
@@ -107,7 +107,7 @@ def mae() -> MAERecipe:
     method = MaskedAutoencoderConfig(
         encoder=small_encoder(positions="sincos"), decoder_dim=48, decoder_depth=2, decoder_heads=2
     )
-    return MAERecipe(method=method, train=small_training(2000))
+    return MAERecipe(method=method, train=small_training(4000))
 
 
 def ijepa_vit_large_24gb() -> IJEPARecipe:
