@@ -11,7 +11,7 @@ from openjepa.errors import ConfigError
 CONDITIONS: dict[str, dict[str, Any]] = {
     "clean": {},
     "agents": {"distractors": 3},
-    "television": {"background": "noise"},
+    "television": {"background": "noise", "noise_low": 200},
 }
 # Changes that come only when a model of the clean world is judged.
 SHIFTS: dict[str, dict[str, Any]] = {
