@@ -267,7 +267,7 @@ def _reach(
     judged = JudgeConfig(
         scale.budget,
         batch_size=len(manifest),
-        latency_pairs=1 if timed else 0,
+        latency_pairs=3 if timed else 0,
         latency_decisions=6 if few is None else 2,
     )
     report = evaluate(player, world, manifest, judged)
