@@ -139,3 +139,13 @@ def test_progress_names_what_is_left(capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("[1/2] play, clean, seed 0: 1 s; about ")
     assert second == "[2/2] next token, noisy television, seed 2: 2 s"
+
+
+def test_a_worker_leaves_when_its_parent_is_gone(monkeypatch):
+    parents = iter([7, 7, 1])  # an orphan is adopted by process 1
+    left: list[int] = []
+    monkeypatch.setattr(runner.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(runner.os, "_exit", left.append)
+    monkeypatch.setattr(runner.time, "sleep", lambda seconds: None)
+    runner._leave_with(7)
+    assert left == [1]
