@@ -322,3 +322,20 @@ def test_the_oracles_cost_is_the_length_of_the_way() -> None:
 def test_the_simulator_wants_states() -> None:
     with pytest.raises(ConfigError, match="`proprio` must be the true states"):
         TwoRoomsSimulator().encode(torch.zeros(1, 1, 3, 64, 64))
+
+
+def test_changed_colours_and_slanting_light_change_the_picture_and_nothing_else():
+    usual, changed, slanting = (
+        TwoRooms(1, TwoRoomsConfig(**o)) for o in ({}, {"colours": "changed"}, {"light": "slanting"})
+    )
+    first, blue, dim = (world.reset([3])[0] for world in (usual, changed, slanting))
+    assert np.array_equal(usual.states(), changed.states())
+    assert np.array_equal(usual.states(), slanting.states())
+    floor, wall = (first == 235).all(0), (first == np.array([60, 60, 80])[:, None, None]).all(0)
+    assert (blue[:, floor] == np.array([196, 222, 240])[:, None]).all()
+    assert (blue[:, wall] == np.array([112, 74, 42])[:, None]).all()
+    assert np.array_equal(blue[:, ~floor & ~wall][0] > 195, first[:, ~floor & ~wall][0] > 195)  # the disc stays red
+    assert np.array_equal(dim[:, :, -1], first[:, :, -1])  # all the light at the right edge
+    assert np.array_equal(dim[0, :, 0], np.rint(0.55 * first[0, :, 0]).astype(np.uint8))
+    with pytest.raises(ConfigError, match="`colours` must be usual or changed"):
+        TwoRoomsConfig(colours="pink")

@@ -91,6 +91,7 @@ class NextToken(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)
             self.context_encoder = CellEncoder(config.encoder, code_dim)
+            self.norm = nn.BatchNorm2d(code_dim, affine=False)  # else small things share the code of an empty patch
             self.quantizer = ScalarQuantizer(config.levels)
             self.cell_in = nn.Conv2d(code_dim, config.decoder_width, 1)
             self.decoder = CellDecoder(config.decoder_width)
@@ -117,7 +118,8 @@ class NextToken(nn.Module):
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
         """Frames [B, T, 3, H, W] uint8 to their codes [B, T, N, D]; proprioception is not looked at."""
         check_shape(frames, "B T C H W", name="frames")
-        cells = self.quantizer(self.context_encoder(frames.flatten(0, 1)).movedim(1, -1))  # [B * T, h, w, D]
+        cells = self.norm(self.context_encoder(frames.flatten(0, 1)))  # [B * T, D, h, w]
+        cells = self.quantizer(cells.movedim(1, -1))
         return cells.flatten(1, 2).unflatten(0, frames.shape[:2])
 
     @torch.no_grad()

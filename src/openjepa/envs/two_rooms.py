@@ -39,6 +39,7 @@ class TwoRoomsConfig:
         split: which drawn layouts may occur: `all`, `train`, or `held-out` (disjoint from `train`).
         distractors: discs that move by themselves and pass through walls.
         background: `plain`, or `noise`: every frame gets a fresh random texture.
+        noise_low: darkest grey level of that texture, 0 to 255: the lower, the harder the agent is to see.
         colours: `usual`, or `changed`: a blue floor and brown walls.
         light: `even`, or `slanting`: it fades towards the left.
         max_steps: length of an episode of random play.
@@ -48,6 +49,7 @@ class TwoRoomsConfig:
     split: Literal["all", "train", "held-out"] = "all"
     distractors: int = 0
     background: Literal["plain", "noise"] = "plain"
+    noise_low: int = 100
     colours: Literal["usual", "changed"] = "usual"
     light: Literal["even", "slanting"] = "even"
     max_steps: int = 40
@@ -63,6 +65,8 @@ class TwoRoomsConfig:
             raise ConfigError(
                 f"`colours` must be usual or changed and `light` even or slanting; got {self.colours}, {self.light}."
             )
+        if not 0 <= self.noise_low <= 255:
+            raise ConfigError(f"`noise_low` must be a grey level from 0 to 255; got {self.noise_low}.")
         if self.distractors < 0 or self.max_steps < 1:
             raise ConfigError("`distractors` must be >= 0 and `max_steps` >= 1.")
 
@@ -159,7 +163,7 @@ class TwoRooms:
         if self.config.background == "noise":
             for i, (seed, step) in enumerate(self._texture.astype(int)):
                 rng = np.random.default_rng((seed, step))
-                coarse = rng.integers(100, 256, (3, 8, 8), dtype=np.uint8)
+                coarse = rng.integers(self.config.noise_low, 256, (3, 8, 8), dtype=np.uint8)
                 texture = coarse.repeat(8, axis=1).repeat(8, axis=2)
                 free = (frames[i] == np.array(self._palette[1])[:, None, None]).all(0)
                 frames[i][:, free] = texture[:, free]

@@ -105,6 +105,12 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(np.mean(values)), "range": [min(values), max(values)], "seeds": list(values)}
 
 
+def _median(values: Sequence[float | None]) -> float:
+    """Median over seeds; one whose first goals were reached by the first decision has no time."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else 0.0
+
+
 def _outcomes(found: Mapping[str, Any], goals: str = "all") -> list[int]:
     return [*found["short"], *found["long"]] if goals == "all" else list(found[goals])
 
@@ -134,14 +140,14 @@ def _method(name: str, results: Results, scale: Scale) -> dict[str, Any]:
             for goals in ("all", "short", "long")
         }
     decide = [cell["planning"]["frozen"] for cell in clean]
-    found["ms_per_decision"] = float(np.median([d["ms"] for d in decide]))
+    found["ms_per_decision"] = _median([d["ms"] for d in decide])
     found["gflops_per_decision"] = decide[0]["gflops"]
     own = [cell["planning"]["own"] for cell in clean if "own" in cell["planning"]]
     if own:
         found["own_dynamics"] = {
             "success": as_json(rate(np.array([_outcomes(o) for o in own], float))),
             "pairs": len(_outcomes(own[0])),
-            "ms_per_decision": float(np.median([o["ms"] for o in own])),
+            "ms_per_decision": _median([o["ms"] for o in own]),
             "gflops_per_decision": own[0]["gflops"],
         }
     if len(scale.shares) > 1:

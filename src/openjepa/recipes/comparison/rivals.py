@@ -70,7 +70,7 @@ TRIALS: dict[str, tuple[Setting, ...]] = {
     TOKENS: (Setting(batch=16, weight=0.4), Setting(batch=16, weight=0.7), Setting(lr=4e-3, batch=16, weight=0.4)),
     CLONING: (Setting(), Setting(lr=4e-3), Setting(batch=24)),
 }
-CHOSEN: dict[str, int] = dict.fromkeys(METHODS, 0)
+CHOSEN: dict[str, int] = {LATENT: 1, LATENT_ONLY: 1, INVERSE: 1, PIXELS: 2, PIXELS_ONLY: 1, TOKENS: 2, CLONING: 1}
 
 
 @dataclass(frozen=True)

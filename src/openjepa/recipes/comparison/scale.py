@@ -11,7 +11,7 @@ from openjepa.errors import ConfigError
 CONDITIONS: dict[str, dict[str, Any]] = {
     "clean": {},
     "agents": {"distractors": 3},
-    "television": {"background": "noise"},
+    "television": {"background": "noise", "noise_low": 200},
 }
 # Changes that come only when a model of the clean world is judged.
 SHIFTS: dict[str, dict[str, Any]] = {
@@ -53,15 +53,15 @@ class Scale:
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    episodes: int = 560
+    episodes: int = 460
     held_out: int = 60
     steps: int = 40
-    gflops: float = 700.0
+    gflops: float = 560.0
     parameters: int = 330_000
-    refine_steps: int = 300
+    refine_steps: int = 250
     distance_steps: int = 400
     pairs: int = 60
-    own_pairs: int = 12
+    own_pairs: int = 6
     budget: int = 50
     shares: tuple[float, ...] = (1.0,)
     clips: int = 400
@@ -88,7 +88,7 @@ def quick() -> Scale:
 
 
 def full() -> Scale:
-    """Eight times the compute and the data, five seeds, a learning curve; hours on a GPU (see `docs/rivals.md`)."""
+    """Ten times the compute, five times the data, five seeds, a learning curve; hours on a GPU (`docs/rivals.md`)."""
     return Scale(
         seeds=(0, 1, 2, 3, 4),
         episodes=2200,
@@ -125,11 +125,11 @@ def toy() -> Scale:
 
 
 def development(scale: Scale) -> Scale:
-    """The scale at which settings are tried: other episodes, pairs and seeds, half the budget."""
+    """The scale at which settings are tried: other episodes, pairs and seeds, five eighths of the budget."""
     return replace(
         scale,
         seeds=(100,),
-        gflops=scale.gflops / 2,
+        gflops=scale.gflops * 5 / 8,
         pairs=max(4, scale.pairs // 2),
         play_seed=scale.play_seed + 1,
         pairs_seed=scale.pairs_seed + 1,

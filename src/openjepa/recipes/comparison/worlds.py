@@ -39,7 +39,7 @@ from openjepa.train import TrainConfig, train
 
 HORIZON, STARTS = 16, (0, 6)  # of measured rollouts; those of a toy are shorter
 PLANNER = CEMConfig(horizon=9, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3)
-PROBE_STEPS = 500  # of the MLP probe
+PROBE_STEPS = 400  # of the MLP probe
 PREDICTOR = LatentPredictorConfig("mlp", 128, depth=2)
 
 
@@ -267,7 +267,7 @@ def _reach(
     judged = JudgeConfig(
         scale.budget,
         batch_size=len(manifest),
-        latency_pairs=1 if timed else 0,
+        latency_pairs=3 if timed else 0,
         latency_decisions=6 if few is None else 2,
     )
     report = evaluate(player, world, manifest, judged)
