@@ -56,12 +56,14 @@ class TrajectoryBatch:
             between two frames are concatenated in time order, so A is f times as wide.
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
+        other: [B, C, H, W] uint8, one frame of each window's episode from any other moment, or None.
     """
 
     frames: Tensor
     actions: Tensor
     proprio: Tensor | None = None
     states: Tensor | None = None
+    other: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "TrajectoryBatch":
         """Returns the same batch on `device`."""
@@ -70,6 +72,7 @@ class TrajectoryBatch:
             _move(self.actions, device),
             _move_optional(self.proprio, device),
             _move_optional(self.states, device),
+            _move_optional(self.other, device),
         )
 
 

@@ -198,14 +198,35 @@ def test_the_scene_is_read_from_its_dimensions_alone():
     torch.testing.assert_close(method.loss(batch).terms["inverse_dynamics"], expected)
 
 
+def test_a_rollout_copies_the_scene():
+    method, batch = make(scene_dim=2), windows()
+    with torch.no_grad():
+        for parameter in method.predictor.parameters():  # it starts as the identity
+            parameter.add_(0.1)
+    z = method.encode(batch.frames)
+    path = method.rollout(z[:, :1], batch.actions)
+    assert torch.equal(path[..., :2], z[:, :1, :, :2].expand(-1, 3, -1, -1))
+    assert (path[:, 1:, :, 2:] - path[:, :-1, :, 2:]).abs().min() > 0
+
+
 def test_scene_loss_by_hand():
-    # Two windows at 0 and 1, each constant: the distance to the other is 1, its logit -8.
-    z = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    torch.testing.assert_close(scene_loss(z), torch.tensor(-8.0).exp().log1p())
-    torch.testing.assert_close(scene_loss(z.expand(2, 3, 1, 5)), scene_loss(z))  # a mean over dimensions
+    # Two episodes at 0 and 1, each constant: the distance to the other is 1, its logit -8.
+    z = torch.tensor([0.0, 1.0]).view(2, 1, 1)
+    torch.testing.assert_close(scene_loss(z, z), torch.tensor(-8.0).exp().log1p())
+    torch.testing.assert_close(scene_loss(z, z, scale=2.0), torch.tensor(-2.0).exp().log1p())
+    wide = z.expand(2, 1, 5)
+    torch.testing.assert_close(scene_loss(wide, wide), scene_loss(z, z))  # a mean over dimensions
     # A code that is the same everywhere tells nothing apart; one of the wrong scene is worse.
-    torch.testing.assert_close(scene_loss(torch.zeros(4, 3, 1, 2)), torch.tensor(4.0).log())
-    assert scene_loss(torch.stack([z[:, 0], 1 - z[:, 0]], 1)) > 7.9
+    torch.testing.assert_close(scene_loss(torch.zeros(4, 1, 2), torch.zeros(4, 1, 2)), torch.tensor(4.0).log())
+    assert scene_loss(z, 1 - z) > 7.9
+
+
+def test_the_scene_is_compared_with_the_other_frame_where_there_is_one():
+    method, batch = make(scene_dim=2, scene_weight=1.0, scene_scale=3.0), windows()
+    z = method.encode(batch.frames)[..., :2]
+    torch.testing.assert_close(method.loss(batch).terms["scene"], scene_loss(z[:, 0], z[:, -1], scale=3.0))
+    found = method.loss(replace(batch, other=batch.frames[:, 1])).terms["scene"]
+    torch.testing.assert_close(found, scene_loss(z[:, 0], z[:, 1], scale=3.0))
 
 
 @pytest.mark.parametrize("target", ["encoder", "ema"])

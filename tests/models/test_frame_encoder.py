@@ -8,6 +8,7 @@ SMALL = {"image_size": 32, "width": 4, "hidden_dim": 8, "num_keypoints": 3}
 CONFIGS = {
     "conv": FrameEncoderConfig("conv", **SMALL),
     "keypoints": FrameEncoderConfig("keypoints", **SMALL),
+    "split": FrameEncoderConfig("split", **SMALL),
     "vit": FrameEncoderConfig("vit", image_size=28, patch_size=14, depth=1),
 }
 
@@ -15,7 +16,7 @@ CONFIGS = {
 def make(kind, embed_dim=5):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return FrameEncoder(CONFIGS[kind], embed_dim).eval()
+        return FrameEncoder(CONFIGS[kind], embed_dim, scene_dim=2 if kind == "split" else 0).eval()
 
 
 def pictures(kind, batch=3):
@@ -92,6 +93,22 @@ def test_keypoints_are_the_positions_of_features():
     torch.testing.assert_close(seen[0][:, -6:], expected, atol=1e-5, rtol=0)
 
 
+def test_split_reads_scene_and_motion_from_their_own_keypoints_linearly():
+    encoder, frames = make("split"), pictures("split")
+    points = encoder.trunk(frames)
+    assert points.shape == (3, 2 * 6)
+    assert points.abs().max() < 1  # positions in the picture
+    z = encoder(frames)
+    assert z.shape == (3, 5)
+    torch.testing.assert_close(z[:, :2], encoder.head.scene(points[:, :6]))
+    torch.testing.assert_close(z[:, 2:], encoder.head.moving(points[:, 6:]))
+
+
+def test_split_needs_a_scene():
+    with pytest.raises(ConfigError, match="`scene_dim` must be from 1 to below 5 for a `split` encoder; got 0"):
+        FrameEncoder(CONFIGS["split"], 5)
+
+
 def test_vit_projects_its_class_token():
     encoder, frames = make("vit"), pictures("vit")
     trunk = encoder.trunk
@@ -107,7 +124,7 @@ def test_vit_projects_its_class_token():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "resnet"}, "`kind` must be conv, keypoints or vit; got resnet"),
+        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split or vit; got resnet"),
         ({"image_size": 40}, "`image_size` must be a multiple of 16; got 40"),
         ({"kind": "vit", "image_size": 64}, "`image_size` must be a multiple of 14; got 64"),
         ({"width": 0}, "must be at least 1"),

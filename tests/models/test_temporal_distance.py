@@ -93,6 +93,19 @@ def test_infonce_sees_the_distance_that_planners_see(form: Any) -> None:
     torch.testing.assert_close(head.loss(z, later), (ce(logits, own) + ce(logits.T, own)) / 2)
 
 
+def test_both_states_are_judged_in_the_scene_of_the_first() -> None:
+    head = TemporalDistanceHead(1, 3, TemporalDistanceConfig(scene_dim=2, negatives=2))
+    z, goal = torch.randn(2, 4, 1, 3, generator=torch.Generator().manual_seed(0))
+    elsewhere = torch.cat([goal[..., :2] + 7, goal[..., 2:]], -1)
+    assert torch.equal(head(z, goal), head(z, elsewhere))
+    assert (head(z, goal) - head(torch.cat([z[..., :2] + 7, z[..., 2:]], -1), goal)).abs().min() > 0
+    assert head(z[:, None], goal[None]).shape == (4, 4)
+    # InfoNCE by hand: the own later state and those of the next two pairs, in the scene of the first state.
+    rows = torch.tensor([[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]])
+    logits = -head(z[:, None], goal[rows]) / 16
+    torch.testing.assert_close(head.loss(z, goal), -logits.log_softmax(1)[:, 0].mean())
+
+
 def test_pairs_stay_in_their_episode_and_gap() -> None:
     lengths = torch.tensor([2, 5, 40])
     generator = torch.Generator().manual_seed(0)
@@ -144,5 +157,7 @@ def test_mistakes_are_named() -> None:
         fit_temporal_distance(torch.zeros(3, 1, 1, 2), generator=torch.Generator())
     with pytest.raises(ConfigError, match=r"must be a multiple of `pairs_per_episode` \(3\)"):
         TemporalDistanceConfig(pairs_per_episode=3)
+    with pytest.raises(ConfigError, match="`negatives` from 1 to below `batch_size`"):
+        TemporalDistanceConfig(scene_dim=1, negatives=256)
     with pytest.raises(ConfigError, match="`embed_dim` must be even"):
         TemporalDistanceConfig(embed_dim=3)

@@ -6,7 +6,7 @@ re-implementations (2608.10145).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from torch import Tensor
 from openjepa.data.episode_store import EpisodeStore
 from openjepa.errors import ConfigError, DataError
 from openjepa.protocols import TrajectoryBatch
+
+OTHER = 0x6F74686572  # sets the drawing of other frames apart from that of windows
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class WindowConfig:
             comes again (an incomplete last batch of an epoch is left out).
         seed: of the drawing.
         with_states: whether batches carry the simulator's truth, for probes.
+        with_other: whether batches carry one more frame of each window's episode, from any moment of it.
     """
 
     length: int = 4
@@ -38,6 +41,7 @@ class WindowConfig:
     sampling: Literal["uniform", "epoch"] = "uniform"
     seed: int = 0
     with_states: bool = False
+    with_other: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 2 or self.batch_size < 1 or self.frameskip < 1:
@@ -80,6 +84,7 @@ class WindowSource:
         windows = np.maximum(store.lengths[ids] - span + 1, 0)
         self._first_frame = store.starts[ids]
         self._first_action = store.starts[ids] - ids
+        self._num_frames = store.lengths[ids] + 1
         self._ends = np.cumsum(windows)
         self.num_windows = int(self._ends[-1]) if len(ids) else 0
         self.num_short = int((windows == 0).sum())
@@ -125,7 +130,9 @@ class WindowSource:
                 f"`batch_size` must be a multiple of the {world_size} processes; got {size} (rank {rank})."
             )
         share = size // world_size
-        return self.windows(self._draw(step)[rank * share : (rank + 1) * share])
+        mine = slice(rank * share, (rank + 1) * share)
+        batch = self.windows(self._draw(step)[mine])
+        return replace(batch, other=self._other(step)[mine]) if self.config.with_other else batch
 
     def windows(self, numbers: np.ndarray) -> TrajectoryBatch:
         """Returns the windows with numbers [B] in 0 ... `num_windows` - 1, counted by episode and time."""
@@ -141,6 +148,13 @@ class WindowSource:
             actions=actions.reshape(len(numbers), length - 1, -1),
             **{name: _gather(column, frame_rows) for name, column in others.items()},
         )
+
+    def _other(self, step: int) -> Tensor:
+        """One frame of the episode of every window of global batch `step`, [B, C, H, W]."""
+        episode = np.searchsorted(self._ends, self._draw(step), side="right")
+        share = _generator(self.config.seed ^ OTHER, step).random(len(episode))
+        rows = self._first_frame[episode] + (share * self._num_frames[episode]).astype(np.int64)
+        return _gather(self._columns["frames"], rows[:, None])[:, 0]
 
     def _draw(self, step: int) -> np.ndarray:
         """Numbers of the windows of global batch `step` [B]."""

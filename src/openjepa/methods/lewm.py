@@ -36,8 +36,8 @@ class LeWMConfig:
     Attributes:
         action_dim: width A of a model action (frameskip times the environment's).
         embed_dim: width D of the latent.
-        scene_dim: leading dimensions of the latent that hold what stays the same in an episode; the rest holds
-            what moves. 0 makes no such difference.
+        scene_dim: leading dimensions of the latent that hold what stays the same in an episode, and that a rollout
+            copies; the rest holds what moves. 0 makes no such difference.
         proprio_dim: width P of proprioception, 0 for none.
         encoder: the network that sees.
         predictor: the network that imagines.
@@ -59,7 +59,9 @@ class LeWMConfig:
         similarity_weight: of the change between successive states.
         inverse_dynamics_weight: of reading actions from successive states.
         straightening_weight: of the curvature of paths (2603.12231).
-        scene_weight: of telling windows apart by their scene dimensions (InfoNCE between first and last frame).
+        scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
+            of the episode, the window's last one where the batch brings no other).
+        scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -86,6 +88,7 @@ class LeWMConfig:
     inverse_dynamics_weight: float = 1.0
     straightening_weight: float = 0.0
     scene_weight: float = 0.0
+    scene_scale: float = 8.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +100,8 @@ class LeWMConfig:
             )
         if self.scene_weight and not self.scene_dim:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
+        if self.scene_scale <= 0:
+            raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
         for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
             if getattr(self, name) < 0:
                 raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
@@ -126,7 +131,7 @@ class LeWM(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)
             dim, action_dim = config.embed_dim, config.action_dim
-            self.context_encoder = FrameEncoder(config.encoder, dim)
+            self.context_encoder = FrameEncoder(config.encoder, dim, config.scene_dim)
             self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
             self.predictor = build_predictor(config.predictor, dim, action_dim)
             self.action_readout = (
@@ -203,8 +208,14 @@ class LeWM(nn.Module):
         for t in range(known - 1, known - 1 + steps):
             first = max(0, t + 1 - context)
             past = torch.stack(path[first : t + 1], 1)
-            path.append(self.predictor(past, actions[:, first : t + 1])[:, -1])
+            path.append(self.predict(past, actions[:, first : t + 1])[:, -1])
         return torch.stack(path[known:], 1)
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """One step: states [B, T, D] and standardised actions [B, T, A] to the next states; the scene stays."""
+        scene_dim = self.config.scene_dim
+        found = self.predictor(z, actions)
+        return torch.cat([z[..., :scene_dim].to(found), found[..., scene_dim:]], -1) if scene_dim else found
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -227,6 +238,9 @@ class LeWM(nn.Module):
             step = int(self.step)
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
         terms |= self._regularizers(z, actions)
+        if c.scene_weight:
+            other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
+            terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
         loss = sum((self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
@@ -242,10 +256,10 @@ class LeWM(nn.Module):
         if self.config.rollout == "open_loop":
             return self._rollout(flat[:, :1], actions, actions.shape[1]).unsqueeze(2)
         if context >= actions.shape[1]:
-            return self.predictor(flat[:, :-1], actions).unsqueeze(2)
+            return self.predict(flat[:, :-1], actions).unsqueeze(2)
         past = flat[:, :-1].unfold(1, context, 1).transpose(2, 3)  # [B, W, context, D]
         moves = actions.unfold(1, context, 1).transpose(2, 3)
-        found = self.predictor(past.flatten(0, 1), moves.flatten(0, 1)).view(past.shape)
+        found = self.predict(past.flatten(0, 1), moves.flatten(0, 1)).view(past.shape)
         return torch.cat([found[:, 0], found[:, 1:, -1]], 1).unsqueeze(2)
 
     def _regularizers(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
@@ -269,8 +283,6 @@ class LeWM(nn.Module):
             terms["inverse_dynamics"] = inverse_dynamics_loss(self.action_readout, moving, actions)
         if c.straightening_weight:
             terms["straightening"] = straightening_loss(moving)
-        if c.scene_weight:
-            terms["scene"] = scene_loss(z[..., : c.scene_dim])
         return terms
 
     def _weight(self, name: str) -> float:
@@ -286,15 +298,15 @@ class LeWM(nn.Module):
         return c.prediction_start + share * (c.prediction_weight - c.prediction_start)
 
 
-def scene_loss(z: Tensor, *, scale: float = 8.0) -> Tensor:
-    """InfoNCE between the first and the last state of each window [B, T, N, D]: which scene is this? A scalar.
+def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0) -> Tensor:
+    """InfoNCE between two states [B, N, D] of each episode: which scene is this? A scalar.
 
     Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
     an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
     Negatives are those of this process.
     """
-    first, last = z[:, 0].flatten(1), z[:, -1].flatten(1)  # [B, N * D]
-    logits = -torch.cdist(first, last).square() * (scale / first.shape[1])  # [B, B]
+    first, other = z.flatten(1), z_other.flatten(1)  # [B, N * D]
+    logits = -torch.cdist(first, other).square() * (scale / first.shape[1])  # [B, B]
     own = torch.arange(len(z), device=z.device)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 

@@ -8,7 +8,7 @@ finds every wall that the model does not believe in.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
@@ -69,7 +69,7 @@ def refine_predictor(
         with seeded(generator):
             model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
     model.predictor.requires_grad_(True)
-    hard = _HardStarts(model.predictor, z, moves, length)
+    hard = _HardStarts(model, z, moves, length)
     count = int(config.hard_share * config.batch_size)
 
     def loss() -> Tensor:
@@ -81,7 +81,7 @@ def refine_predictor(
         target, action = z[episode[:, None], steps], moves[episode[:, None], steps[:, :-1]]
         path, state = [], target[:, :1]
         for t in range(length):
-            state = model.predictor(state, action[:, t : t + 1])
+            state = model.predict(state, action[:, t : t + 1])
             path.append(state)
         return functional.smooth_l1_loss(torch.cat(path, 1), target[:, 1:], beta=0.1)
 
@@ -92,8 +92,8 @@ def refine_predictor(
 class _HardStarts:
     """Draws windows that contain a transition which the predictor gets wrong; looks anew every 100 draws."""
 
-    def __init__(self, predictor: nn.Module, z: Tensor, actions: Tensor, length: int) -> None:
-        self.predictor, self.z, self.actions, self.length = predictor, z, actions, length
+    def __init__(self, model: LeWM, z: Tensor, actions: Tensor, length: int) -> None:
+        self.model, self.z, self.actions, self.length = model, z, actions, length
         self.draws, self.weights = 0, torch.ones(actions.shape[0] * actions.shape[1])
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ class _HardStarts:
     @torch.no_grad()
     def _measure(self) -> None:
         errors = [
-            (self.predictor(z[:, :-1], a) - z[:, 1:]).square().mean(-1)
+            (self.model.predict(z[:, :-1], a) - z[:, 1:]).square().mean(-1)
             for z, a in zip(self.z.split(100), self.actions.split(100), strict=True)
         ]
         self.weights = torch.cat(errors).flatten() + 1e-12

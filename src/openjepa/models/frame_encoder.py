@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.models.keypoints import Keypoints
 from openjepa.models.vit import VisionTransformer, ViTConfig
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -22,16 +23,17 @@ class FrameEncoderConfig:
 
     Attributes:
         kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
-            positions of small things), or `vit` (ViT-Tiny with a class token and LeWM's projector).
+            positions of small things), `split` (keypoints only, fine ones for the scene and coarse ones for what
+            moves, both read linearly), or `vit` (ViT-Tiny with a class token and LeWM's projector).
         image_size: px, square frames; a multiple of 16 for the convolutions, of `patch_size` for the ViT.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
-        num_keypoints: of `keypoints`.
+        num_keypoints: of `keypoints`, and of each half of `split`.
         patch_size: px, of `vit`.
         depth: blocks, of `vit`.
     """
 
-    kind: Literal["conv", "keypoints", "vit"] = "conv"
+    kind: Literal["conv", "keypoints", "split", "vit"] = "conv"
     image_size: int = 64
     width: int = 32
     hidden_dim: int = 128
@@ -40,8 +42,8 @@ class FrameEncoderConfig:
     depth: int = 12
 
     def __post_init__(self) -> None:
-        if self.kind not in ("conv", "keypoints", "vit"):
-            raise ConfigError(f"`kind` must be conv, keypoints or vit; got {self.kind}.")
+        if self.kind not in ("conv", "keypoints", "split", "vit"):
+            raise ConfigError(f"`kind` must be conv, keypoints, split or vit; got {self.kind}.")
         if self.patch_size < 1:
             raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
         unit = self.patch_size if self.kind == "vit" else 16
@@ -57,15 +59,24 @@ class FrameEncoder(nn.Module):
     Args:
         config: shape.
         embed_dim: width D of the latent.
+        scene_dim: leading dimensions that `split` reads from the keypoints of the scene, the others from those of
+            what moves; the other kinds make no difference.
     """
 
-    def __init__(self, config: FrameEncoderConfig, embed_dim: int) -> None:
+    def __init__(self, config: FrameEncoderConfig, embed_dim: int, scene_dim: int = 0) -> None:
         super().__init__()
         self.config = config
-        kinds: dict[str, type[ConvTrunk | KeypointTrunk | ViTTrunk]]
-        kinds = {"conv": ConvTrunk, "keypoints": KeypointTrunk, "vit": ViTTrunk}
+        kinds: dict[str, type[ConvTrunk | KeypointTrunk | SplitTrunk | ViTTrunk]]
+        kinds = {"conv": ConvTrunk, "keypoints": KeypointTrunk, "split": SplitTrunk, "vit": ViTTrunk}
         self.trunk = kinds[config.kind](config)
-        self.head = nn.Linear(self.trunk.out_dim, embed_dim)
+        if config.kind == "split":
+            if not 0 < scene_dim < embed_dim:
+                raise ConfigError(
+                    f"`scene_dim` must be from 1 to below {embed_dim} for a `split` encoder; got {scene_dim}."
+                )
+            self.head: nn.Module = SplitLinear(self.trunk.out_dim // 2, scene_dim, embed_dim - scene_dim)
+        else:
+            self.head = nn.Linear(self.trunk.out_dim, embed_dim)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         size = self.config.image_size
@@ -152,6 +163,33 @@ class KeypointTrunk(nn.Module):
             x = (weights.sum(2) * self.cells).sum(-1)  # [B, keypoints]
             y = (weights.sum(3) * self.cells).sum(-1)
         return torch.cat([self.conv.body(stem).float(), x, y], -1)
+
+
+class SplitTrunk(nn.Module):
+    """Fine keypoints for the scene and coarse ones for what moves, [B, 2 K] each, side by side."""
+
+    def __init__(self, config: FrameEncoderConfig) -> None:
+        super().__init__()
+        count, size, width = config.num_keypoints, config.image_size, config.width
+        self.out_dim = 4 * count
+        self.scene = Keypoints(count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=True)
+        self.moving = Keypoints(count, image_size=size, stride=4, width=width, depth=1, placed=False)
+
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
+        pixels = _centred(frames)
+        return torch.cat([self.scene(pixels), self.moving(pixels)], -1)
+
+
+class SplitLinear(nn.Module):
+    """Two linear layers side by side: [B, 2 F] to [B, S + M], the first half of the features to S, the rest to M."""
+
+    def __init__(self, features: int, scene_dim: int, moving_dim: int) -> None:
+        super().__init__()
+        self.scene, self.moving = nn.Linear(features, scene_dim), nn.Linear(features, moving_dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        scene, moving = x.chunk(2, -1)
+        return torch.cat([self.scene(scene), self.moving(moving)], -1)
 
 
 class ViTTrunk(nn.Module):

@@ -35,6 +35,11 @@ class TemporalDistanceConfig:
         batch_size: pairs per step.
         steps: optimiser steps.
         lr: learning rate of Adam, decayed to 0 along a cosine.
+        scene_dim: leading dimensions of the latent that hold the scene. Both states are then judged in the scene of
+            the first one, and the negatives are what moves in other episodes, put into this scene: else the scene
+            tells almost all pairs apart, and small errors of its code look like large distances. 0 makes no
+            difference.
+        negatives: of each pair where there is a scene, >= 1 and below `batch_size`.
     """
 
     hidden_dim: int = 128
@@ -45,8 +50,12 @@ class TemporalDistanceConfig:
     batch_size: int = 256
     steps: int = 400
     lr: float = 2e-3
+    scene_dim: int = 0
+    negatives: int = 64
 
     def __post_init__(self) -> None:
+        if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
+            raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
         if min(self.hidden_dim, self.max_gap, self.pairs_per_episode, self.steps) < 1 or self.lr <= 0:
             raise ConfigError(
                 "`hidden_dim`, `max_gap`, `pairs_per_episode` and `steps` must be at least 1 and `lr` > 0."
@@ -76,7 +85,15 @@ class TemporalDistanceHead(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
-        return self.between(self.embedding(z), self.embedding(z_goal))
+        return self.between(self.embedding(z), self.embedding(self._in_scene_of(z, z_goal)))
+
+    def _in_scene_of(self, z: Tensor, other: Tensor) -> Tensor:
+        """The other states with the scene dimensions of z; both broadcast."""
+        scene = self.config.scene_dim
+        if not scene:
+            return other
+        z, other = torch.broadcast_tensors(z, other)
+        return torch.cat([z[..., :scene], other[..., scene:]], -1)
 
     def embedding(self, z: Tensor) -> Tensor:
         """Embeds states [..., N, D] as [..., E]."""
@@ -91,11 +108,24 @@ class TemporalDistanceHead(nn.Module):
         return way.square().sum(-1) if self.config.form == "squared" else _norm(way)
 
     def loss(self, z: Tensor, z_later: Tensor) -> Tensor:
-        """Symmetric InfoNCE over pairs [B, N, D]: each state must find its own later one, and back."""
+        """Symmetric InfoNCE over pairs [B, N, D]: each state must find its own later one, and back.
+
+        With a scene, each state must find its own later one among those of other episodes, put into its scene.
+        """
+        if self.config.scene_dim:
+            return self._loss_in_scene(z, z_later)
         distance = self._pairwise(self.embedding(z), self.embedding(z_later))  # [B, B]
         logits = -self.log_scale.exp() * distance / self.config.embed_dim
         own = torch.arange(len(z), device=z.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+
+    def _loss_in_scene(self, z: Tensor, z_later: Tensor) -> Tensor:
+        """Candidates of pair i: its own later state, then those of the next `negatives` pairs of the batch."""
+        count = min(self.config.negatives, len(z) - 1)
+        candidates = (torch.arange(len(z))[:, None] + torch.arange(count + 1)) % len(z)  # [B, 1 + negatives]
+        distance = self(z.unsqueeze(1), z_later[candidates.to(z.device)])
+        logits = -self.log_scale.exp() * distance / self.config.embed_dim
+        return functional.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long, device=z.device))
 
     def _pairwise(self, a: Tensor, b: Tensor) -> Tensor:
         """`between` of every row of a [B, E] with every row of b, without the [B, B, E] of differences."""

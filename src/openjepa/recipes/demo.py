@@ -104,7 +104,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
         model: LeWM = train(experiment.method, experiment.source, recipe.train, config.out / "run").method
     with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
         memory = remember(model, recipe)
-        model, head = learn_to_act(model, memory, recipe)
+        model, head, memory = learn_to_act(model, memory, recipe)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
         found = measure(

@@ -49,7 +49,7 @@ def draw_clips(
     world.reset(seeds)
     policy.reset(seeds)
     states, actions = [world.states()], []
-    for _ in range(12 + horizon):
+    for _ in range(16 + max(horizon, stride)):  # the fork is passed by step 12, a clear road 4 steps later
         actions.append(policy.act(None))
         world.step(actions[-1])
         states.append(world.states())

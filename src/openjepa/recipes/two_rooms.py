@@ -18,6 +18,7 @@ from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
 from openjepa.eval.animation import Replay
 from openjepa.eval.manifest import Manifest, draw_two_rooms_pairs
 from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
@@ -55,25 +56,31 @@ def two_rooms() -> WorldModelConfig:
 
 
 def random_doors() -> WorldModelConfig:
-    """Wall and door drawn per episode; longer, straighter play, keypoints, and dimensions for the scene."""
+    """Wall and door drawn per episode; straighter play, keypoints read linearly, and a latent of scene and motion."""
     return WorldModelConfig(
         play=PlayConfig("random-doors", {"split": "train"}, "directed", episodes=1400, steps=120),
         method=LeWMConfig(
-            embed_dim=32,
-            scene_dim=12,
-            encoder=FrameEncoderConfig("keypoints"),
-            prediction_weight=20.0,
-            prediction_start=0.1,
-            prediction_ramp=(300, 600),
+            embed_dim=24,
+            scene_dim=8,
+            encoder=FrameEncoderConfig("split"),
+            variance_weight=2.0,
             inverse_dynamics_weight=10.0,
             scene_weight=1.0,
+            scene_scale=64.0,
         ),
-        train=TrainConfig(steps=1200, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=400),
+        train=TrainConfig(steps=800, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=400),
+        window=5,
+        batch_size=64,
         act=ActConfig(
+            compact=CompactConfig(scene_dim=6, moving_dim=2),
             refine=RefineConfig(
-                steps=1000, hard_share=0.5, rollout=12, predictor=LatentPredictorConfig("mlp", 256, depth=3)
+                steps=2500,
+                hard_share=0.5,
+                rollout=8,
+                batch_size=256,
+                predictor=LatentPredictorConfig("mlp", 256, depth=3),
             ),
-            distance=TemporalDistanceConfig(hidden_dim=64, max_gap=38, batch_size=512, steps=1500),
+            distance=TemporalDistanceConfig(hidden_dim=128, max_gap=60, steps=2500, scene_dim=6),
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=128, num_iterations=4),
             aggregate="closest",
             replan_every=2,

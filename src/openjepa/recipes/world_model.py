@@ -15,6 +15,7 @@ from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, stati
 from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.eval.collapse import encode_episodes, measure, untrained_twin
+from openjepa.methods.compact import CompactConfig, compact
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.models.temporal_distance import (
@@ -66,6 +67,7 @@ class ActConfig:
     """How a trained world model acts.
 
     Attributes:
+        compact: size of the compacted latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
         distance: the learned temporal distance; `steps` of it are trained after the model.
         planner: options of CEM.
@@ -76,6 +78,7 @@ class ActConfig:
         pairs_seed: of the drawing of pairs.
     """
 
+    compact: CompactConfig | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
     planner: CEMConfig = field(
@@ -176,7 +179,13 @@ def build(config: LearnConfig) -> Experiment:
     config = seeded(config)
     store = open_store(config)
     trained, held_out = split(store, config.play.held_out, config.seed)
-    windows = WindowConfig(config.window, config.batch_size, config.frameskip, seed=config.seed)
+    windows = WindowConfig(
+        config.window,
+        config.batch_size,
+        config.frameskip,
+        seed=config.seed,
+        with_other=config.method.scene_weight > 0,
+    )
     source = WindowSource(store, trained, windows)
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
@@ -238,12 +247,19 @@ def remember(model: LeWM, config: LearnConfig) -> Memory:
     )
 
 
-def learn_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead]:
-    """Refines the predictor and trains the distance, both on frozen latents."""
+def learn_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
+    """Compacts the latent where that is wanted, refines the predictor and trains the distance, all on frozen latents.
+
+    Returns:
+        the model that acts, its distance, and the memory in its latents.
+    """
     act = config.act
+    if act.compact is not None:
+        model, latents = compact(model, memory.latents, act.compact)
+        memory = replace(memory, latents=latents)
     refine_predictor(model, memory.latents, memory.actions, act.refine, generator=keyed_generator(config.seed, 1))
     head = fit_temporal_distance(memory.latents, act.distance, generator=keyed_generator(config.seed, 2))
-    return model, head
+    return model, head, memory
 
 
 def make_agent(model: LeWM, head: TemporalDistanceHead, world: World, config: WorldModelConfig) -> Agent:
@@ -265,4 +281,4 @@ def load_actor(config: WorldModelConfig, run_dir: Path) -> tuple[LeWM, TemporalD
     config = seeded(config)
     model: LeWM = load_method(run_dir)
     memory = remember(model, config)
-    return *learn_to_act(model, memory, config), memory
+    return learn_to_act(model, memory, config)
