@@ -66,7 +66,9 @@ class ForkJudgeConfig:
     kinds: tuple[str, ...] = tuple(KINDS)
     probabilities: tuple[float, ...] = (0.5, 0.8)
     ways: int = 2
-    fit: FuturesFitConfig = field(default_factory=lambda: FuturesFitConfig(steps=1200, batch_size=1024, rollout=2, lr=2e-3))
+    fit: FuturesFitConfig = field(
+        default_factory=lambda: FuturesFitConfig(steps=1200, batch_size=1024, rollout=2, lr=2e-3)
+    )
     clips: int = 500
     clips_seed: int = 7_000_000
     num_futures: int = 16
