@@ -67,9 +67,13 @@ class FrozenWorld(nn.Module):
         state, path = z[:, -1], []
         for t in range(steps):
             action = moves[:, z.shape[1] - 1 + t, None]
-            state = self.predictor(state, action)  # [B, 1, N * D]
+            state = self.predict(state, action)  # [B, 1, N * D]
             path.append(state)
         return torch.stack(path, 1)
+
+    def predict(self, z: Tensor, actions: Tensor) -> Tensor:
+        """One step: states [B, T, N * D] and standardised actions [B, T, A] to the next states."""
+        return self.predictor(z, actions)
 
     def learn(self, latents: Tensor, actions: Tensor, config: RefineConfig, *, generator: torch.Generator) -> None:
         """Trains the predictor on latents of the model [E, T, N, D] and actions [E, T - 1, A]."""
