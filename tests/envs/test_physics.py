@@ -108,7 +108,8 @@ def test_the_novel_clip_differs_in_colour_only():
             if novelty == "light":
                 assert np.array_equal(clip[:10], plain[:10])
                 continue
-            moved = np.abs(np.diff(plain.astype(int), axis=0)).max((0, 1)) > 0  # where anything ever happens
+            # Where anything ever happens; in dim light a body may have just the grey level of what is behind it.
+            moved = sum(np.abs(np.diff(c.astype(int), axis=0)).max((0, 1)) for c in (plain, clip)) > 0
             assert np.array_equal(clip[..., ~moved], plain[..., ~moved])
     turned = render_novel([5], novelty="turns")[0]
     assert np.array_equal(turned[:3], render_possible([5])[0][:3])

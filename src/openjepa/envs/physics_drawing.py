@@ -42,8 +42,8 @@ def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bo
     colors["screen"] = np.clip(grey + rng.uniform(-0.06, 0.06, 3), 0, 1)
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.03, 0.22), rng.uniform(0.78, 0.96)))
     floor = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.25), rng.uniform(0.55, 0.7)))
-    light = rng.uniform(0.85, 1.05) * rng.uniform(0.94, 1.06, 3)
-    zoom = rng.uniform(1.0, 1.1)
+    light = rng.uniform(0.6, 1.05) * rng.uniform(0.9, 1.1, 3)
+    zoom = rng.uniform(1.0, 1.2)
     if scene == "evening":
         light = np.array([0.78, 0.62, 0.52]) * rng.uniform(0.9, 1.1)
         zoom = rng.uniform(1.05, 1.15)
