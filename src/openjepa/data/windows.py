@@ -132,7 +132,7 @@ class WindowSource:
         share = size // world_size
         mine = slice(rank * share, (rank + 1) * share)
         batch = self.windows(self._draw(step)[mine])
-        return replace(batch, other=self._other(step)[mine]) if self.config.with_other else batch
+        return replace(batch, other=self._other(step, mine)) if self.config.with_other else batch
 
     def windows(self, numbers: np.ndarray) -> TrajectoryBatch:
         """Returns the windows with numbers [B] in 0 ... `num_windows` - 1, counted by episode and time."""
@@ -149,10 +149,10 @@ class WindowSource:
             **{name: _gather(column, frame_rows) for name, column in others.items()},
         )
 
-    def _other(self, step: int) -> Tensor:
-        """One frame of the episode of every window of global batch `step`, [B, C, H, W]."""
-        episode = np.searchsorted(self._ends, self._draw(step), side="right")
-        share = _generator(self.config.seed ^ OTHER, step).random(len(episode))
+    def _other(self, step: int, mine: slice) -> Tensor:
+        """One frame of the episode of each of `mine` among the windows of global batch `step`, [B, C, H, W]."""
+        episode = np.searchsorted(self._ends, self._draw(step)[mine], side="right")
+        share = _generator(self.config.seed ^ OTHER, step).random(self.config.batch_size)[mine]
         rows = self._first_frame[episode] + (share * self._num_frames[episode]).astype(np.int64)
         return _gather(self._columns["frames"], rows[:, None])[:, 0]
 
