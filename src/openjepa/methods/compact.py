@@ -1,11 +1,16 @@
-"""Compacts a trained latent to the few directions that matter: what tells scenes apart, and what actions change.
+"""Compacts a trained latent to the few numbers that matter: what tells scenes apart, and what actions move.
 
-    scene:  argmax_v  (v' S_between v) / (v' S_within v)     between and within episodes (Fisher's discriminant)
-    moving: argmax_v  v' S_change v,  |v| = 1                of the change between successive states
+    scene:  argmax_v  (v' S_between v) / (v' S_within v)             between and within episodes (Fisher's discriminant)
+    moving: argmin_W  sum robust(W' (x[t + k] - x[t]) - sum_k a)     displacement over k steps = the sum of the actions
 
-Both are closed forms on cached latents. A latent is redundant by design (VICReg wants unit variance everywhere),
-and a predictor learns the sharp edge of a wall more easily from four numbers than from thirty. The projection is folded
-into the encoder's last, linear layer, so the result is an ordinary world model with a smaller latent.
+Both are closed forms on cached features, the expected positions of keypoints. The second is odometry: where nothing is
+in the way, the place that an agent is at has changed by what it did. Features that follow the agent only in part, or
+bend, explain less of the sum; transitions that the sum cannot explain, such as contacts, are weighted down. Neither
+sees a true state.
+
+The head of the trained model is not the place to look: variance and covariance terms make it spread two numbers of a
+layout over as many dimensions as it has, and bend them on the way. The new head is linear in the keypoints again, so
+the result is an ordinary world model with a smaller latent.
 """
 
 from dataclasses import dataclass, replace
@@ -15,94 +20,136 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.methods.lewm import LeWM
-from openjepa.models.frame_encoder import SplitLinear
+from openjepa.models.frame_encoder import SplitLinear, SplitTrunk
+
+ROUNDS = 12  # of reweighting
+EXPLAINED = 0.3  # share of the displacements that are taken to be free of contacts
 
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """Size of the compacted latent.
+    """Size of the compacted latent, whose moving part has as many numbers as an action.
 
     Attributes:
         scene_dim: directions that tell scenes apart, >= 1.
-        moving_dim: directions that change from step to step, >= 1.
+        displacement_steps: steps k of a displacement, >= 1: more drown the noise of a position, fewer contain fewer
+            contacts.
+        scene_every: one frame in so many is looked at for the scene of an episode, >= 1.
     """
 
-    scene_dim: int = 4
-    moving_dim: int = 2
+    scene_dim: int = 3
+    displacement_steps: int = 6
+    scene_every: int = 12
 
     def __post_init__(self) -> None:
-        if min(self.scene_dim, self.moving_dim) < 1:
-            raise ConfigError("`scene_dim` and `moving_dim` must be at least 1.")
+        if min(self.scene_dim, self.displacement_steps, self.scene_every) < 1:
+            raise ConfigError("`scene_dim`, `displacement_steps` and `scene_every` must be at least 1.")
 
 
-def compact(model: LeWM, latents: Tensor, config: CompactConfig) -> tuple[LeWM, Tensor]:
-    """Returns a world model with a compacted latent and fresh predictor, and the latents that it would have encoded.
+@torch.no_grad()
+def keypoints(model: LeWM, frames: Tensor, config: CompactConfig) -> tuple[Tensor, Tensor]:
+    """Reads the keypoints of whole episodes: of the scene from some frames, of what moves from all.
 
     Args:
         model: trained, with a `split` encoder.
-        latents: [E, T, 1, D] of training episodes.
-        config: size of the new latent.
+        frames: [E, T, 3, H, W] uint8.
+        config: how many frames show the scene.
 
     Returns:
-        the new model in evaluation mode, its predictor untrained, and latents [E, T, 1, S + M] of unit variance.
+        of the scene [E, ceil(T / scene_every), F], and of what moves [E, T, F].
 
     Raises:
-        ConfigError: where the model has no `split` encoder or too few dimensions.
+        ConfigError: where the model has no `split` encoder.
     """
-    head, scene_dim = model.context_encoder.head, model.config.scene_dim
-    if not isinstance(head, SplitLinear):
+    trunk = model.context_encoder.trunk
+    if not isinstance(trunk, SplitTrunk):
         raise ConfigError(
             f"`model` must have an encoder of kind split to be compacted; got {model.config.encoder.kind}."
         )
-    moving_dim = model.config.embed_dim - scene_dim
-    if config.scene_dim > scene_dim or config.moving_dim > moving_dim:
+    some = frames[:, :: config.scene_every]
+    scene, moving = trunk.of_scene(some.flatten(0, 1)), trunk.of_moving(frames.flatten(0, 1))
+    return scene.unflatten(0, some.shape[:2]), moving.unflatten(0, frames.shape[:2])
+
+
+def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config: CompactConfig) -> tuple[LeWM, Tensor]:
+    """Returns a world model with a compacted latent and fresh predictor, and its latents of the episodes.
+
+    The scene of an episode is the mean over its frames, so that what is learned on these latents is free of its noise.
+
+    Args:
+        model: trained, with a `split` encoder.
+        scene: keypoints [E, S, F] as `keypoints` reads them.
+        moving: keypoints [E, T, F].
+        actions: [E, T - 1, A] in the environment's units.
+        config: size of the new latent.
+
+    Returns:
+        the new model in evaluation mode, its predictor untrained, and latents [E, T, 1, scene_dim + A], their moving
+        part of unit variance.
+
+    Raises:
+        ConfigError: where episodes are too few or short.
+    """
+    sizes = check_shape(moving, "E T F", name="moving")
+    check_shape(scene, "E S F", name="scene", sizes={"E": sizes["E"]})
+    check_shape(actions, f"E={sizes['E']} T={sizes['T'] - 1} A", name="actions")
+    if sizes["E"] < 2 or sizes["T"] <= config.displacement_steps:
         raise ConfigError(
-            f"the compacted latent must not be larger than {scene_dim} + {moving_dim} dimensions; got "
-            f"{config.scene_dim} + {config.moving_dim}."
+            f"`moving` must hold at least 2 episodes of more than {config.displacement_steps} states; got "
+            f"{sizes['E']} of {sizes['T']}. Lower `displacement_steps` or play longer episodes."
         )
-    z = check_latents(latents)
-    scene = _whitened(z[..., :scene_dim], scene_directions(z[..., :scene_dim], config.scene_dim))
-    moving = _whitened(z[..., scene_dim:], moving_directions(z[..., scene_dim:], config.moving_dim))
-    smaller = replace(
-        model.config,
-        embed_dim=config.scene_dim + config.moving_dim,
-        scene_dim=config.scene_dim,
-        target="encoder",
+    scene, moving = scene.double(), moving.double()
+    scene_map = _whitened(scene, scene_directions(scene, config.scene_dim))
+    moving_map = _whitened(moving, displacement_directions(moving, actions.double(), config.displacement_steps))
+    found = LeWM(
+        replace(
+            model.config,
+            embed_dim=config.scene_dim + actions.shape[-1],
+            scene_dim=config.scene_dim,
+            target="encoder",
+        )
     )
-    found = LeWM(smaller)
     found.context_encoder.trunk.load_state_dict(model.context_encoder.trunk.state_dict())
-    new_head = found.context_encoder.head
-    assert isinstance(new_head, SplitLinear)
-    _fold(new_head.scene, head.scene, *scene)
-    _fold(new_head.moving, head.moving, *moving)
+    head = found.context_encoder.head
+    assert isinstance(head, SplitLinear)
+    _set(head.scene, *scene_map)
+    _set(head.moving, *moving_map)
     found.set_action_statistics(model.action_mean, model.action_std)
     found.step.copy_(model.step)
-    parts = [(z[..., :scene_dim] - scene[0]) @ scene[1], (z[..., scene_dim:] - moving[0]) @ moving[1]]
-    return found.eval(), torch.cat(parts, -1).to(latents.dtype).unsqueeze(2)
+    still = _apply(scene, *scene_map).mean(1, keepdim=True).expand(-1, sizes["T"], -1)
+    latents = torch.cat([still, _apply(moving, *moving_map)], -1).float()
+    return found.eval(), latents.unsqueeze(2)
 
 
-def scene_directions(z: Tensor, count: int) -> Tensor:
+def scene_directions(x: Tensor, count: int) -> Tensor:
     """Fisher's directions [D, count] of states [E, T, D] of episodes, most telling first; unit variance within."""
-    mean = z.mean(1, keepdim=True)  # [E, 1, D]
-    within, between = _scatter(z - mean), _scatter(mean - mean.mean(0))
-    ridge = 1e-6 * within.diagonal().mean() * torch.eye(z.shape[-1], dtype=z.dtype)
+    mean = x.mean(1, keepdim=True)  # [E, 1, D]
+    within, between = _scatter(x - mean), _scatter(mean - mean.mean(0))
+    ridge = 1e-6 * within.diagonal().mean() * torch.eye(x.shape[-1], dtype=x.dtype)
     inverse = torch.linalg.inv(torch.linalg.cholesky(within + ridge))
     _, vectors = torch.linalg.eigh(inverse @ between @ inverse.T)
     return inverse.T @ vectors[:, -count:].flip(1)
 
 
-def moving_directions(z: Tensor, count: int) -> Tensor:
-    """Principal directions [D, count] of the change between successive states [E, T, D], largest first."""
-    _, vectors = torch.linalg.eigh(_scatter(z[:, 1:] - z[:, :-1]))
-    return vectors[:, -count:].flip(1)
+def displacement_directions(x: Tensor, actions: Tensor, steps: int) -> Tensor:
+    """Directions [D, A] of states [E, T, D] whose displacement over some steps is the sum of actions [E, T - 1, A].
 
-
-def check_latents(latents: Tensor) -> Tensor:
-    """Returns latents [E, T, 1, D] as [E, T, D] in float64."""
-    sizes = check_shape(latents, "E T N=1 D", name="latents")
-    if sizes["E"] < 2 or sizes["T"] < 2:
-        raise ConfigError(f"`latents` must hold at least 2 episodes of 2 states; got {sizes['E']} of {sizes['T']}.")
-    return latents.detach().squeeze(2).double()
+    Least squares, reweighted by Geman and McClure's estimator at the scale of the best-explained displacements, so that
+    contacts do not count.
+    """
+    travelled = torch.cat([torch.zeros_like(actions[:, :1]), actions.cumsum(1)], 1)  # [E, T, A]
+    moved = (x[:, steps:] - x[:, :-steps]).flatten(0, 1)
+    wanted = (travelled[:, steps:] - travelled[:, :-steps]).flatten(0, 1)
+    weight = torch.ones(len(moved), 1, dtype=x.dtype)
+    found = torch.zeros(x.shape[-1], actions.shape[-1], dtype=x.dtype)
+    for _ in range(ROUNDS):
+        gram = moved.T @ (weight * moved)
+        gram = gram + 1e-9 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
+        found = torch.linalg.solve(gram, moved.T @ (weight * wanted))
+        square = (moved @ found - wanted).square().sum(1, keepdim=True)
+        scale = square.flatten().kthvalue(max(1, int(EXPLAINED * len(square)))).values
+        weight = (1 + square / scale.clamp_min(1e-12)) ** -2
+    return found
 
 
 def _scatter(x: Tensor) -> Tensor:
@@ -110,15 +157,19 @@ def _scatter(x: Tensor) -> Tensor:
     return flat.T @ flat / len(flat)
 
 
-def _whitened(z: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def _whitened(x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [D] and directions [D, K], scaled so that the projected states have unit variance."""
-    mean = z.flatten(0, -2).mean(0)
-    spread = ((z - mean) @ directions).flatten(0, -2).std(0).clamp_min(1e-8)
+    mean = x.flatten(0, -2).mean(0)
+    spread = ((x - mean) @ directions).flatten(0, -2).std(0).clamp_min(1e-8)
     return mean, directions / spread
 
 
+def _apply(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
+    return (x - mean) @ directions
+
+
 @torch.no_grad()
-def _fold(new: nn.Linear, old: nn.Linear, mean: Tensor, directions: Tensor) -> None:
-    """Makes `new` the old layer followed by (z - mean) @ directions."""
-    new.weight.copy_(directions.T @ old.weight.double())
-    new.bias.copy_((old.bias.double() - mean) @ directions)
+def _set(layer: nn.Linear, mean: Tensor, directions: Tensor) -> None:
+    """Makes a layer (x - mean) @ directions."""
+    layer.weight.copy_(directions.T)
+    layer.bias.copy_(-mean @ directions)

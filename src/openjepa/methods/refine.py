@@ -28,6 +28,9 @@ class RefineConfig:
         lr: first learning rate of AdamW, decayed along a cosine.
         weight_decay: of AdamW.
         hard_share: share of a batch that is drawn in proportion to the present one-step error, in [0, 1).
+        noise: largest standard deviation of what is added to the first state of a rollout (the scene dimensions
+            stay), in units of the latent, >= 0. The target is the path of the true state, so that imagined states
+            which have strayed into a wall are led back out of it.
         predictor: a new predictor to train from scratch, or None to go on with the old one.
     """
 
@@ -37,13 +40,16 @@ class RefineConfig:
     lr: float = 1.5e-3
     weight_decay: float = 1e-5
     hard_share: float = 0.0
+    noise: float = 0.0
     predictor: LatentPredictorConfig | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.rollout, self.batch_size) < 1 or self.lr <= 0:
             raise ConfigError("`steps` must be >= 0, `rollout` and `batch_size` >= 1 and `lr` > 0.")
-        if not 0 <= self.hard_share < 1:
-            raise ConfigError(f"`hard_share` must be in [0, 1); got {self.hard_share}.")
+        if not 0 <= self.hard_share < 1 or self.noise < 0:
+            raise ConfigError(
+                f"`hard_share` must be in [0, 1) and `noise` 0 or more; got {self.hard_share} and {self.noise}."
+            )
 
 
 def refine_predictor(
@@ -70,7 +76,13 @@ def refine_predictor(
             model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
     model.predictor.requires_grad_(True)
     hard = _HardStarts(model, z, moves, length)
-    count = int(config.hard_share * config.batch_size)
+    count, still = int(config.hard_share * config.batch_size), model.config.scene_dim
+
+    def strayed(first: Tensor) -> Tensor:
+        if not config.noise:
+            return first
+        moved = torch.randn(first.shape, generator=generator) * torch.rand(len(first), 1, 1, generator=generator)
+        return torch.cat([first[..., :still], (first + config.noise * moved)[..., still:]], -1)
 
     def loss() -> Tensor:
         episode = torch.randint(sizes["E"], (config.batch_size,), generator=generator)
@@ -79,11 +91,11 @@ def refine_predictor(
             episode[:count], start[:count] = hard.draw(count, generator)
         steps = start[:, None] + torch.arange(length + 1)
         target, action = z[episode[:, None], steps], moves[episode[:, None], steps[:, :-1]]
-        path, state = [], target[:, :1]
+        path, state = [], strayed(target[:, :1])
         for t in range(length):
             state = model.predict(state, action[:, t : t + 1])
             path.append(state)
-        return functional.smooth_l1_loss(torch.cat(path, 1), target[:, 1:], beta=0.1)
+        return functional.smooth_l1_loss(torch.cat(path, 1)[..., still:], target[:, 1:, still:], beta=0.1)
 
     fit(model.predictor, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
     return model.eval()

@@ -1,6 +1,7 @@
 """Small heads on cached, frozen latents: pairs of states, standardised inputs and a loop of a few seconds."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -82,11 +83,17 @@ def sample_pairs(
     return episode, now, now + gap
 
 
+_global_stream = threading.Lock()
+
+
 @contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Makes weights and dropout inside the block a function of a generator; global streams are kept."""
+    """Makes weights and dropout inside the block a function of a generator; global streams are kept.
+
+    One block at a time: threads that fit heads side by side would otherwise mix their streams.
+    """
     seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
+    with _global_stream, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 

@@ -179,6 +179,14 @@ class SplitTrunk(nn.Module):
         pixels = _centred(frames)
         return torch.cat([self.scene(pixels), self.moving(pixels)], -1)
 
+    def of_scene(self, frames: Tensor) -> Tensor:
+        """Keypoints of the scene [B, 2 K] in frames [B, 3, H, W] uint8."""
+        return self.scene(_centred(frames))
+
+    def of_moving(self, frames: Tensor) -> Tensor:
+        """Keypoints of what moves [B, 2 K] in frames [B, 3, H, W] uint8."""
+        return self.moving(_centred(frames))
+
 
 class SplitLinear(nn.Module):
     """Two linear layers side by side: [B, 2 F] to [B, S + M], the first half of the features to S, the rest to M."""

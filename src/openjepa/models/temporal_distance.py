@@ -194,13 +194,13 @@ def fit_temporal_distance(
     latents = latents.detach()
     with seeded(generator):
         head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
-        head.standardize.measure(valid_states(latents, known).flatten(1))
+    head.standardize.measure(valid_states(latents, known).flatten(1))
 
-        def loss() -> Tensor:
-            episode, now, later = _draw(known, config, generator)
-            return head.loss(latents[episode, now], latents[episode, later])
+    def loss() -> Tensor:
+        episode, now, later = _draw(known, config, generator)
+        return head.loss(latents[episode, now], latents[episode, later])
 
-        return fit(head, loss, steps=config.steps, lr=config.lr)
+    return fit(head, loss, steps=config.steps, lr=config.lr)
 
 
 def fit_frame_gap(

@@ -2,6 +2,7 @@
 
 from openjepa.planning.agent import Agent, AgentConfig
 from openjepa.planning.amortised import AcceptanceRule, ProposalConfig, ProposeVerifyRepair
+from openjepa.planning.broken_promises import PromiseConfig
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
 from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
@@ -27,6 +28,7 @@ __all__ = [
     "ProposalConfig",
     "ProposeVerifyRepair",
     "PathCost",
+    "PromiseConfig",
     "WeightedSum",
     "bind",
 ]

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.random import keyed_generator
+from openjepa.planning.broken_promises import BrokenPromises, PromiseConfig
 from openjepa.planning.costs import bind
+from openjepa.planning.risk import RiskCost
 from openjepa.planning.sampling import centre, shift
-from openjepa.protocols import ActionBounds, Cost, Plan, Planner, WorldModel
+from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class AgentConfig:
         context_len: latest states that the model is given, >= 1; 1 for a Markov model.
         frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
         warm_start: whether a search starts from the last plan, shifted by what was executed.
+        promises: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
+            to forget at once.
         seed: of all plans, >= 0.
         device: where frames are encoded and plans are made.
     """
@@ -37,6 +41,7 @@ class AgentConfig:
     context_len: int = 1
     frameskip: int = 1
     warm_start: bool = True
+    promises: PromiseConfig | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -76,6 +81,8 @@ class Agent:
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
         self.decisions = 0
+        if self.config.promises is not None and isinstance(cost, RiskCost):
+            raise ConfigError("`promises` must be None under a `RiskCost`, whose futures are many.")
         self._idle = centre(bounds, torch.zeros(1))  # [A]
         self._z_goal: Tensor | None = None
 
@@ -99,6 +106,8 @@ class Agent:
         self._env_ids = list(range(batch)) if env_ids is None else [int(i) for i in env_ids]
         if len(self._env_ids) != batch or min(self._env_ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({batch}); got {self._env_ids}.")
+        self._promises = None if self.config.promises is None else BrokenPromises(self.config.promises)
+        self._planned_at: Tensor | None = None  # [B, N, D], states at the last plan
         self._memory_z: list[Tensor] = []  # each [B, N, D], at most context_len
         self._memory_actions: list[Tensor] = []  # each [B, A], between them
         self._plan: Tensor | None = None  # [B, H, A]
@@ -170,7 +179,7 @@ class Agent:
         plan = self.planner.plan(
             self.model,
             z,
-            bind(self.cost, self._z_goal[rows]),
+            self._bound_cost(rows),
             generators=[keyed_generator(*key) for key in keys],
             **options,
         )
@@ -180,6 +189,24 @@ class Agent:
         self._plan[rows] = plan.actions
         self.last_plan, self.planned_for, self._executed = plan, rows, 0
         self.decisions += 1
+
+    def _bound_cost(self, rows: Tensor) -> PathCost:
+        """The cost of the goals of some environments, with what the last plans taught."""
+        assert self._z_goal is not None
+        cost: PathCost = bind(self.cost, self._z_goal[rows])
+        if self._promises is None:
+            return cost
+        z = self._memory_z[-1]
+        if self.last_plan is not None and self._planned_at is not None:
+            known = torch.isin(self.planned_for, rows)
+            still = self.planned_for[known]
+            promised, start = z.clone(), z.clone()  # nothing was promised to the others
+            promised[still] = self.last_plan.z_path[known, self._executed - 1].to(z)
+            start[still] = self._planned_at[still]
+            self._promises.compare(start, promised, z)
+        self._planned_at = z
+        horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
+        return self._promises.wary(cost, z[rows], horizon, rows)
 
     def _check_plan(self, plan: Plan, batch: int) -> None:
         width = self.bounds.dim * self.config.frameskip

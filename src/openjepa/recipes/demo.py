@@ -40,7 +40,6 @@ from openjepa.recipes.world_model import (
     learn_to_act,
     make_agent,
     open_store,
-    remember,
     seeded,
 )
 from openjepa.train import train
@@ -103,8 +102,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
     with clock("train", f"learning the world: {recipe.train.steps} steps"):
         model: LeWM = train(experiment.method, experiment.source, recipe.train, config.out / "run").method
     with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        memory = remember(model, recipe)
-        model, head, memory = learn_to_act(model, memory, recipe)
+        model, head, memory = learn_to_act(model, recipe)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
         found = measure(

@@ -24,7 +24,7 @@ from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.temporal_distance import TemporalDistanceConfig
-from openjepa.planning import CEMConfig
+from openjepa.planning import CEMConfig, PromiseConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.world_model import (
     ActConfig,
@@ -72,18 +72,21 @@ def random_doors() -> WorldModelConfig:
         window=5,
         batch_size=64,
         act=ActConfig(
-            compact=CompactConfig(scene_dim=6, moving_dim=2),
+            compact=CompactConfig(scene_dim=3),
             refine=RefineConfig(
                 steps=2500,
+                lr=3e-3,
                 hard_share=0.5,
+                noise=0.1,
                 rollout=8,
                 batch_size=256,
                 predictor=LatentPredictorConfig("mlp", 256, depth=3),
             ),
-            distance=TemporalDistanceConfig(hidden_dim=128, max_gap=60, steps=2500, scene_dim=6),
+            distance=TemporalDistanceConfig(hidden_dim=128, max_gap=60, steps=2000, scene_dim=3),
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=128, num_iterations=4),
             aggregate="closest",
             replan_every=2,
+            promises=PromiseConfig(),
         ),
     )
 

@@ -3,6 +3,8 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +17,7 @@ from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, stati
 from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.eval.collapse import encode_episodes, measure, untrained_twin
-from openjepa.methods.compact import CompactConfig, compact
+from openjepa.methods.compact import CompactConfig, compact, keypoints
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.models.temporal_distance import (
@@ -24,7 +26,7 @@ from openjepa.models.temporal_distance import (
     fit_temporal_distance,
 )
 from openjepa.nn.random import keyed_generator
-from openjepa.planning import CEM, Agent, AgentConfig, CEMConfig
+from openjepa.planning import CEM, Agent, AgentConfig, CEMConfig, PromiseConfig
 from openjepa.planning.costs import Aggregate, PathCost, closest, final, mean
 from openjepa.protocols import TrajectoryBatch, World
 from openjepa.recipes import Experiment
@@ -67,12 +69,13 @@ class ActConfig:
     """How a trained world model acts.
 
     Attributes:
-        compact: size of the compacted latent, for `split` encoders; None keeps the latent as it is.
+        compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
         distance: the learned temporal distance; `steps` of it are trained after the model.
         planner: options of CEM.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
+        promises: when the agent remembers a plan that the world did not follow; None to forget at once.
         budget: environment steps that an episode has.
         pairs: judged pairs of start and goal.
         pairs_seed: of the drawing of pairs.
@@ -86,6 +89,7 @@ class ActConfig:
     )
     aggregate: str = "mean"
     replan_every: int = 3
+    promises: PromiseConfig | None = None
     budget: int = 50
     pairs: int = 200
     pairs_seed: int = 0
@@ -230,36 +234,82 @@ class Memory:
 
 def remember(model: LeWM, config: LearnConfig) -> Memory:
     """Encodes the training episodes once."""
+    latents, batches = [], []
+    for batch in _training_episodes(config):
+        latents.append(encode_episodes(model, batch))
+        batches.append(_without_frames(batch))
+    steps = min(batch.actions.shape[1] for batch in batches)
+    return Memory(torch.cat([z[:, : steps + 1] for z in latents]), *_known(batches, steps))
+
+
+def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
+    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell."""
+    scenes, movements, batches = [], [], []
+    for batch in _training_episodes(config):
+        scene, moving = keypoints(model, batch.frames, options)
+        scenes.append(scene)
+        movements.append(moving)
+        batches.append(_without_frames(batch))
+    steps = min(batch.actions.shape[1] for batch in batches)
+    count = min(scene.shape[1] for scene in scenes)
+    actions, states = _known(batches, steps)
+    scene, moving = torch.cat([s[:, :count] for s in scenes]), torch.cat([m[:, : steps + 1] for m in movements])
+    small, latents = compact(model, scene, moving, actions, options)
+    return small, Memory(latents, actions, states)
+
+
+def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
     store = open_store(config)
     trained, _ = split(store, config.play.held_out, config.seed)
-    latents, actions, states = [], [], []
     for ids in np.array_split(trained, max(1, len(trained) // 50)):
-        batch = read_episodes(store, ids, config.frameskip)
-        latents.append(encode_episodes(model, batch))
-        actions.append(batch.actions)
-        states.append(batch.states)
-    steps = min(x.shape[1] for x in actions)
-    known = [s[:, : steps + 1] for s in states if s is not None]
-    return Memory(
-        torch.cat([z[:, : steps + 1] for z in latents]),
-        torch.cat([a[:, :steps] for a in actions]),
-        torch.cat(known) if len(known) == len(states) else None,
+        yield read_episodes(store, ids, config.frameskip)
+
+
+def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
+    """The same without its pictures, which would fill the memory."""
+    return replace(batch, frames=batch.frames.new_empty(0))
+
+
+def _known(batches: list[TrajectoryBatch], steps: int) -> tuple[Tensor, Tensor | None]:
+    """Actions [E, T - 1, A] and states [E, T, P] of batches of episodes, cut to a number of steps."""
+    states = [batch.states[:, : steps + 1] for batch in batches if batch.states is not None]
+    return (
+        torch.cat([batch.actions[:, :steps] for batch in batches]),
+        torch.cat(states) if len(states) == len(batches) else None,
     )
 
 
-def learn_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
     """Compacts the latent where that is wanted, refines the predictor and trains the distance, all on frozen latents.
+
+    The last two do not depend on each other and run side by side, each on one core.
 
     Returns:
         the model that acts, its distance, and the memory in its latents.
     """
     act = config.act
-    if act.compact is not None:
-        model, latents = compact(model, memory.latents, act.compact)
-        memory = replace(memory, latents=latents)
-    refine_predictor(model, memory.latents, memory.actions, act.refine, generator=keyed_generator(config.seed, 1))
-    head = fit_temporal_distance(memory.latents, act.distance, generator=keyed_generator(config.seed, 2))
-    return model, head, memory
+    if act.compact is None:
+        memory = remember(model, config)
+    else:
+        model, memory = remember_compact(model, config, act.compact)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            refined = pool.submit(
+                refine_predictor,
+                model,
+                memory.latents,
+                memory.actions,
+                act.refine,
+                generator=keyed_generator(config.seed, 1),
+            )
+            head = pool.submit(
+                fit_temporal_distance, memory.latents, act.distance, generator=keyed_generator(config.seed, 2)
+            )
+            return refined.result(), head.result(), memory
+    finally:
+        torch.set_num_threads(threads)
 
 
 def make_agent(model: LeWM, head: TemporalDistanceHead, world: World, config: WorldModelConfig) -> Agent:
@@ -271,6 +321,7 @@ def make_agent(model: LeWM, head: TemporalDistanceHead, world: World, config: Wo
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
+        promises=act.promises,
         seed=config.seed,
     )
     return Agent(model.eval(), planner, cost, world.bounds, options)
@@ -279,6 +330,4 @@ def make_agent(model: LeWM, head: TemporalDistanceHead, world: World, config: Wo
 def load_actor(config: WorldModelConfig, run_dir: Path) -> tuple[LeWM, TemporalDistanceHead, Memory]:
     """Reopens a run and trains what acts; deterministic, so that nothing more has to be kept."""
     config = seeded(config)
-    model: LeWM = load_method(run_dir)
-    memory = remember(model, config)
-    return learn_to_act(model, memory, config)
+    return learn_to_act(load_method(run_dir), config)
