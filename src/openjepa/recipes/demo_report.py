@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from openjepa.envs.two_rooms import SIZE, TwoRooms, is_free
 from openjepa.eval import figures
@@ -15,7 +14,7 @@ from openjepa.eval.intervals import Interval
 from openjepa.eval.outcomes import PlayedEpisode
 from openjepa.eval.probes import MLPProbe, ProbeConfig
 from openjepa.eval.report import Report
-from openjepa.models.frame_decoder import DecoderConfig, FrameDecoder, fit_decoder
+from openjepa.models.frame_decoder import FrameDecoder, fit_decoder
 from openjepa.nn.random import keyed_generator
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.world_model import open_store
@@ -24,6 +23,7 @@ from openjepa.train.log import read_metrics
 if TYPE_CHECKING:
     from openjepa.recipes.demo import Findings
 
+PER_EPISODE = 11  # frames of each training episode that the probe decoder sees
 EXPLAIN = {
     "OpenJEPA": "plans in its learned latent space",
     "behaviour cloning": "imitates the first action of recorded ways, same latents and episodes",
@@ -175,14 +175,15 @@ def _read_outs(findings: "Findings") -> tuple[FrameDecoder, MLPProbe]:
     from openjepa.data import split
 
     trained, _ = split(store, config.play.held_out, config.seed)
-    chosen = trained[:: max(1, len(trained) // 120)][:120]
-    rows = np.searchsorted(trained, chosen)
-    frames = torch.from_numpy(np.concatenate([store.rows_of("frames", int(i)) for i in chosen]))
-    latents: Tensor = memory.latents[torch.from_numpy(rows)].flatten(0, 1).flatten(1)
+    drawn = np.random.default_rng(config.seed)
+    episodes, length = memory.latents.shape[:2]
+    chosen = [np.sort(drawn.choice(length, min(PER_EPISODE, length), replace=False)) for _ in range(episodes)]
+    frames = torch.from_numpy(
+        np.concatenate([store.rows_of("frames", int(i))[steps] for i, steps in zip(trained, chosen, strict=True)])
+    )
+    latents = torch.cat([memory.latents[i, torch.from_numpy(steps)] for i, steps in enumerate(chosen)]).flatten(1)
     with torch.enable_grad():
-        decoder = fit_decoder(
-            latents, frames[: len(latents)], DecoderConfig(), generator=keyed_generator(config.seed, 3)
-        )
+        decoder = fit_decoder(latents, frames, generator=keyed_generator(config.seed, 3))
         assert memory.states is not None
         known = memory.states.flatten(0, 1)
         probe = MLPProbe(memory.latents.flatten(0, 1).flatten(1), known, ProbeConfig(mlp_steps=600))
