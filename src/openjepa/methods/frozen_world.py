@@ -28,6 +28,7 @@ class FrozenWorld(nn.Module):
 
     action_mean: Tensor
     action_std: Tensor
+    scene_dim = 0  # nothing in a state is known to stay
 
     def __init__(
         self,

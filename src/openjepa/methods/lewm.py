@@ -147,6 +147,11 @@ class LeWM(nn.Module):
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
 
+    @property
+    def scene_dim(self) -> int:
+        """Leading dimensions of a state that stay in an episode."""
+        return self.config.scene_dim
+
     def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
         check_shape(mean, f"A={self.config.action_dim}", name="mean")

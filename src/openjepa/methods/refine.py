@@ -76,7 +76,7 @@ def refine_predictor(
             model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
     model.predictor.requires_grad_(True)
     hard = _HardStarts(model, z, moves, length)
-    count, still = int(config.hard_share * config.batch_size), model.config.scene_dim
+    count, still = int(config.hard_share * config.batch_size), model.scene_dim
 
     def strayed(first: Tensor) -> Tensor:
         if not config.noise:
