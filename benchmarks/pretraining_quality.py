@@ -5,12 +5,13 @@
     python benchmarks/pretraining_quality.py --probe                     the probes of trained cells again
     python benchmarks/pretraining_quality.py --merge                     the table alone
 
-A cell pre-trains the small recipe of one method (`openjepa list`) on shapes that are drawn from its seed, for the
-same number of CPU-seconds of this process, whatever the method: the learning rate follows the share of the seconds
-that are spent. The encoder is then frozen and read out linearly on shapes that were never trained on: the class of
-the object (accuracy), its position and, of clips, its velocity (R2); free choices are made on the training rows of
-the probe. The same read-out of networks with random weights stands beside it. Seeds from 100 on are for development,
-those below for judging. Every cell uses one thread. The last line is one JSON object.
+A cell pre-trains the small recipe of one method (`openjepa list`) on shapes that are drawn from its seed, for as many
+CPU-seconds of this process as every other method of its kind, pictures or clips: the learning rate follows the share
+of the seconds that are spent. The encoder is then frozen and read out on shapes that were never trained on: the class
+of the object (accuracy) by an attentive probe of one cross-attention, as V-JEPA does, and linearly from the mean of
+the tokens; its position and, of clips, its velocity (R2) linearly from a coarse grid of tokens. Free choices are made
+on the training rows of the probe. The same read-out of networks with random weights stands beside it. Seeds from 100
+on are for development, those below for judging. Every cell uses one thread. The last line is one JSON object.
 
 Intervals (95 %) resample the test samples of each seed; those of the gain pair every sample with the same sample
 under random weights.
@@ -28,11 +29,12 @@ import numpy as np
 import torch
 
 from openjepa.envs.shapes import ShapeSource
+from openjepa.eval.attentive_probe import AttentiveTrainConfig, attentive_probe
 from openjepa.eval.collapse import covariance_spectrum, effective_rank
-from openjepa.eval.frozen_encoder import encoder_of, frozen
+from openjepa.eval.frozen_encoder import FrozenEncoder, encoder_of, frozen
 from openjepa.eval.intervals import cluster_bootstrap, paired_bootstrap
 from openjepa.eval.linear_probe import LogisticProbe
-from openjepa.eval.read_out import Features, ProbedSet, features_of, read_numbers
+from openjepa.eval.read_out import ProbedSet, features_of, read_numbers
 from openjepa.protocols import ImageBatch, VideoBatch
 from openjepa.recipes import load_recipe
 from openjepa.recipes.pretraining import labelled_shapes
@@ -40,9 +42,20 @@ from openjepa.train import load_method, save_checkpoint
 from openjepa.train.optimizer import build_optimizer, clip_gradient, set_schedule
 
 PICTURES, CLIPS = ("ijepa", "lejepa", "mae"), ("vjepa2", "vjepa2_1", "levjepa", "mae-video")
-SECONDS, SEEDS, CONTROLS = 24.0, (0, 1, 2), 2
+RIVALS = dict.fromkeys(PICTURES[:-1], "mae") | dict.fromkeys(CLIPS[:-1], "mae-video")
+SECONDS = {True: 100.0, False: 60.0}  # of clips and pictures
+SEEDS, CONTROLS = (2, 3, 4), 2
 PENALTIES = (1e-4, 1e-3, 1e-2)
-PROBED = {True: (1000, 600), False: (1200, 1000)}  # training and test samples of the probes, of clips and pictures
+PROBED = {True: (2000, 1000), False: (3000, 1000)}  # training and test samples of the probes, of clips and pictures
+ATTENTIVE = AttentiveTrainConfig(
+    learning_rates=(2e-3,), weight_decays=(0.01,), epochs=30, batch_size=64, depth=1, num_heads=2
+)
+WHATS = {  # heading, scale and digits in the table
+    "class": ("class, %", 100, 1),
+    "class_linear": ("class, linear, %", 100, 1),
+    "position": ("position, R2", 1, 2),
+    "velocity": ("velocity, R2", 1, 2),
+}
 WARMUP = 0.1  # share of the seconds
 
 
@@ -70,15 +83,24 @@ def pretrain(config: Any, method: torch.nn.Module, seconds: float) -> tuple[int,
     return step, spent
 
 
-def read_out(x: Features, test_x: Features, fit: ProbedSet, test: ProbedSet) -> dict[str, list[float]]:
-    """What linear read-outs get right, test sample by test sample: their mean is accuracy, or R2."""
-    right = read_classes(x.summary, fit.labels, test_x.summary) == test.labels
-    found = {"class": right.double().tolist()}
+def read_out(encoder: FrozenEncoder, fit: ProbedSet, test: ProbedSet) -> dict[str, list[float]]:
+    """What the read-outs get right, test sample by test sample: their mean is accuracy, or R2."""
+    x, test_x = (features_of(encoder, s.pixels) for s in (fit, test))
+    found = {
+        "class": (attend_classes(encoder, fit, test) == test.labels).double().tolist(),
+        "class_linear": (read_classes(x.summary, fit.labels, test_x.summary) == test.labels).double().tolist(),
+    }
     for name, truth in test.targets.items():
         error = (read_numbers(x.cells, fit.targets[name], test_x.cells) - truth).square()
         spread = (truth - truth.mean(0)).square().mean(0)
         found[name] = (1 - (error / spread).mean(1)).tolist()
     return found
+
+
+def attend_classes(encoder: FrozenEncoder, fit: ProbedSet, test: ProbedSet) -> torch.Tensor:
+    """Classes by a query that attends to all tokens."""
+    x, test_x = (torch.cat([encoder.tokens(p).flatten(1, 3) for p in s.pixels.split(64)]) for s in (fit, test))
+    return attentive_probe(x, fit.labels, test_x, test.labels, ATTENTIVE).probe(test_x)[0].argmax(1)
 
 
 def read_classes(x: torch.Tensor, labels: torch.Tensor, test_x: torch.Tensor) -> torch.Tensor:
@@ -122,15 +144,14 @@ def probe_cell(folder: Path) -> dict[str, Any]:
     counts = PROBED[network.config.is_video]
     fit, test = labelled_shapes(shapes, counts[0]), labelled_shapes(shapes, counts[1], held_out=True)
     untrained = (trained.untrained(1000 * cost["seed"] + i) for i in range(CONTROLS))
-    controls = [read_out(*(features_of(e, s.pixels) for s in (fit, test)), fit, test) for e in untrained]
-    features = [features_of(trained, s.pixels) for s in (fit, test)]
-    spectrum = covariance_spectrum(features[1].summary)
+    controls = [read_out(e, fit, test) for e in untrained]
+    spectrum = covariance_spectrum(features_of(trained, test.pixels).summary)
     return {
         **cost,
         "encoder_parameters": sum(p.numel() for p in network.parameters()),
         "effective_rank": round(effective_rank(spectrum), 2),
         "feature_std": round(float(spectrum.mean().sqrt()), 3),
-        "trained": rounded(read_out(*features, fit, test)),
+        "trained": rounded(read_out(trained, fit, test)),
         "untrained": rounded({key: np.mean([c[key] for c in controls], 0).tolist() for key in controls[0]}),
     }
 
@@ -162,28 +183,27 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
                 for key, v in (("trained", own), ("untrained", control), ("gain", gain))
             },
             "by_seed": [round(float(np.mean(c["trained"][what])), 4) for c in cells],
+            "gain_by_seed": [
+                round(float(np.mean(c["trained"][what]) - np.mean(c["untrained"][what])), 4) for c in cells
+            ],
         }
     return found
 
 
 def table(methods: dict[str, Any]) -> str:
-    """Markdown: one line for each method, estimates with their intervals."""
-
-    def cell(found: dict[str, Any] | None, scale: float, digits: int) -> str:
-        if found is None:
-            return "| | "
-        value, low, high = (f"{scale * v:.{digits}f}" for v in found["trained"])
-        return f"| {value} [{low}, {high}] | {scale * found['untrained'][0]:.{digits}f} "
-
-    lines = [
-        "| method | steps | class, % | untrained | position, R2 | untrained | velocity, R2 | untrained |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Markdown: a line for each method and target, with the gain over random weights and the mean of every seed."""
+    lines = ["| method | read out | trained | untrained | gain | gain by seed |", "|---|---|---|---|---|---|"]
     for name, found in methods.items():
-        parts = [
-            cell(found.get(w), *form) for w, form in (("class", (100, 1)), ("position", (1, 2)), ("velocity", (1, 2)))
-        ]
-        lines.append(f"| `{name}` | {round(np.mean(found['steps']))} {''.join(parts)}|")
+        for what, (heading, scale, digits) in WHATS.items():
+            if what in found:
+                own, gain = found[what]["trained"][0], found[what]["gain"]
+                value, control, plus, low, high, *seeds = (
+                    f"{scale * v:.{digits}f}"
+                    for v in (own, found[what]["untrained"][0], *gain, *found[what]["gain_by_seed"])
+                )
+                lines.append(
+                    f"| `{name}` | {heading} | {value} | {control} | {plus} [{low}, {high}] | {', '.join(seeds)} |"
+                )
     return "\n".join(lines)
 
 
@@ -191,23 +211,31 @@ def merge(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """All methods and the verdicts: matched cost, gains over random weights, the duel with the autoencoder."""
     order = [n for n in (*PICTURES, *CLIPS) if any(c["method"] == n for c in cells)]
     methods = {n: summarise(sorted((c for c in cells if c["method"] == n), key=lambda c: c["seed"])) for n in order}
-    seconds = [c["cpu_seconds"] for c in cells]
-    jepas = [n for n in order if not n.startswith("mae")]
+    kinds = [[c["cpu_seconds"] for c in cells if c["method"] in names] for names in (PICTURES, CLIPS)]
     return {
         "methods": methods,
-        "cpu_seconds_spread": round(max(seconds) / min(seconds) - 1, 4),
-        "jepa_class_gain_lowest": min((methods[n]["class"]["gain"][1] for n in jepas), default=None),
-        "wins_over_mae": {n: won(methods, n) for n in jepas},
+        "cpu_seconds_spread": max(round(max(k) / min(k) - 1, 4) for k in kinds if k),
+        "gains_certain": {n: certain(methods[n]) for n in order},
+        "ahead_of_mae": {n: ahead(cells, n) for n in order if n in RIVALS},
     }
 
 
-def won(methods: dict[str, Any], name: str) -> dict[str, float]:
-    """How far a method is ahead of the autoencoder of the same kind of input, in accuracy or R2."""
-    rival = methods.get("mae-video" if name in CLIPS else "mae")
-    if rival is None:
-        return {}
-    whats = [w for w in ("class", "position", "velocity") if w in rival]
-    return {w: round(methods[name][w]["trained"][0] - rival[w]["trained"][0], 4) for w in whats}
+def certain(found: dict[str, Any]) -> list[str]:
+    """What a method gains over random weights with every seed, with an interval above 0."""
+    return [w for w in WHATS if w in found and found[w]["gain"][1] > 0 and min(found[w]["gain_by_seed"]) > 0]
+
+
+def ahead(cells: list[dict[str, Any]], name: str) -> dict[str, list[float]]:
+    """How far a method is ahead of the autoencoder of the same kind of input, on the same samples; with intervals."""
+    own, rival = ({c["seed"]: c for c in cells if c["method"] == n} for n in (name, RIVALS[name]))
+    seeds = sorted(own.keys() & rival.keys())
+    found = {}
+    for what in WHATS if seeds else ():
+        if what in own[seeds[0]]["trained"]:
+            first, second = (np.concatenate([side[s]["trained"][what] for s in seeds]) for side in (own, rival))
+            lead = paired_bootstrap(first, second, resamples=2000)
+            found[what] = [round(v, 4) for v in (lead.estimate, lead.low, lead.high)]
+    return found
 
 
 def main() -> None:
@@ -215,7 +243,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=(*PICTURES, *CLIPS))
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument(
+        "--seconds", type=float, help=f"default {SECONDS[False]:g} of pictures, {SECONDS[True]:g} of clips"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/pretraining-quality"), help="folder of the cells")
     parser.add_argument("--probe", action="store_true", help="probe the trained cells in --out again")
     parser.add_argument("--merge", action="store_true", help="only print the table of the cells in --out")
@@ -228,7 +258,7 @@ def main() -> None:
         seeds = SEEDS if options.seed is None else (options.seed,)
         for name, seed in ((n, s) for s in seeds for n in names):
             folder = options.out / f"{name}-{seed}"
-            train_cell(name, seed, options.seconds, folder)
+            train_cell(name, seed, options.seconds or SECONDS[name in CLIPS], folder)
             write_probes(folder)
     merged = merge([json.loads(p.read_text()) for p in sorted(options.out.glob("*.json"))])
     print(table(merged["methods"]))

@@ -54,6 +54,20 @@ def test_every_class_occurs_alike_and_looks_different():
         assert np.mean(pixels) == pytest.approx(share, abs=0.06)
 
 
+def test_shapes_turn_as_far_as_they_may():
+    options = {"size": 64, "num_frames": 1, "background": "plain", "noise": 0.0, "radius": (0.3, 0.3)}
+    upright = draw_clips(ShapesConfig(**options, rotation=0.0), np.arange(200))
+    quarter = draw_clips(ShapesConfig(**options, rotation=0.25), np.arange(200))
+    heights = {}
+    for name, clips in (("upright", upright), ("quarter", quarter)):
+        masks = [object_mask(clips, i)[0] for i in np.flatnonzero(clips.labels == SHAPES.index("bar"))]
+        heights[name] = np.array([mask.any(1).sum() for mask in masks])
+    # A bar is 2 r long and 0.56 r high: 38.4 and 10.8 pixels here, and up to 38.4 high when it has turned.
+    np.testing.assert_allclose(heights["upright"], 10.8, atol=2)
+    assert heights["quarter"].min() < 20
+    assert heights["quarter"].max() > 33
+
+
 def test_a_number_names_one_clip_for_good():
     both = draw_clips(PLAIN, np.array([3, 900]))
     alone = draw_clips(PLAIN, np.array([900]))
@@ -107,5 +121,7 @@ def test_backgrounds_do_not_hide_the_object(background):
 def test_options_are_checked():
     with pytest.raises(ConfigError, match="`num_classes` must be 2 to 8; got 9"):
         ShapesConfig(num_classes=9)
+    with pytest.raises(ConfigError, match=r"`rotation` must lie in \[0, 1\]; got 1.5"):
+        ShapesConfig(rotation=1.5)
     with pytest.raises(ConfigError, match="`batch_size` must be a multiple of the 3 processes"):
         ShapeSource(ShapesConfig(batch_size=8)).batch(0, rank=0, world_size=3)

@@ -31,6 +31,7 @@ class ShapesConfig:
         num_classes: kinds of shapes in use, 2 to 8, in the order of `SHAPES`.
         radius: range of the object's radius as a share of the side, in (0, 0.5).
         speed: range of its speed in sides per frame, >= 0; it bounces off the border.
+        rotation: share of a full turn that the angle of every shape is drawn from, from upright on, in [0, 1].
         distractors: further shapes, smaller and static, of random classes, >= 0.
         background: `plain` one colour, `gradient` two, `texture` smooth random patches.
         noise: standard deviation of pixel noise in grey levels, >= 0.
@@ -45,6 +46,7 @@ class ShapesConfig:
     num_classes: int = 8
     radius: tuple[float, float] = (0.12, 0.22)
     speed: tuple[float, float] = (0.0, 0.06)
+    rotation: float = 1.0
     distractors: int = 0
     background: Literal["plain", "gradient", "texture"] = "texture"
     noise: float = 4.0
@@ -65,6 +67,8 @@ class ShapesConfig:
             raise ConfigError(f"`radius` must be two ascending numbers in (0, 0.5); got {self.radius}.")
         if not 0 <= self.speed[0] <= self.speed[1]:
             raise ConfigError(f"`speed` must be two ascending numbers >= 0; got {self.speed}.")
+        if not 0 <= self.rotation <= 1:
+            raise ConfigError(f"`rotation` must lie in [0, 1]; got {self.rotation}.")
         if self.distractors < 0 or self.noise < 0:
             raise ConfigError(f"`distractors` and `noise` must be >= 0; got {self.distractors} and {self.noise}.")
         if self.background not in ("plain", "gradient", "texture"):
@@ -117,14 +121,15 @@ def _draw(config: ShapesConfig, numbers: np.ndarray) -> ShapeClips:
     labels = (u[:, 0] * config.num_classes).astype(np.int64)
     radii = _between(u[:, 1], config.radius)
     positions, velocities = _paths(config, u[:, 2:6], radii, length)
-    angle = u[:, 6] * 2 * np.pi
+    turn = config.rotation * 2 * np.pi
+    angle = u[:, 6] * turn
     colors, backdrop = _colors(config, u)
     still = backdrop[:, None]  # [B, 1, H, W, 3] float32
     for i in range(config.distractors):
         v = u[:, 40 + 8 * (i % 6) : 48 + 8 * (i % 6)]
         v = np.modf(v * (1 + i // 6) * 1.618)[0] if i >= 6 else v
         kind = (v[:, 0] * config.num_classes).astype(np.int64)
-        cover = _cover(kind, v[:, None, 1:3], 0.5 * radii, v[:, 3] * 2 * np.pi, size)
+        cover = _cover(kind, v[:, None, 1:3], 0.5 * radii, v[:, 3] * turn, size)
         still = _paint(still, cover, v[:, 4:7])
     canvas = _paint(still, _cover(labels, positions, radii, angle, size), colors)  # [B, T, H, W, 3]
     if config.noise:

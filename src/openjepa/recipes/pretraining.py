@@ -67,6 +67,7 @@ class DrawConfig:
         classes: kinds of shapes, 2 to 8.
         radius: range of the object's radius as a share of the side, in (0, 0.5).
         speed: range of its speed in sides per frame, >= 0.
+        rotation: share of a full turn that the angle of every shape is drawn from, from upright on, in [0, 1].
         distractors: further shapes, smaller and static, of random classes, >= 0.
         background: `plain` one colour, `gradient` two, `texture` smooth random patches.
         noise: standard deviation of pixel noise in grey levels, >= 0.
@@ -76,6 +77,7 @@ class DrawConfig:
     classes: int = 8
     radius: tuple[float, float] = (0.18, 0.3)
     speed: tuple[float, float] = (0.0, 0.06)
+    rotation: float = 1.0
     distractors: int = 1
     background: Literal["plain", "gradient", "texture"] = "gradient"
     noise: float = 4.0
@@ -90,6 +92,7 @@ class DrawConfig:
             num_classes=self.classes,
             radius=self.radius,
             speed=self.speed,
+            rotation=self.rotation,
             distractors=self.distractors,
             background=self.background,
             noise=self.noise,
