@@ -35,7 +35,7 @@ class DecoderConfig:
     steps: int = 800
     batch_size: int = 48
     pixels: int = 256
-    unusual_share: float = 0.7
+    unusual_share: float = 0.5
     lr: float = 6e-3
 
     def __post_init__(self) -> None:
