@@ -44,7 +44,7 @@ from openjepa.train.optimizer import build_optimizer, clip_gradient, set_schedul
 PICTURES, CLIPS = ("ijepa", "lejepa", "mae"), ("vjepa2", "vjepa2_1", "levjepa", "mae-video")
 RIVALS = dict.fromkeys(PICTURES[:-1], "mae") | dict.fromkeys(CLIPS[:-1], "mae-video")
 SECONDS = {True: 100.0, False: 60.0}  # of clips and pictures
-SEEDS, CONTROLS = (2, 3, 4), 2
+SEEDS, CONTROLS = (5, 6, 7), 2
 PENALTIES = (1e-4, 1e-3, 1e-2)
 PROBED = {True: (2000, 1000), False: (3000, 1000)}  # training and test samples of the probes, of clips and pictures
 ATTENTIVE = AttentiveTrainConfig(
