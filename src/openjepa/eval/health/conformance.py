@@ -6,6 +6,7 @@ raises a `ConformanceError` that names it.
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -256,7 +257,7 @@ def check_planner(
 
 
 def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), target: str = "target_encoder") -> None:
-    """Checks a method on one batch: loss, gradients, randomness, step counter; on a copy of the method.
+    """Checks a method on one batch: loss, gradients, randomness, what follows a step; on a copy of the method.
 
     Args:
         method: an `nn.Module` that follows `openjepa.protocols.Method`.
@@ -274,12 +275,13 @@ def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), targ
         "config",
         "`method.config` must be the dataclass it was built from.",
     )
-    step = dict(method.named_buffers()).get("step")
-    _require(
-        step is not None and step.dtype == torch.long and step.numel() == 1,
-        "step buffer",
-        "`method.step` must be a buffer with one long integer, so that a checkpoint holds it.",
-    )
+    for verb, wanted in ((method.loss, ("batch", "step")), (method.after_step, ("step",))):
+        taken = inspect.signature(verb)
+        try:
+            taken.bind(*wanted)
+        except TypeError:
+            found = f"`{verb.__name__}` must take ({', '.join(wanted)}); it takes {taken}."
+            raise ConformanceError("arguments", found) from None
     method = copy.deepcopy(method).train()
     kept = copy.deepcopy(batch)
     result = _loss(method, batch)
@@ -290,19 +292,17 @@ def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), targ
     fresh = copy.deepcopy(method)
     first, second = _loss(copy.deepcopy(fresh), batch).loss, _loss(fresh, batch).loss
     _same(second, first, 0.0, "repeatability", "the same weights, step and random state give two losses")
-    before = int(method.step)
-    method.after_step(before)
-    _require(
-        int(method.step) == before + 1,
-        "step counter",
-        f"`after_step({before})` must leave `step` at {before + 1}.",
-    )
+    trained = {name: p.detach().clone() for name, p in method.named_parameters() if p.requires_grad}
+    method.after_step(0)
+    for name, value in trained.items():
+        same = torch.equal(value, method.get_parameter(name))
+        _require(same, "after a step", f"`after_step` moves `{name}`, which is the optimiser's.")
 
 
 def _loss(method: Any, batch: Any) -> JEPALoss:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        result = method.loss(batch)
+        result = method.loss(batch, 0)
     _require(
         isinstance(result, JEPALoss),
         "loss type",
