@@ -57,6 +57,8 @@ class TrajectoryBatch:
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
         other: [B, C, H, W] uint8, one frame of each window's episode from any other moment, or None.
+        lengths: [B] int64, frames of each row that belong to its episode, where rows are whole episodes of several
+            lengths: what lies beyond repeats the last frame and counts for nothing. None where all T frames count.
     """
 
     frames: Tensor
@@ -64,6 +66,7 @@ class TrajectoryBatch:
     proprio: Tensor | None = None
     states: Tensor | None = None
     other: Tensor | None = None
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "TrajectoryBatch":
         """Returns the same batch on `device`."""
@@ -73,6 +76,7 @@ class TrajectoryBatch:
             _move_optional(self.proprio, device),
             _move_optional(self.states, device),
             _move_optional(self.other, device),
+            self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 
 
