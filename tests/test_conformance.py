@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import openjepa.agent
 import openjepa.planning
 from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
@@ -203,9 +204,10 @@ PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
 
 
 def planner_classes() -> set[type]:
-    """Every public class in the room that has a `plan`."""
+    """Every public class of the planners and of the agent's actor that has a `plan`."""
     found = set()
-    for module in pkgutil.iter_modules(openjepa.planning.__path__, "openjepa.planning."):
+    rooms = [(openjepa.planning.__path__, "openjepa.planning."), (openjepa.agent.__path__, "openjepa.agent.")]
+    for module in (module for path, prefix in rooms for module in pkgutil.iter_modules(path, prefix)):
         for name, value in vars(importlib.import_module(module.name)).items():
             own = inspect.isclass(value) and value.__module__ == module.name
             if own and not name.startswith("_") and callable(getattr(value, "plan", None)):
