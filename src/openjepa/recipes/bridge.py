@@ -20,6 +20,7 @@ from openjepa.envs import Bridge, BridgeConfig
 from openjepa.envs.bridge import REACHED, SIDE, goal_state, optimum, start_states
 from openjepa.envs.bridge_oracle import BridgeSimulator, track_distance
 from openjepa.errors import ConfigError
+from openjepa.eval.floors import StateView
 from openjepa.eval.intervals import wilson
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.futures import FuturesConfig
@@ -124,25 +125,11 @@ class Outcome:
         return {"episodes": count, **shares, "steps": steps, "cost": float(self.steps.mean())}
 
 
-class WithStates:
-    """A world whose proprioception is the truth, for the simulator that plans on it."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.world, name)
-
-    def proprio(self) -> np.ndarray:
-        """The true states [B, P]."""
-        return self.world.states()
-
-
 def play(agent: Agent, risk: float, episodes: int, seed: int, budget: int, *, with_states: bool) -> Outcome:
     """Plays episodes from the start to the goal behind the bridge, all at once."""
-    world: Any = Bridge(episodes, BridgeConfig(risk))
+    world: World = Bridge(episodes, BridgeConfig(risk))
     if with_states:
-        world = WithStates(world)
+        world = StateView(world)
     goals = np.repeat(goal_state()[None], episodes, 0)
     goal_frames = world.reset_to(goals)
     goal_proprio = world.proprio()

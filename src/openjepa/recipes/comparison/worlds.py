@@ -16,7 +16,7 @@ from torch import Tensor
 from openjepa.baselines.behaviour_cloning import clone_pixels
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.envs import collect, make_policy
-from openjepa.envs.two_rooms import TwoRooms
+from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.eval.collapse import encode_episodes
 from openjepa.eval.compute import count_flops
 from openjepa.eval.floors import PolicyPlayer, StateView, simulator_player
@@ -272,8 +272,8 @@ def _reach(
     )
     report = evaluate(player, world, manifest, judged)
     found: dict[str, Any] = {
-        "short": [int(o.success) for o in report.outcomes if not o.cross_room],
-        "long": [int(o.success) for o in report.outcomes if o.cross_room],
+        "short": [int(o.success) for o in report.outcomes if o.group != CROSS_ROOM],
+        "long": [int(o.success) for o in report.outcomes if o.group == CROSS_ROOM],
     }
     if timed:
         seen = world(1)
