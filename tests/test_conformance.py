@@ -29,6 +29,8 @@ from openjepa.planning import (
     ICEM,
     MPPI,
     CEMConfig,
+    Exhaustive,
+    ExhaustiveConfig,
     GradientPlanner,
     GradientPlannerConfig,
     ICEMConfig,
@@ -200,7 +202,10 @@ PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
     MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
     GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
     ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, ProposalConfig(HORIZON, (2, 4))),
+    Exhaustive: lambda bounds: Exhaustive(bounds, ExhaustiveConfig(HORIZON)),
 }
+FOR_BOXES_ONLY = {MeanCEM, GradientPlanner}
+FOR_CHOICES_ONLY = {Exhaustive}
 
 
 def planner_classes() -> set[type]:
@@ -220,7 +225,19 @@ def test_the_table_names_every_planner() -> None:
 
 
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-@pytest.mark.parametrize("planner", PLANNERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("planner", [p for p in PLANNERS if p not in FOR_CHOICES_ONLY], ids=lambda kind: kind.__name__)
 def test_every_planner_conforms(planner: type, max_norm: float | None) -> None:
     bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm)
     check_planner(PLANNERS[planner](bounds), bounds, horizon=HORIZON)
+
+
+@pytest.mark.parametrize("categories", [(3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("planner", [p for p in PLANNERS if p not in FOR_BOXES_ONLY], ids=lambda kind: kind.__name__)
+def test_every_planner_of_choices_conforms(planner: type, categories: tuple[int, ...]) -> None:
+    bounds = ActionBounds.of_categories(categories)
+    check_planner(PLANNERS[planner](bounds), bounds, horizon=HORIZON)
+
+
+def test_off_centre_boxes_are_checked_too() -> None:
+    bounds = ActionBounds(np.array([-3.0, 1.0]), np.array([1.0, 2.0]))
+    check_planner(PLANNERS[CEM](bounds), bounds, horizon=HORIZON)

@@ -103,9 +103,6 @@ def refine_predictor(
         steps = steps.clamp(max=z.shape[1] - 1)
         action = moves[episode[:, None], steps[:, :-1].clamp(max=moves.shape[1] - 1)]
         target = z[episode[:, None], steps]
-            z[episode[:, None], steps],
-            moves[episode[:, None], steps[:, :-1].clamp(max=moves.shape[1] - 1)],
-        )
         path, state = [], strayed(target[:, :1])
         for t in range(windows.length):
             state = model.predict(state, action[:, t : t + 1])
