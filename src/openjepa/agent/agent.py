@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.memory import BrokenPromises, PromiseConfig
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.costs import bind
 from openjepa.planning.risk import RiskCost
@@ -143,7 +144,7 @@ class Agent:
         assert self._plan is not None
         block = self._plan[:, self._executed]  # [B, frameskip * A]
         primitive = block.unflatten(1, (self.config.frameskip, -1))[:, self._part]  # [B, A]
-        actions[self._active] = primitive.float().cpu()[self._active]
+        actions[self._active] = to_host(primitive.float())[self._active]
         self._part += 1
         if self._part == self.config.frameskip:
             self._finish_step(block)
@@ -168,45 +169,46 @@ class Agent:
             self._replan(rows)
 
     def _replan(self, rows: Tensor) -> None:
-        z = torch.stack(self._memory_z, 1)[rows]  # [R, T, N, D]
         assert self._z_goal is not None
-        keys = [(self.config.seed, self._env_ids[int(i)], self.decisions) for i in rows]
+        there = to_device(rows, self._z_goal.device)
+        z = torch.stack(self._memory_z, 1)[there]  # [R, T, N, D]
+        keys = [(self.config.seed, self._env_ids[i], self.decisions) for i in rows.tolist()]
         options: dict[str, Tensor] = {}
         if self._plan is not None and self.config.warm_start:
-            options["guess"] = shift(self._plan, self._executed)[rows]
+            options["guess"] = shift(self._plan, self._executed)[there]
         if self._memory_actions:
-            options["context_actions"] = torch.stack(self._memory_actions, 1)[rows]
+            options["context_actions"] = torch.stack(self._memory_actions, 1)[there]
         plan = self.planner.plan(
             self.model,
             z,
-            self._bound_cost(rows),
+            self._bound_cost(rows, there),
             generators=[keyed_generator(*key) for key in keys],
             **options,
         )
         self._check_plan(plan, len(rows))
         if self._plan is None:
             self._plan = plan.actions.new_zeros(len(self._active), *plan.actions.shape[1:])
-        self._plan[rows] = plan.actions
+        self._plan[there] = plan.actions
         self.last_plan, self.planned_for, self._executed = plan, rows, 0
         self.decisions += 1
 
-    def _bound_cost(self, rows: Tensor) -> PathCost:
-        """The cost of the goals of some environments, with what the last plans taught."""
+    def _bound_cost(self, rows: Tensor, there: Tensor) -> PathCost:
+        """The cost of the goals of some environments, with what the last plans taught; `there` is on the device."""
         assert self._z_goal is not None
-        cost: PathCost = bind(self.cost, self._z_goal[rows])
+        cost: PathCost = bind(self.cost, self._z_goal[there])
         if self._promises is None:
             return cost
         z = self._memory_z[-1]
         if self.last_plan is not None and self._planned_at is not None:
-            known = torch.isin(self.planned_for, rows)
-            still = self.planned_for[known]
+            known = torch.isin(self.planned_for, rows).nonzero().squeeze(1)
+            still = to_device(self.planned_for[known], z.device)
             promised, start = z.clone(), z.clone()  # nothing was promised to the others
-            promised[still] = self.last_plan.z_path[known, self._executed - 1].to(z)
+            promised[still] = self.last_plan.z_path[to_device(known, z.device), self._executed - 1].to(z)
             start[still] = self._planned_at[still]
             self._promises.compare(start, promised, z)
         self._planned_at = z
         horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
-        return self._promises.wary(cost, z[rows], horizon, rows)
+        return self._promises.wary(cost, z[there], horizon, there)
 
     def _check_plan(self, plan: Plan, batch: int) -> None:
         width = self.bounds.dim * self.config.frameskip
@@ -229,10 +231,10 @@ class Agent:
         assert self._z_goal is not None
         if len(frames) != len(self._z_goal):
             raise ShapeError(f"`frames` must hold {len(self._z_goal)} environments; got {len(frames)}.")
-        picked = rows.numpy() if isinstance(frames, np.ndarray) else rows.to(frames.device)
+        picked = rows.numpy() if isinstance(frames, np.ndarray) else to_device(rows, frames.device)
         own = None if proprio is None else torch.as_tensor(proprio)[rows]
         z = torch.zeros_like(self._z_goal)
-        z[rows] = self._encode(frames[picked], own, name="frames")
+        z[to_device(rows, z.device)] = self._encode(frames[picked], own, name="frames")
         return z
 
     def _encode(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, *, name: str) -> Tensor:
@@ -240,6 +242,6 @@ class Agent:
         check_shape(images, "B C H W", name=name)
         if images.dtype != torch.uint8:
             raise ShapeError(f"`{name}` must be uint8 pixels; got {images.dtype}.")
-        device = self.config.device
-        own = None if proprio is None else torch.as_tensor(proprio, dtype=torch.float32, device=device)[:, None]
-        return self.model.encode(images[:, None].to(device), own)[:, 0]
+        device = torch.device(self.config.device)
+        own = None if proprio is None else to_device(torch.as_tensor(proprio, dtype=torch.float32), device)[:, None]
+        return self.model.encode(to_device(images[:, None], device), own)[:, 0]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_host
 from openjepa.protocols import PathCost
 
 
@@ -65,7 +66,7 @@ class BrokenPromises:
         gap = (promised - seen).flatten(1).norm(dim=1)
         way = (promised - start).flatten(1).norm(dim=1)
         broken = gap > self.config.broken_share * way
-        if bool(broken.any()):
+        if to_host(broken.any()):
             keep = self.config.capacity - 1
             radius = torch.where(broken, self.config.radius_share * gap, torch.zeros_like(gap))
             self._places = [*self._places[max(0, len(self._places) - keep) :], promised.flatten(1)]

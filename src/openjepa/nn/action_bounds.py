@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,7 @@ class ActionBounds:
         """
         if self.categories:
             return torch.cat([_one_hot(group) for group in actions.split(list(self.categories), -1)], -1)
-        low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
-        high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
+        low, high = to_device(torch.as_tensor(self.low), actions), to_device(torch.as_tensor(self.high), actions)
         actions = actions.clamp(low, high)
         if self.max_norm is None:
             return actions
