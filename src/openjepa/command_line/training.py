@@ -86,5 +86,8 @@ def train(options: Any) -> int:
     )
     if os.environ.get("RANK", "0") == "0":  # one process of `torchrun` speaks for all
         print(f"{run_dir}: finished {result.step} steps")
+        if recipe.finish is not None:
+            recipe.finish(options.config, run_dir)
+            print(f"agent: {run_dir / 'agent'}")
         write_run_report(run_dir, options.recipe, recipe.summary, experiment)
     return OK

@@ -53,6 +53,7 @@ class Recipe:
         toy: dotted options that shrink the config to a few seconds of CPU; the tests take two steps with it.
         judge: called as `judge(config, run_dir)`; measures the trained run and returns plain values.
         replay: called as `replay(config, run_dir, seed)`; plays one episode with the trained run.
+        finish: called as `finish(config, run_dir)` after training; saves an agent that acts into the run.
     """
 
     summary: str
@@ -61,6 +62,7 @@ class Recipe:
     toy: Mapping[str, Any] = field(default_factory=dict)
     judge: Callable[[Any, Path], dict[str, Any]] | None = None
     replay: Callable[[Any, Path, int], Replay] | None = None
+    finish: Callable[[Any, Path], None] | None = None
 
 
 def _two_rooms() -> Recipe:
