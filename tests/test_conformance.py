@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import openjepa.agent
 import openjepa.planning
+from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
-from openjepa.eval.conformance import check_branching_model, check_method, check_planner, check_world_model
+from openjepa.eval.health.conformance import check_branching_model, check_method, check_planner, check_world_model
+from openjepa.heads.futures import FuturesConfig
 from openjepa.losses.sigreg import SIGRegConfig
 from openjepa.methods import METHODS
 from openjepa.models.frame_encoder import FrameEncoderConfig
-from openjepa.models.futures import FuturesConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.token_transformer import TokenTransformerConfig
 from openjepa.models.vit import ViTConfig
@@ -35,8 +37,6 @@ from openjepa.planning import (
     MeanCEM,
     MeanCEMConfig,
     MPPIConfig,
-    ProposalConfig,
-    ProposeVerifyRepair,
 )
 from openjepa.protocols import ActionBounds, ImageBatch, TrajectoryBatch, VideoBatch
 
@@ -209,9 +209,10 @@ FOR_CHOICES_ONLY = {Exhaustive}
 
 
 def planner_classes() -> set[type]:
-    """Every public class in the room that has a `plan`."""
+    """Every public class of the planners and of the agent's actor that has a `plan`."""
     found = set()
-    for module in pkgutil.iter_modules(openjepa.planning.__path__, "openjepa.planning."):
+    rooms = [(openjepa.planning.__path__, "openjepa.planning."), (openjepa.agent.__path__, "openjepa.agent.")]
+    for module in (module for path, prefix in rooms for module in pkgutil.iter_modules(path, prefix)):
         for name, value in vars(importlib.import_module(module.name)).items():
             own = inspect.isclass(value) and value.__module__ == module.name
             if own and not name.startswith("_") and callable(getattr(value, "plan", None)):

@@ -59,6 +59,8 @@ class TrajectoryBatch:
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
         other: [B, C, H, W] uint8, one frame of each window's episode from any other moment, or None.
+        lengths: [B] int64, frames of each row that belong to its episode, where rows are whole episodes of several
+            lengths: what lies beyond repeats the last frame and counts for nothing. None where all T frames count.
     """
 
     frames: Tensor
@@ -66,6 +68,7 @@ class TrajectoryBatch:
     proprio: Tensor | None = None
     states: Tensor | None = None
     other: Tensor | None = None
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "TrajectoryBatch":
         """Returns the same batch on `device`."""
@@ -75,6 +78,7 @@ class TrajectoryBatch:
             _move_optional(self.proprio, device),
             _move_optional(self.states, device),
             _move_optional(self.other, device),
+            self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 
 
@@ -109,18 +113,23 @@ class JEPALoss:
 class Method(Protocol):
     """A JEPA: an `nn.Module` that turns a batch into a loss. A training loop needs no more.
 
-    Anything random inside `loss` is drawn from a generator seeded by `(config.seed, self.step)`, so that a resumed
-    run repeats it; `step` is a buffer that `after_step` advances.
+    A method does not count: the loop says which step it is. Anything random inside `loss` is drawn from a generator
+    seeded by `(config.seed, step)`, so that a resumed run repeats it, and nothing has to be read from the device.
     """
 
     config: Any
 
-    def loss(self, batch: Any) -> JEPALoss:
-        """Returns the loss of one batch, with gradients into the trainable parts only."""
+    def loss(self, batch: Any, step: int) -> JEPALoss:
+        """Returns the loss of one batch, with gradients into the trainable parts only.
+
+        Args:
+            batch: of the method's kind.
+            step: number of optimiser steps that came before, 0 at first.
+        """
         ...
 
     def after_step(self, step: int) -> None:
-        """Does what follows an optimiser step: the EMA of the target encoder, the step counter."""
+        """Does what follows optimiser step number `step`: the EMA of the target encoder."""
         ...
 
 

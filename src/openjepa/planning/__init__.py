@@ -1,8 +1,5 @@
-"""Planners, costs and the agent that acts."""
+"""Planners and costs: what searches for actions, and what it minimises."""
 
-from openjepa.planning.agent import Agent, AgentConfig
-from openjepa.planning.amortised import AcceptanceRule, ProposalConfig, ProposeVerifyRepair
-from openjepa.planning.broken_promises import PromiseConfig
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
 from openjepa.planning.exhaustive import Exhaustive, ExhaustiveConfig
@@ -12,8 +9,6 @@ from openjepa.planning.mean_cem import MeanCEM, MeanCEMConfig, vjepa2_ac_planner
 from openjepa.planning.mppi import MPPI, MPPIConfig
 
 __all__ = [
-    "Agent",
-    "AgentConfig",
     "CEM",
     "CEMConfig",
     "ICEM",
@@ -27,11 +22,7 @@ __all__ = [
     "ExhaustiveConfig",
     "GradientPlanner",
     "GradientPlannerConfig",
-    "AcceptanceRule",
-    "ProposalConfig",
-    "ProposeVerifyRepair",
     "PathCost",
-    "PromiseConfig",
     "WeightedSum",
     "bind",
 ]
