@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from openjepa.agent import Agent, AgentConfig
 from openjepa.errors import ConfigError
-from openjepa.eval.conformance import check_planner
+from openjepa.eval.health.conformance import check_planner
 from openjepa.planning import (
     CEM,
     ICEM,
     MPPI,
-    Agent,
-    AgentConfig,
     CEMConfig,
     Exhaustive,
     ExhaustiveConfig,
