@@ -87,8 +87,6 @@ def _check_generic(word: str) -> None:
     if path.is_dir():
         if not (path / "store.json").is_file():
             raise DataError(f"`{word}` must be a store of episodes; it has no store.json. See `openjepa collect`.")
-                f"`{word}` must be a store of episodes; it has no store.json. Record one: openjepa collect."
-            )
     elif word not in WORLDS and not is_environment_id(word):
         raise unknown("recipe", word, [*experiments(), *WORLDS])
 
