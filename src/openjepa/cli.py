@@ -73,12 +73,14 @@ COMMANDS: dict[str, Command] = {
         "RUN [--manifest FILE]",
         lambda words: judging.EvalOptions,
         judging.evaluate,
+        takes_env=True,
     ),
     "plan": Command(
         "play one episode with a run and draw it",
         "RUN [--goal PICTURE] [--world WORLD] [--seed N] [--out FILE.gif]",
         lambda words: judging.PlanOptions,
         judging.plan,
+        takes_env=True,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
