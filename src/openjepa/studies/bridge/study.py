@@ -19,7 +19,7 @@ import torch
 from openjepa.agent import Agent, AgentConfig
 from openjepa.envs.bridge import REACHED, SIDE, Bridge, BridgeConfig, goal_state, optimum, start_states
 from openjepa.errors import ConfigError
-from openjepa.eval.floors import StateView
+from openjepa.eval.acting.floors import StateView
 from openjepa.eval.intervals import wilson
 from openjepa.heads.futures import FuturesConfig
 from openjepa.heads.futures_fitting import FuturesFitConfig, fit_futures
@@ -30,7 +30,8 @@ from openjepa.planning.costs import Arrival, PathCost, squared_l2
 from openjepa.planning.risk import CVaR, RiskCost, RiskMeasure, expected, worst
 from openjepa.protocols import World, WorldModel
 from openjepa.recipes import Recipe
-from openjepa.recipes.world_model import LearnConfig, Memory, PlayConfig, build, remember, seeded
+from openjepa.recipes.acting import Memory, remember
+from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, seeded
 from openjepa.studies.bridge.oracle import BridgeSimulator, track_distance
 from openjepa.train import TrainConfig, load_method
 
