@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "openjepa"
 
 FLOORS = {
     "errors": 0,
-    **dict.fromkeys(["protocols", "config", "nn"], 1),
+    **dict.fromkeys(["protocols", "config", "nn", "files"], 1),
     **dict.fromkeys(["masking", "losses", "models", "data", "envs"], 2),
     **dict.fromkeys(["methods", "baselines", "planning"], 3),
     **dict.fromkeys(["train", "eval", "interop"], 4),

@@ -10,13 +10,17 @@ Images are `[B, C, H, W]`, video `[B, T, C, H, W]` (uint8 until the device, then
 `z[:, t + 1]`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # stores and worlds are NumPy; who only looks at recorded play does not wait for PyTorch
+    import torch
+    from torch import Tensor
 
 # --------------------------------------------------------------------------------------------------------------
 # Batches: what data hands to a method. `to(device)` is the only thing that a training loop does with them.
@@ -29,7 +33,7 @@ class ImageBatch:
     images: Tensor
     labels: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "ImageBatch":
+    def to(self, device: torch.device | str) -> ImageBatch:
         """Returns the same batch on `device`."""
         return ImageBatch(_move(self.images, device), _move_optional(self.labels, device))
 
@@ -41,7 +45,7 @@ class VideoBatch:
     clips: Tensor
     labels: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "VideoBatch":
+    def to(self, device: torch.device | str) -> VideoBatch:
         """Returns the same batch on `device`."""
         return VideoBatch(_move(self.clips, device), _move_optional(self.labels, device))
 
@@ -65,7 +69,7 @@ class TrajectoryBatch:
     states: Tensor | None = None
     other: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "TrajectoryBatch":
+    def to(self, device: torch.device | str) -> TrajectoryBatch:
         """Returns the same batch on `device`."""
         return TrajectoryBatch(
             _move(self.frames, device),
@@ -242,6 +246,8 @@ class ActionBounds:
 
     def clip(self, actions: Tensor) -> Tensor:
         """Returns allowed actions [..., A]: cut to the box, then shortened to `max_norm`."""
+        import torch
+
         low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
         high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
         actions = actions.clamp(low, high)
@@ -251,7 +257,7 @@ class ActionBounds:
         norm = primitive.norm(dim=-1, keepdim=True)
         return (primitive * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)).flatten(-2)
 
-    def with_frameskip(self, frameskip: int) -> "ActionBounds":
+    def with_frameskip(self, frameskip: int) -> ActionBounds:
         """Bounds of `frameskip` concatenated primitive actions; a norm limit holds for each of them."""
         return replace(
             self,

@@ -26,8 +26,8 @@ from openjepa import __version__
 from openjepa.baselines import RIVALS
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
+from openjepa.files import cause_of, replace_text, sha256, sync
 from openjepa.methods import METHODS, MethodEntry
-from openjepa.train.disk import cause_of, replace_text, sha256, sync
 from openjepa.train.state import load_method_state, method_state
 
 MODEL, METHOD, TRAINING, MANIFEST, LATEST = (

@@ -1,7 +1,5 @@
 """The directory of one run: who may write in it, and the record of what is running there."""
 
-import errno
-import fcntl
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -15,9 +13,9 @@ from torch import nn
 from openjepa import __version__
 from openjepa.config import to_dict
 from openjepa.errors import ConfigError, TrainingError
+from openjepa.files import lock, refused, replace_text
 from openjepa.train.checkpoint import describe_method
 from openjepa.train.config import TrainConfig
-from openjepa.train.disk import refused, replace_text
 
 # What may change between two starts of one run, because the weights do not depend on it.
 FREE = frozenset(
@@ -36,8 +34,6 @@ FREE = frozenset(
     }
 )
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # some network file systems know no locks; the run goes on without
-
 
 @contextmanager
 def claim(run_dir: Path) -> Iterator[None]:
@@ -46,21 +42,13 @@ def claim(run_dir: Path) -> Iterator[None]:
     Raises:
         TrainingError: when another process is training there.
     """
+    busy = TrainingError(f"{run_dir} is in use by another process. Wait for it, stop it, or use another run directory.")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / ".lock").open("w")
+        held = lock(run_dir / ".lock", busy=busy)
     except OSError as error:
         raise refused(run_dir, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(
-                f"{run_dir} is in use by another process. Wait for it, stop it, or use another run directory."
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise refused(run_dir, error) from error
+    with held:
         yield
 
 
