@@ -1,13 +1,12 @@
-"""`openjepa collect` and `openjepa data`: record play into a store, and look at what is in one."""
+"""`openjepa collect`: record play into a store."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from openjepa.command_line.command import OK, SICK
+from openjepa.command_line.command import OK
 from openjepa.errors import ConfigError
 
 DEFAULT_POLICIES = {"push-t": "push", "gym_pusht/PushT-v0": "push"}
@@ -52,30 +51,4 @@ def collect(options: CollectOptions) -> int:
         collect(world, policy, store, options.episodes, options.steps, options.seed, progress=show, info=facts)
         done = len(store)
     print(f"{path}: {done} episodes of {options.world}, played by `{name}`")
-    return OK
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Options of `data`."""
-
-    action: tyro.conf.Positional[Literal["info", "check"]]  # info: what is inside; check: verify every byte
-    path: tyro.conf.Positional[Path]  # folder of an episode store
-
-
-def data(options: DataOptions) -> int:
-    """Describes a store, or verifies it; status 1 for a damaged one."""
-    from openjepa.data import check, describe
-
-    if options.action == "check":
-        report = check(options.path)
-        print(report)
-        return OK if report.is_sound else SICK
-    for name, value in describe(options.path).items():
-        if isinstance(value, dict):
-            print(f"{name}:")
-            for key, inner in value.items():
-                print(f"  {key}: {inner}")
-        else:
-            print(f"{name}: {value}")
     return OK
