@@ -111,18 +111,23 @@ class JEPALoss:
 class Method(Protocol):
     """A JEPA: an `nn.Module` that turns a batch into a loss. A training loop needs no more.
 
-    Anything random inside `loss` is drawn from a generator seeded by `(config.seed, self.step)`, so that a resumed
-    run repeats it; `step` is a buffer that `after_step` advances.
+    A method does not count: the loop says which step it is. Anything random inside `loss` is drawn from a generator
+    seeded by `(config.seed, step)`, so that a resumed run repeats it, and nothing has to be read from the device.
     """
 
     config: Any
 
-    def loss(self, batch: Any) -> JEPALoss:
-        """Returns the loss of one batch, with gradients into the trainable parts only."""
+    def loss(self, batch: Any, step: int) -> JEPALoss:
+        """Returns the loss of one batch, with gradients into the trainable parts only.
+
+        Args:
+            batch: of the method's kind.
+            step: number of optimiser steps that came before, 0 at first.
+        """
         ...
 
     def after_step(self, step: int) -> None:
-        """Does what follows an optimiser step: the EMA of the target encoder, the step counter."""
+        """Does what follows optimiser step number `step`: the EMA of the target encoder."""
         ...
 
 

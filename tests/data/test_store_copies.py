@@ -135,7 +135,9 @@ def write_their_file(path, change=lambda file: None, frames=(3, 4), channels_las
             file[name] = array
         file["ep_len"], file["ep_offset"] = np.array(frames, np.int32), ends - frames
         file["step_idx"] = np.zeros(total, int)
-        file.create_dataset("task", data=["push"] * frames[0] + ["pull"] * (total - frames[0]), dtype=h5py.string_dtype())
+        file.create_dataset(
+            "task", data=["push"] * frames[0] + ["pull"] * (total - frames[0]), dtype=h5py.string_dtype()
+        )
         change(file)
     return arrays
 

@@ -70,7 +70,7 @@ def candidates(words: Sequence[str], commands: Mapping[str, Command | Group]) ->
 
 def _first_words(command: str) -> list[str]:
     if command == "train":
-        from openjepa.recipes import RECIPES
+        from openjepa.studies import experiments
 
-        return list(RECIPES)
+        return list(experiments())
     return {"collect": list(WORLDS), "completions": list(SCRIPTS)}.get(command, [])
