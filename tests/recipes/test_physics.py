@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-
-from openjepa.config import override
-from openjepa.envs.physics.clips import PROPERTIES
-from openjepa.envs.physics.source import (
+from openjepa.envs.physics.clips.clips import PROPERTIES
+from openjepa.envs.physics.clips.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,
@@ -13,6 +11,8 @@ from openjepa.envs.physics.source import (
     PhysicsConfig,
     PhysicsSource,
 )
+
+from openjepa.config import override
 from openjepa.errors import ConfigError
 from openjepa.eval.plausibility.conformal import load_calibration
 from openjepa.recipes.physics import PHYSICS, judge, pairs

@@ -21,8 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.envs.physics.clips import NOVELTIES, PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
-from openjepa.envs.physics.source import (
+from openjepa.envs.physics.clips.clips import (
+    NOVELTIES,
+    PAIRS,
+    PROPERTIES,
+    render_novel,
+    render_possible,
+    render_quadruple,
+)
+from openjepa.envs.physics.clips.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,
