@@ -3,17 +3,20 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from openjepa.errors import TrainingError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # some network file systems know no locks; the work goes on without
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SEAL = "crc32"  # key of the checksum in a sealed JSON object
 
 
 def is_disk_full(error: BaseException, where: Path) -> bool:
@@ -76,6 +79,38 @@ def replace_text(path: Path, text: str) -> None:
             draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise refused(path, error) from error
+
+
+def sealed_json(content: Mapping[str, Any]) -> str:
+    """JSON text of an object, with a checksum that `read_json` compares."""
+    return json.dumps({**content, SEAL: _checksum(content)}, indent=2) + "\n"
+
+
+def read_json(path: Path, *, damaged: Callable[[str], Exception]) -> dict[str, Any]:
+    """Reads a JSON object; one that is sealed must be as it was written.
+
+    Args:
+        path: the file.
+        damaged: builds the error to raise, from words that say what is wrong.
+
+    Raises:
+        OSError: where there is no such file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise damaged(f"it is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise damaged(f"it must hold a JSON object; it holds a {type(content).__name__}")
+    seal = content.pop(SEAL, None)
+    if seal is not None and seal != _checksum(content):
+        raise damaged(f"it was changed after it was written; to keep a change of your own, remove its line `{SEAL}`")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def lock(path: Path, *, busy: Exception) -> IO[bytes]:

@@ -12,10 +12,12 @@ from torch import nn
 
 from openjepa.config import to_dict
 from openjepa.errors import ConfigError, TrainingError
-from openjepa.files import lock, refused, replace_text
+from openjepa.files import lock, read_json, refused, replace_text, sealed_json
 from openjepa.train.checkpoint import describe_method
 from openjepa.train.config import TrainConfig
 from openjepa.version import __version__
+
+CONFIG = "config.json"
 
 # What may change between two starts of one run, because the weights do not depend on it.
 FREE = frozenset(
@@ -69,23 +71,31 @@ def write_record(run_dir: Path, method: nn.Module, config: TrainConfig, recipe_c
         "recipe": recipe,
     }
     record = json.loads(json.dumps(record))  # tuples become lists, as in the file
-    path = run_dir / "config.json"
+    path = run_dir / CONFIG
     if path.is_file():
-        _compare(_read(path), record, run_dir, free=FREE | _free_steps(config))
-    replace_text(path, json.dumps(record, indent=2) + "\n")
+        _compare(read_record(run_dir), record, run_dir, free=FREE | _free_steps(config))
+    replace_text(path, sealed_json(record))
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """Reads the `config.json` of a run.
+
+    Raises:
+        ConfigError: for a damaged one.
+        OSError: where there is none.
+    """
+    path = run_dir / CONFIG
+
+    def damaged(reason: str) -> ConfigError:
+        return ConfigError(f"{path} is damaged ({reason}). Restore it, or remove it to go on with the options given.")
+
+    return read_json(path, damaged=damaged)
 
 
 def _free_steps(config: TrainConfig) -> frozenset[str]:
     """A run may be made longer where its schedules do not depend on its length."""
     constant = config.schedule == "constant" and config.final_weight_decay is None
     return frozenset({"steps"}) if constant or config.horizon is not None else frozenset()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise ConfigError(f"{path} is damaged. Remove it to go on with the options given now.") from None
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], run_dir: Path, *, free: frozenset[str]) -> None:
