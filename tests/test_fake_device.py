@@ -5,26 +5,17 @@ of `test_conformance.py` joins by being there.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from openjepa.agent import Agent, AgentConfig, PromiseConfig
-from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.nn.host import to_device, to_host
-from openjepa.planning.costs import Arrival, PathCost, Weighted, WeightedSum, bind
-from openjepa.planning.risk import CVaR, RiskCost
-from openjepa.planning.support import Mahalanobis, NearestNeighbours
 from openjepa.protocols import ActionBounds
 from openjepa.train.health import Health
-from openjepa.train.optimizer import build_optimizer, clip_gradient
 
-from .fake_device import FakeDevice, RealDevice, Synchronises
-from .test_conformance import HORIZON, PLANNERS, TOYS, TRAINED, VARIANTS, WINDOWS, build, is_world_model
+from .fake_device import FakeDevice, RealDevice
+from .test_conformance import TOYS, TRAINED, VARIANTS, WINDOWS, build, is_world_model
 
 DEVICES = [
     pytest.param(FakeDevice, id="fake"),

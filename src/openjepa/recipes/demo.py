@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,7 +23,6 @@ from openjepa.baselines.behaviour_cloning import clone_latents
 from openjepa.config import save_json, to_dict
 from openjepa.envs import make_policy
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
-from openjepa.errors import ConfigError
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.acting.outcomes import SuccessReport
@@ -34,29 +32,12 @@ from openjepa.eval.health.doctor import diagnose
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
 from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
+from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
 from openjepa.recipes.world_model import build, open_store, seeded
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
-
-
-@dataclass(frozen=True)
-class DemoConfig:
-    """Options of the demonstration."""
-
-    world: Literal["two-rooms", "random-doors"] = "two-rooms"  # a fixed wall, or wall and door drawn per episode
-    seed: int = 0  # of everything: play, weights, batches, plans; the judged pairs have their own
-    out: Path = Path("runs/demo")  # where report.html, results.json and the run go
-    pairs: int = 200  # judged goals, half of them in the other room
-    episodes: int | None = None  # of random play; None = the recipe's number
-    steps: int | None = None  # of training; None = the recipe's number
-
-    def __post_init__(self) -> None:
-        if self.world not in WORLDS:
-            raise ConfigError(f"`world` must be one of {', '.join(WORLDS)}; got {self.world}.")
-        if self.seed < 0 or self.pairs < 2:
-            raise ConfigError("`seed` must be 0 or more and `pairs` at least 2.")
 
 
 @dataclass
