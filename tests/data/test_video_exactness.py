@@ -118,6 +118,36 @@ def test_a_key_packet_that_shows_nothing_is_no_place_to_begin(ending, tmp_path):
             assert np.array_equal(video.read(np.array([(i + 0.5) / 30]))[0], frames[i])
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "mpeg4"])
+def test_a_header_that_calls_every_packet_a_key_is_not_believed(codec, tmp_path):
+    path = write(Sample("mp4", codec), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))
+    with VideoFile(path) as video:
+        for i in (21, 5, 13, 2, 23):
+            assert number(video.read(np.array([(i + 0.5) / 30]))[0]) == i
+
+
+def test_an_edit_list_of_two_parts(tmp_path):
+    path = write(Sample("mp4", "h264", b_frames=2), tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst")
+    begin = int.from_bytes(data[at + 16 : at + 20], "big")
+    parts = [(3, 333), (14, 266)]  # first frame, milliseconds
+    edits = [n.to_bytes(4, "big") for first, lasts in parts for n in (lasts, begin + 512 * first, 1 << 16)]
+    data[at + 8 : at + 24] = (2).to_bytes(4, "big") + b"".join(edits)
+    for box in (b"elst", b"edts", b"trak", b"moov"):  # each holds the one before, and grows by an edit
+        at = data.index(box) - 4
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + 12).to_bytes(4, "big")
+    path.write_bytes(data)
+    wanted = [*range(3, 13), *range(14, 22)]
+    assert decoded(path) == wanted
+    with VideoFile(path) as video:
+        assert video.info.num_frames == len(wanted)
+        assert [number(f) for f in video.read(video.middles(np.arange(len(wanted))))] == wanted
+        for i in np.random.default_rng(0).permutation(len(wanted)):
+            assert number(video.read(np.array([(i + 0.5) / 30]))[0]) == wanted[i]
+
+
 def test_palettes_and_delays_of_a_gif(tmp_path):
     from PIL import Image
 

@@ -20,6 +20,7 @@ from openjepa.data.video_survey import (
     video_info,
 )
 from openjepa.data.video_track import Packet, Source, VideoTrack
+from openjepa.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class HeaderIndex:
             if key is None or key.pts is None or key.pts > target:
                 continue
             begin, frames = key.pts, track.frames(chain([key], packets))
-            frame = next((f for f in frames if f.pts is not None and f.pts >= begin), None)
+            try:
+                frame = next((f for f in frames if f.pts is not None and f.pts >= begin), None)
+            except DataError:  # no key frame, whatever the header says; a damaged one is met again from the start
+                continue
             if frame is not None and frame.pts == begin and frame.key_frame:
                 return self._timed(track, chain([frame], frames))
         track.rewind()

@@ -81,7 +81,10 @@ class FrameIndex:
         """
         for entry in self._entries(time):
             frames = track.frames(self._go_to(track, entry), entry.packet)
-            frame = next((f for f in frames if self.frame_of[f.pts] >= entry.frame), None)
+            try:
+                frame = next((f for f in frames if self.frame_of[f.pts] >= entry.frame), None)
+            except DataError:  # no key frame, whatever the file says; a damaged one is met again from the start
+                continue
             if frame is not None and frame.pts == entry.packet and frame.key_frame:
                 return self._timed(chain([frame], frames), entry.frame)
         track.rewind()

@@ -18,7 +18,8 @@ HEAD = 24  # frames that are decoded to see whether packets come out as their ti
 # Codecs of which a packet is one shown frame. VP8 hides frames in packets of their own; others are not known.
 ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mpeg4"}
 ONE_FRAME_PER_PACKET |= {"flv", "h263", "msmpeg4", "wmv1", "wmv2", "ffv1", "png"}
-PROGRESSIVE = (0, 1)  # not known, progressive: the fields of a frame may be packets of their own
+PROGRESSIVE = (0, 1)  # FFmpeg's numbers: not known, progressive
+FIELD_CODED = {"h264", "hevc"}  # in a broadcast the two fields of a frame may be packets of their own
 WITHOUT_OWN_TIMES = {"avi"}  # packets say when they are decoded, not when they are shown
 WITHOUT_TIMES = {"h264", "hevc", "m4v", "mpegvideo", "obu", "dirac", "vc1"}  # a bare stream: frames at even distances
 LONGEST_GAP = 10.0  # seconds without a picture in a broadcast; more is a clock that was set, as FFmpeg has it
@@ -110,7 +111,9 @@ def is_one_frame_per_packet(track: VideoTrack) -> bool:
     codec = context.codec
     if track.format in WITHOUT_TIMES or (track.format in WITHOUT_OWN_TIMES and context.has_b_frames):
         return False
-    return context.field_order in PROGRESSIVE and (codec.name in ONE_FRAME_PER_PACKET or codec.intra_only)
+    if track.format in BROADCASTS and codec.name in FIELD_CODED and context.field_order not in PROGRESSIVE:
+        return False
+    return codec.name in ONE_FRAME_PER_PACKET or codec.intra_only
 
 
 def is_enterable(track: VideoTrack) -> bool:
