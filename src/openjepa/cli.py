@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from openjepa import __version__
 from openjepa.command_line import collecting, judging, seeing, surprising, training
 from openjepa.command_line.command import OK, Command
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
+from openjepa.command_line.env_options import HELP as ENV_HELP
+from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
 from openjepa.errors import OpenJEPAError, unknown
+from openjepa.version import __version__
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "collect": Command(
         "record episodes of play into a store",
-        "WORLD [--episodes N] [--out PATH]",
+        "WORLD [--episodes N] [--out PATH] [--env.NAME VALUE]",
         lambda words: collecting.CollectOptions,
         collecting.collect,
         resumes=True,
+        takes_env=True,
     ),
     "data": Command(
         "show what is in a store, or verify it",
@@ -201,10 +205,14 @@ def _run(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
     command = COMMANDS[name]
-    kind = command.options(words)
+    env: tuple[dict[str, Any], ...] = ()
     program = f"openjepa {name}"
-    usage_line = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
-    return command.run(parse(kind, words, program=program, summary=usage_line))
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
+    if command.takes_env:
+        words, found = split_env_options(words)
+        env, summary = (found,) if found else (), f"{summary}\n\n{ENV_HELP}"
+    kind = command.options(words)
+    return command.run(parse(kind, words, program=program, summary=summary), *env)
 
 
 def _complain(text: str) -> int:

@@ -15,7 +15,7 @@ from openjepa.interop import huggingface, meta_files, pretrained, sizes
 from openjepa.interop.key_maps import META_ENCODER, to_ours
 from openjepa.interop.meta_files import Traits
 from openjepa.interop.probes import load_probe
-from openjepa.interop.state_files import load_strict, read_file, read_json, section
+from openjepa.interop.state_files import drop, load_strict, read_file, read_json, section
 from openjepa.interop.vjepa2_ac import load_action_predictor
 from openjepa.methods import METHODS
 
@@ -162,6 +162,7 @@ def _read_run(path: Path) -> Networks:
         method = kind(from_dict(config_kind, description["config"]))
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'method.json'}: {error}") from error
+    state, _ = drop(state, {"step"})  # the counter that methods kept until version 0.1.0
     load_strict(method, state, source=str(folder))
     method.eval()
     context = getattr(method, "context_encoder", None) or getattr(method, "encoder", None)

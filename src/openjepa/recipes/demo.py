@@ -19,29 +19,23 @@ from typing import Any, Literal
 
 import torch
 
+from openjepa.agent import Agent
 from openjepa.baselines.behaviour_cloning import clone_latents
-from openjepa.config import save_json
+from openjepa.config import save_json, to_dict
 from openjepa.envs import make_policy
-from openjepa.envs.two_rooms import TwoRooms
+from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.errors import ConfigError
-from openjepa.eval.collapse import LatentDiagnostics, measure, untrained_twin
-from openjepa.eval.doctor import diagnose
-from openjepa.eval.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
-from openjepa.eval.manifest import Manifest
-from openjepa.eval.outcomes import SuccessReport
-from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
+from openjepa.eval.acting.manifest import Manifest
+from openjepa.eval.acting.outcomes import SuccessReport
+from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
+from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
+from openjepa.eval.health.doctor import diagnose
+from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
-from openjepa.models.temporal_distance import TemporalDistanceHead
+from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
-from openjepa.recipes.world_model import (
-    Memory,
-    WorldModelConfig,
-    build,
-    learn_to_act,
-    make_agent,
-    open_store,
-    seeded,
-)
+from openjepa.recipes.world_model import build, open_store, seeded
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
@@ -71,8 +65,9 @@ class Findings:
 
     config: WorldModelConfig
     manifest: Manifest
+    agent: Agent
     model: LeWM
-    head: TemporalDistanceHead
+    critic: TemporalDistanceHead
     memory: Memory
     diagnostics: LatentDiagnostics
     reports: dict[str, SuccessReport] = field(default_factory=dict)
@@ -100,15 +95,19 @@ def run(config: DemoConfig) -> dict[str, Any]:
         open_store(recipe).close()
         experiment = build(recipe)
     with clock("train", f"learning the world: {recipe.train.steps} steps"):
-        model: LeWM = train(experiment.method, experiment.source, recipe.train, config.out / "run").method
+        run_dir = config.out / "run"
+        record = {"recipe": config.world, **to_dict(recipe)}
+        model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
     with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        model, head, memory = learn_to_act(model, recipe)
+        model, critic, memory = learn_to_act(model, recipe)
+        agent = make_agent_of(recipe, model, critic)
+        save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
         found = measure(
             model, experiment.held_out(), untrained=untrained_twin(model), state_names=experiment.state_names
         )
-    findings = Findings(recipe, draw_pairs(recipe), model, head, memory, found, seconds=seconds)
+    findings = Findings(recipe, draw_pairs(recipe), agent, model, critic, memory, found, seconds=seconds)
     with clock("judge", f"reaching {config.pairs} goals given as pictures"):
         findings.reports["OpenJEPA"] = _judge_agent(findings)
     with clock("baselines", "the same goals by chance, by imitation and by an oracle"):
@@ -141,13 +140,19 @@ def _begin(config: DemoConfig, recipe: WorldModelConfig) -> None:
 def _judge_agent(findings: Findings) -> SuccessReport:
     recipe = findings.config
     options = world_config(recipe)
-    agent = make_agent(findings.model, findings.head, TwoRooms(1, options), recipe)
     judged = JudgeConfig(budget=recipe.act.budget, batch_size=recipe.act.pairs)
     pairs = findings.manifest.pairs
-    shown = [p.pair_id for p in pairs if p.cross_room][:4] + [p.pair_id for p in pairs if not p.cross_room][:2]
+    crossing = [p.pair_id for p in pairs if p.group == CROSS_ROOM]
+    shown = crossing[:4] + [p.pair_id for p in pairs if p.group != CROSS_ROOM][:2]
     seeds = {"training": recipe.seed, "planner": recipe.seed}
     return evaluate(
-        agent, lambda n: TwoRooms(n, options), findings.manifest, judged, name="OpenJEPA", seeds=seeds, keep=shown
+        findings.agent,
+        lambda n: TwoRooms(n, options),
+        findings.manifest,
+        judged,
+        name="OpenJEPA",
+        seeds=seeds,
+        keep=shown,
     )
 
 
@@ -176,7 +181,7 @@ def _judge_others(findings: Findings) -> dict[str, SuccessReport]:
 def _results(config: DemoConfig, findings: Findings) -> dict[str, Any]:
     reports = findings.reports
     ours = reports["OpenJEPA"]
-    crossing = ours.success_cross_room
+    crossing = ours.success_by_group.get(CROSS_ROOM)
     probe = findings.diagnostics.probe
     return {
         "world": config.world,
@@ -211,7 +216,7 @@ def _write_results(config: DemoConfig, results: dict[str, Any]) -> None:
 def _summary(results: dict[str, Any], findings: Findings) -> str:
     lines = [f"reached of {results['episodes']} goals in held-out episodes (95 % interval; in the other room):"]
     for name, report in findings.reports.items():
-        crossing = report.success_cross_room
+        crossing = report.success_by_group.get(CROSS_ROOM)
         inside = "" if crossing is None else f"   other room {100 * crossing.estimate:5.1f} %"
         lines.append(f"  {name:28s} {report.success.percent():24s}{inside}")
     lines.append(f"{results['ms_per_decision']:.0f} ms per decision; {results['seconds']['total']:.0f} s in all")

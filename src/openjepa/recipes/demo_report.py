@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from openjepa.envs.two_rooms import SIZE, TwoRooms, is_free
-from openjepa.eval import figures
-from openjepa.eval.animation import Replay, draw_replay, filmstrip
-from openjepa.eval.doctor import diagnose
+from openjepa.envs.two_rooms import CROSS_ROOM, SAME_ROOM, SIZE, TwoRooms, is_free
+from openjepa.eval.acting.outcomes import PlayedEpisode
+from openjepa.eval.health.doctor import diagnose
 from openjepa.eval.intervals import Interval
-from openjepa.eval.outcomes import PlayedEpisode
-from openjepa.eval.probes import MLPProbe, ProbeConfig
-from openjepa.eval.report import Report
-from openjepa.models.frame_decoder import FrameDecoder, fit_decoder
+from openjepa.eval.pages import figures
+from openjepa.eval.pages.animation import Replay, draw_replay, filmstrip
+from openjepa.eval.pages.report import Report
+from openjepa.eval.probing.probes import MLPProbe, ProbeConfig
+from openjepa.heads.frame_decoder import FrameDecoder, fit_decoder
 from openjepa.nn.random import keyed_generator
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.world_model import open_store
@@ -45,8 +45,8 @@ def write_report(findings: "Findings", results: dict[str, Any], path: Path) -> P
     )
     ours = findings.reports["OpenJEPA"]
     cards: dict[str, Any] = {"goals reached": ours.success}
-    if ours.success_cross_room is not None:
-        cards["in the other room"] = ours.success_cross_room
+    if CROSS_ROOM in ours.success_by_group:
+        cards["in the other room"] = ours.success_by_group[CROSS_ROOM]
     cards["per decision"] = (f"{ours.times.median_ms or 0:.0f} ms", "one environment, median")
     cards["in all"] = (f"{sum(findings.seconds.values()):.0f} s", "play, training, planning and judging so far")
     page.cards(cards)
@@ -78,8 +78,8 @@ def _success(page: Report, findings: "Findings") -> None:
             [
                 name,
                 report.success,
-                report.success_same_room or "-",
-                report.success_cross_room or "-",
+                report.success_by_group.get(SAME_ROOM, "-"),
+                report.success_by_group.get(CROSS_ROOM, "-"),
                 "-" if median is None else f"{median:.0f}",
                 EXPLAIN[name],
             ]
@@ -144,7 +144,7 @@ def _imagination(page: Report, findings: "Findings", decoder: FrameDecoder) -> N
 
 def _energy(page: Report, findings: "Findings") -> None:
     config = findings.config
-    pair = next((p for p in findings.manifest.pairs if p.cross_room), findings.manifest.pairs[0])
+    pair = next((p for p in findings.manifest.pairs if p.group == CROSS_ROOM), findings.manifest.pairs[0])
     goal = np.array(pair.goal_state, np.float32)
     places = np.arange(4, SIZE - 3, 2, dtype=np.float32)
     x, y = np.meshgrid(places, places)
@@ -154,7 +154,7 @@ def _energy(page: Report, findings: "Findings") -> None:
     seen = torch.from_numpy(world.reset_to(states))
     one = TwoRooms(1, world_config(config))
     z_goal = findings.model.encode(torch.from_numpy(one.reset_to(goal[None]))[:, None])[:, 0]
-    distance = findings.head(findings.model.encode(seen[:, None])[:, 0], z_goal).numpy()
+    distance = findings.critic(findings.model.encode(seen[:, None])[:, 0], z_goal).numpy()
     free = is_free(states[:, :2].astype(float), states[:, 2:4].astype(float))
     energy = np.where(free, distance, np.nan).reshape(x.shape)
     grid = np.full((SIZE // 2, SIZE // 2), np.nan)

@@ -22,13 +22,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from openjepa import __version__
 from openjepa.baselines import RIVALS
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
+from openjepa.files import cause_of, replace_text, sha256, sync
 from openjepa.methods import METHODS, MethodEntry
-from openjepa.train.disk import cause_of, replace_text, sha256, sync
 from openjepa.train.state import load_method_state, method_state
+from openjepa.version import __version__
 
 MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
     "model.safetensors",
@@ -263,21 +263,35 @@ def load_method(
     folder = find_checkpoint(path)
     verify(folder)
     described = json.loads((folder / METHOD).read_text())
+    method = build_method(described, str(folder / METHOD), methods)
+    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
+    return method.to(device).eval()
+
+
+def build_method(described: Mapping[str, Any], source: str, methods: Mapping[str, MethodEntry] | None = None) -> Any:
+    """Builds a method from what `describe_method` returned, with weights that wait to be overwritten.
+
+    Args:
+        described: name and configuration.
+        source: where that was read, for errors.
+        methods: name to (class, configuration class), for methods that are neither in `METHODS` nor in `RIVALS`.
+
+    Raises:
+        CheckpointError: for a name or an option that this version does not know.
+    """
     table = {**METHODS, **RIVALS, **(methods or {})}
     name = described["method"]
     if name not in table:
-        raise CheckpointError(f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`.")
+        raise CheckpointError(f"{source}: {unknown('method', name, table)} Pass your own as `methods`.")
     kind, config_kind = table[name]()
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+    with torch.random.fork_rng(devices=[]):
         try:
-            method = kind(from_dict(config_kind, described["config"]))
+            return kind(from_dict(config_kind, described["config"]))
         except ConfigError as error:
             written = described.get("openjepa", "?")
             raise CheckpointError(
-                f"{folder / METHOD}: {error} It was written by openjepa {written}, this is {__version__}."
+                f"{source}: {error} It was written by openjepa {written}, this is {__version__}."
             ) from error
-    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
-    return method.to(device).eval()
 
 
 def _remedy(folder: Path) -> str:
