@@ -26,6 +26,7 @@ class EvalOptions:
     run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms
     manifest: Path | None = None  # pairs of start and goal; None = drawn from episodes that were held out
     world: str | None = None  # where recorded episodes come from, if the run does not know
+    radius: float | None = None  # within which a goal counts as reached, in the unit of the world's states
 
 
 def evaluate(options: EvalOptions, env: Mapping[str, Any] | None = None) -> int:
@@ -38,9 +39,13 @@ def evaluate(options: EvalOptions, env: Mapping[str, Any] | None = None) -> int:
     if run.name == "world":
         from openjepa.recipes.judge_world import judge
 
-        results = judge(in_world(run.config, options.world, env), run.path, manifest=options.manifest)
-    elif options.manifest is not None or options.world is not None or env:
-        raise ConfigError(f"`--manifest`, `--world` and `--env` are for runs of the recipe `world`, not `{run.name}`.")
+        results = judge(
+            in_world(run.config, options.world, env), run.path, manifest=options.manifest, radius=options.radius
+        )
+    elif options.manifest or options.world or options.radius or env:
+        raise ConfigError(
+            f"`--manifest`, `--world`, `--radius` and `--env` are for runs of the recipe `world`, not `{run.name}`."
+        )
     else:
         results = run.recipe.judge(run.config, run.path)
     path = run.path / "results.json"
