@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from openjepa.envs.physics.clips.clips import render_possible, render_quadruple
-from openjepa.envs.physics.clips.source import PhysicsConfig, PhysicsSource
 
 from openjepa.cli import main
+from openjepa.envs.physics.clips import render_possible, render_quadruple
+from openjepa.envs.physics.source import PhysicsConfig, PhysicsSource
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.methods.lejepa import LeJEPA, LeJEPAConfig
 from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from openjepa.agent import Agent, AgentConfig, PromiseConfig
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.nn.host import to_device, to_host
@@ -151,7 +151,7 @@ def test_an_agent_waits_only_where_it_must(there: Any, name: str) -> None:
 
 
 def test_an_agent_that_remembers_waits_only_where_it_must(there: Any) -> None:
-    config = AgentConfig(promises=PromiseConfig(), device=str(there.device))
+    config = AgentConfig(failed_plans=FailedPlanConfig(), device=str(there.device))
     act(there, Agent(PointWorld(), PLANNERS[CEM](BOX), PathCost(), BOX, config))
 
 

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from openjepa.envs.physics.clips.clips import render_quadruple
 from PIL import Image
 
 from openjepa.data.clips import read_clip
 from openjepa.data.plausibility_sets import LAYOUTS, find_pairs
+from openjepa.envs.physics.clips import render_quadruple
 from openjepa.errors import ConfigError, DataError
 
 

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from openjepa.envs.physics.clips.clips import (
+
+from openjepa.envs.physics.clips import (
     PAIRS,
     PROPERTIES,
     render_novel,
     render_possible,
     render_quadruple,
 )
-from openjepa.envs.physics.clips.drawing import SCENES
-from openjepa.envs.physics.clips.stories import FLOOR, tell
-
+from openjepa.envs.physics.drawing import SCENES
+from openjepa.envs.physics.stories import FLOOR, tell
 from openjepa.errors import ConfigError
 
 

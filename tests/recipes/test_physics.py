@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from openjepa.envs.physics.clips.clips import PROPERTIES
-from openjepa.envs.physics.clips.source import (
+
+from openjepa.config import override
+from openjepa.envs.physics.clips import PROPERTIES
+from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,
@@ -11,8 +13,6 @@ from openjepa.envs.physics.clips.source import (
     PhysicsConfig,
     PhysicsSource,
 )
-
-from openjepa.config import override
 from openjepa.errors import ConfigError
 from openjepa.eval.plausibility.conformal import load_calibration
 from openjepa.recipes.physics import PHYSICS, judge, pairs

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.envs.physics.clips.clips import (
+from openjepa.envs.physics.clips import (
     NOVELTIES,
     PAIRS,
     PROPERTIES,
@@ -29,7 +29,7 @@ from openjepa.envs.physics.clips.clips import (
     render_possible,
     render_quadruple,
 )
-from openjepa.envs.physics.clips.source import (
+from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from openjepa.envs.physics.clips.drawing import NEW_HUES, SCENES, Look, draw_clip, draw_look, hue_color
-from openjepa.envs.physics.clips.stories import DURATION, STORIES, Story, tell
+from openjepa.envs.physics.drawing import NEW_HUES, SCENES, Look, draw_clip, draw_look, hue_color
+from openjepa.envs.physics.stories import DURATION, STORIES, Story, tell
 from openjepa.errors import ConfigError, unknown
 
 PROPERTIES: tuple[str, ...] = tuple(STORIES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openjepa.envs.physics.clips.stories import FLOOR, SIDE, Body, Story
+from openjepa.envs.physics.stories import FLOOR, SIDE, Body, Story
 
 SCENES = ("plain", "textured", "evening")
 KNOWN_HUES, NEW_HUES = (0.0, 0.68), (0.78, 0.92)  # of bodies: what training shows, and what only the control shows

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from openjepa.envs.physics.clips.clips import PROPERTIES, render_possible
-from openjepa.envs.physics.clips.drawing import SCENES
+from openjepa.envs.physics.clips import PROPERTIES, render_possible
+from openjepa.envs.physics.drawing import SCENES
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import VideoBatch
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.envs.physics.clips.clips import PAIRS, render_possible, render_quadruple
+from openjepa.envs.physics.clips import PAIRS, render_possible, render_quadruple
 from openjepa.methods.lewm import LeWM
 from openjepa.models.latent_rollout import predict_next
 from openjepa.nn.random import keyed_generator
