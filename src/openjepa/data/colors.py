@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
 from openjepa.errors import DataError
 
@@ -60,7 +60,7 @@ def picture_of(array: np.ndarray) -> Image.Image:
 
 def _deep_grey(image: Image.Image) -> tuple[int | None, bool]:
     """Bits that the values of deep grey have, or None for other pictures; and whether 0 means white."""
-    tags: Any = getattr(image, "tag_v2", {})  # only TIFF files have them
+    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     if image.mode.startswith("I;16"):
         return int(tags.get(BITS_PER_SAMPLE, (16,))[0]), tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     # These formats have no more than 16 bits, whatever the decoder makes of them.
@@ -70,7 +70,8 @@ def _deep_grey(image: Image.Image) -> tuple[int | None, bool]:
 def _transparent_value(image: Image.Image) -> int | tuple[int, ...] | None:
     """The grey or colour that a PNG declares transparent, in the units of the decoded pixels."""
     value = image.info.get("transparency")
-    raw = str(image.tile[0].args) if image.format == "PNG" and getattr(image, "tile", None) else ""
+    is_stored = image.format == "PNG" and isinstance(image, ImageFile.ImageFile) and image.tile
+    raw = str(image.tile[0].args) if is_stored else ""  # type: ignore[attr-defined]
     if isinstance(value, int) and image.mode != "P":
         return value * LOW_BIT_GREY.get(raw, 1)
     if isinstance(value, tuple) and raw.startswith("RGB;16"):

@@ -7,6 +7,7 @@ there (`openjepa.nn.views`), or cropped at random while they are read, from the 
 import io
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,8 @@ class ImageSource:
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> ImageBatch:
         """Returns this rank's share of batch `step`: images [B, 3, size, size] uint8, labels [B] or None."""
         read = self.slots.read(step, rank, world_size, self._read)
-        labels = [self.items.label(i) for i, _ in read]
-        known = [n for n in labels if n is not None]
-        return ImageBatch(
-            torch.from_numpy(np.stack([image for _, image in read])),
-            torch.tensor(known) if len(known) == len(labels) else None,
-        )
+        images = torch.from_numpy(np.stack([image for _, image in read]))
+        return ImageBatch(images, label_tensor([self.items.label(i) for i, _ in read]))
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
         c = self.config
@@ -172,6 +169,20 @@ def read_image(
         raise DataError(
             f"`{name}` must be a picture that can be decoded; {why.rstrip('.')}. Fetch it again, or remove it."
         ) from error
+
+
+def label_tensor(labels: Sequence[int | None]) -> torch.Tensor | None:
+    """Labels [B] int64 of a batch, or None where one is missing.
+
+    Raises:
+        DataError: for a number that takes more than 64 bits.
+    """
+    known = [n for n in labels if n is not None]
+    if len(known) < len(labels):
+        return None
+    if large := next((n for n in known if not -(2**63) <= n < 2**63), None):
+        raise DataError(f"labels must fit into 64 bits; got {str(large)[:40]}. Number the classes.")
+    return torch.tensor(known, dtype=torch.int64)
 
 
 def _open(content: Content, files: ExitStack) -> Image.Image:
