@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from openjepa.errors import CheckpointError, ConfigError
+from openjepa.errors import CheckpointError, ConfigError, listing
 from openjepa.interop import key_maps, sizes
 from openjepa.interop.state_files import State, build, drop, section
 from openjepa.models.masked_predictor import MaskedPredictor
@@ -85,7 +85,7 @@ def encoder_from_meta(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("pos_embed",))
-    ours = key_maps.to_ours(kept, encoder_keys(traits))
+    ours = key_maps.to_ours(kept, encoder_keys(traits), source=source)
     config = sizes.vit_config(
         ours,
         num_heads=traits.num_heads,
@@ -112,7 +112,7 @@ def predictor_from_meta(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("predictor_pos_embed",))
-    ours = key_maps.to_ours(kept, predictor_keys(traits))
+    ours = key_maps.to_ours(kept, predictor_keys(traits), source=source)
     config = sizes.predictor_config(
         ours,
         num_heads=traits.predictor_heads,
@@ -134,7 +134,7 @@ def encoder_key(content: Mapping[str, Any], part: Part, source: str) -> str:
     found = next((key for key in ("target_encoder", "ema_encoder") if key in content), None)
     if found is None:
         raise CheckpointError(
-            f"{source} must hold `target_encoder` or `ema_encoder`; it has {', '.join(map(str, content))}. "
+            f"{source} must hold `target_encoder` or `ema_encoder`; it has {listing(content)}. "
             "Ask for `context_encoder` to use the online encoder."
         )
     return found

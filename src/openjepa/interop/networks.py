@@ -96,8 +96,8 @@ def guess_traits(content: Mapping[str, Any], source: str) -> Traits:
         CheckpointError: when the file fits no published size, or more than one model.
     """
     key = next((k for k in ("target_encoder", "ema_encoder", "encoder") if k in content), "encoder")
-    state = to_ours(section(content, key, source), META_ENCODER)
-    kernel = sizes.shape(state, "patch_embed.proj.weight", source)
+    state = to_ours(section(content, key, source), META_ENCODER, source=source)
+    kernel = sizes.shape(state, "patch_embed.proj.weight", source, (4, 5))
     depth = sizes.count(state, "blocks.")
     heads = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}.get(kernel[0])
     if (kernel[0], depth) not in sizes.NAMES or heads is None:
@@ -106,7 +106,7 @@ def guess_traits(content: Mapping[str, Any], source: str) -> Traits:
             "number of heads cannot be told from the file. Give its name or `traits`."
         )
     if len(kernel) == 4:
-        side = round(sizes.shape(state, "pos_embed", source)[1] ** 0.5) * kernel[-1]
+        side = round(sizes.shape(state, "pos_embed", source, (3,))[1] ** 0.5) * kernel[-1]
         heads = 16 if kernel[0] == 1408 else heads
         return Traits("ijepa", heads, (side, side), predictor_heads=heads)
     if "norms_block.0.weight" in state:
