@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from openjepa.envs.shapes import TEST_OFFSET, ShapeSource, draw_clips
-from openjepa.eval.anticipation import AnticipationConfig, Forecaster, anticipate_arrays
-from openjepa.eval.attentive_probe import AttentiveTrainConfig
-from openjepa.eval.frozen_encoder import frozen
-from openjepa.eval.frozen_probes import LabelledSet
 from openjepa.eval.intervals import wilson
+from openjepa.eval.probing.anticipation import AnticipationConfig, Forecaster, anticipate_arrays
+from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig
+from openjepa.eval.probing.frozen_encoder import frozen
+from openjepa.eval.probing.frozen_probes import LabelledSet
 from openjepa.interop.networks import read_networks
 from openjepa.masking import LONG_TUBES, SHORT_TUBES, TubeMaskConfig
 from openjepa.methods.vjepa2 import VJEPA2

@@ -55,8 +55,8 @@ def embed(folder: Path, output: Path) -> None:
     """The work itself, in a process of its own: a small video transformer with random weights."""
     import torch
 
-    from openjepa.eval.embed import EmbedConfig, run_embed
-    from openjepa.eval.frozen_encoder import frozen
+    from openjepa.eval.embedding.embed import EmbedConfig, run_embed
+    from openjepa.eval.probing.frozen_encoder import frozen
     from openjepa.models.vit import VisionTransformer, ViTConfig
 
     torch.set_num_threads(1)
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def measure(root: Path, options: argparse.Namespace) -> dict[str, object]:
-    from openjepa.eval.embedding_store import read_embeddings
+    from openjepa.eval.embedding.embedding_store import read_embeddings
 
     began = time.perf_counter()
     broken = make_folder(root / "videos", options.videos, options.damaged)

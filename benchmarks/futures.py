@@ -21,8 +21,8 @@ import numpy as np
 
 from openjepa.config import override
 from openjepa.eval.intervals import wilson
-from openjepa.recipes import load_recipe
 from openjepa.recipes.world_model import seeded
+from openjepa.studies import load_experiment
 from openjepa.train import train
 
 FORK_COLUMNS = ("coverage", "stated_first", "prob_error", "middle", "impossible", "best_error", "skill", "sharpness")
@@ -31,7 +31,7 @@ FORK_COLUMNS = ("coverage", "stated_first", "prob_error", "middle", "impossible"
 def run_seed(name: str, seed: int, options: dict[str, Any], work: Path) -> tuple[dict[str, Any], float]:
     """Trains and judges one seed; returns the figures and the CPU-seconds."""
     began = time.process_time()
-    recipe = load_recipe(name)
+    recipe = load_experiment(name)
     config = seeded(replace(override(recipe.config, options), seed=seed))
     config = replace(config, play=replace(config.play, data=work / f"{name}-play-{seed}"))
     experiment = recipe.build(config)

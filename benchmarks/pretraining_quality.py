@@ -29,12 +29,12 @@ import numpy as np
 import torch
 
 from openjepa.envs.shapes import ShapeSource
-from openjepa.eval.attentive_probe import AttentiveTrainConfig, attentive_probe
-from openjepa.eval.collapse import covariance_spectrum, effective_rank
-from openjepa.eval.frozen_encoder import FrozenEncoder, encoder_of, frozen
+from openjepa.eval.health.collapse import covariance_spectrum, effective_rank
+from openjepa.eval.health.read_out import ProbedSet, features_of, read_numbers
 from openjepa.eval.intervals import cluster_bootstrap, paired_bootstrap
-from openjepa.eval.linear_probe import LogisticProbe
-from openjepa.eval.read_out import ProbedSet, features_of, read_numbers
+from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
+from openjepa.eval.probing.frozen_encoder import FrozenEncoder, encoder_of, frozen
+from openjepa.eval.probing.linear_probe import LogisticProbe
 from openjepa.protocols import ImageBatch, VideoBatch
 from openjepa.recipes import load_recipe
 from openjepa.recipes.pretraining import labelled_shapes

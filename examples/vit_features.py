@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from openjepa.envs import make_world
-from openjepa.eval.features import FeaturesConfig, run_features
-from openjepa.eval.frozen_encoder import frozen
+from openjepa.eval.probing.features import FeaturesConfig, run_features
+from openjepa.eval.probing.frozen_encoder import frozen
 from openjepa.interop import load
 from openjepa.models.vit import VisionTransformer, vit_tiny
 

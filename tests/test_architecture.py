@@ -9,13 +9,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "openjepa"
 
 FLOORS = {
-    "errors": 0,
-    **dict.fromkeys(["protocols", "config", "nn"], 1),
-    **dict.fromkeys(["masking", "losses", "models", "data", "envs"], 2),
+    **dict.fromkeys(["errors", "version"], 0),
+    **dict.fromkeys(["protocols", "config", "nn", "files"], 1),
+    **dict.fromkeys(["masking", "losses", "models", "heads", "data", "envs"], 2),
     **dict.fromkeys(["methods", "baselines", "planning"], 3),
-    **dict.fromkeys(["train", "eval", "interop"], 4),
-    "recipes": 5,
-    "cli": 6,
+    "train": 4,
+    "agent": 5,
+    **dict.fromkeys(["eval", "interop"], 6),
+    **dict.fromkeys(["recipes", "parity"], 7),
+    "studies": 8,
+    "cli": 9,
 }
 ROOM_OF = {"command_line": "cli"}  # the commands belong to the same room as their front door
 # Contracts, configuration and parts are one foundation: they may read each other.

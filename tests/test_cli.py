@@ -79,7 +79,7 @@ class ToyConfig:
 
 
 def replay(config, run_dir, seed):
-    from openjepa.eval.animation import Replay
+    from openjepa.eval.pages.animation import Replay
 
     frames = np.zeros((4, 3, 16, 16), np.uint8)
     return Replay(frames, frames[0], success=seed == 0)

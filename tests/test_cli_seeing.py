@@ -170,10 +170,10 @@ def test_a_wrong_path_is_noticed_before_a_model_is_fetched(capsys, monkeypatch):
 
 
 def test_defaults_are_those_of_the_library():
-    from openjepa.eval.embed import EmbedConfig
-    from openjepa.eval.features import FeaturesConfig
-    from openjepa.eval.frozen_probes import FrozenProbeConfig
-    from openjepa.eval.search import SearchConfig
+    from openjepa.eval.embedding.embed import EmbedConfig
+    from openjepa.eval.embedding.search import SearchConfig
+    from openjepa.eval.probing.features import FeaturesConfig
+    from openjepa.eval.probing.frozen_probes import FrozenProbeConfig
 
     pairs = {
         seeing.EmbedOptions: EmbedConfig,

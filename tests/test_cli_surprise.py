@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from openjepa.cli import main
-from openjepa.envs.physics import render_possible, render_quadruple
-from openjepa.envs.physics_source import PhysicsConfig, PhysicsSource
+from openjepa.envs.physics.clips import render_possible, render_quadruple
+from openjepa.envs.physics.source import PhysicsConfig, PhysicsSource
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.methods.lejepa import LeJEPA, LeJEPAConfig
 from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config

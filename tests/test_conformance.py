@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 import openjepa.planning
+from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
-from openjepa.eval.conformance import check_branching_model, check_method, check_planner, check_world_model
+from openjepa.eval.health.conformance import check_branching_model, check_method, check_planner, check_world_model
+from openjepa.heads.futures import FuturesConfig
 from openjepa.losses.sigreg import SIGRegConfig
 from openjepa.methods import METHODS
 from openjepa.models.frame_encoder import FrameEncoderConfig
-from openjepa.models.futures import FuturesConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.token_transformer import TokenTransformerConfig
 from openjepa.models.vit import ViTConfig
@@ -33,8 +34,6 @@ from openjepa.planning import (
     MeanCEM,
     MeanCEMConfig,
     MPPIConfig,
-    ProposalConfig,
-    ProposeVerifyRepair,
 )
 from openjepa.protocols import ActionBounds, ImageBatch, TrajectoryBatch, VideoBatch
 

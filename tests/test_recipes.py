@@ -6,7 +6,8 @@ import pytest
 
 from openjepa.config import from_dict, option_names, override, to_dict
 from openjepa.errors import ConfigError
-from openjepa.recipes import RECIPES, Experiment, Recipe, load_recipe
+from openjepa.recipes import RECIPES, Experiment, Recipe
+from openjepa.studies import experiments, load_experiment
 from openjepa.train import TrainConfig, train
 
 TWO_STEPS = {
@@ -19,7 +20,7 @@ TWO_STEPS = {
 }
 
 
-@pytest.fixture(params=sorted(RECIPES))
+@pytest.fixture(params=sorted(experiments()))
 def name(request):
     return request.param
 
@@ -29,9 +30,9 @@ def toy_config(recipe):
 
 
 def test_a_recipe_has_what_the_command_line_needs(name):
-    recipe = load_recipe(name)
+    recipe = load_experiment(name)
     assert isinstance(recipe, Recipe)
-    assert recipe.summary == RECIPES[name].__doc__
+    assert recipe.summary == experiments()[name].__doc__
     assert "\n" not in recipe.summary
     assert recipe.config.__dataclass_params__.frozen
     assert isinstance(recipe.config.train, TrainConfig)
@@ -42,13 +43,13 @@ def test_a_recipe_has_what_the_command_line_needs(name):
 def test_a_config_survives_the_file(name):
     import json
 
-    config = load_recipe(name).config
+    config = load_experiment(name).config
     assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
 
 
 def test_two_steps_at_toy_size(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = load_recipe(name)
+    recipe = load_experiment(name)
     config = toy_config(recipe)
     experiment = recipe.build(config)
     assert isinstance(experiment, Experiment)
@@ -76,4 +77,4 @@ def test_a_recipe_is_frozen():
 def test_an_unknown_recipe_names_the_nearest(monkeypatch):
     monkeypatch.setitem(RECIPES, "two-rooms", lambda: None)
     with pytest.raises(ConfigError, match=r"unknown recipe `two-romms`; did you mean `two-rooms`\?"):
-        load_recipe("two-romms")
+        load_experiment("two-romms")

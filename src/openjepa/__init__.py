@@ -16,18 +16,18 @@ from openjepa.errors import (
     ShapeError,
     TrainingError,
 )
+from openjepa.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; `_ROOMS` does it when the program runs
     from openjepa import train
+    from openjepa.agent import Agent
     from openjepa.data import EpisodeStore
     from openjepa.envs import TwoRooms, make_world
-    from openjepa.eval.conformance import check_method, check_planner, check_world_model
+    from openjepa.eval.health.conformance import check_method, check_planner, check_world_model
     from openjepa.interop.load import load
     from openjepa.methods.lewm import LeWM, LeWMConfig, lewm, pldm
-    from openjepa.planning import CEM, ICEM, MPPI, Agent, GradientPlanner
+    from openjepa.planning import CEM, ICEM, MPPI, GradientPlanner
     from openjepa.train import TrainConfig, load_method
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CEM",
@@ -79,9 +79,15 @@ def _methods() -> dict[str, Any]:
 
 
 def _planning() -> dict[str, Any]:
-    from openjepa.planning import CEM, ICEM, MPPI, Agent, GradientPlanner
+    from openjepa.planning import CEM, ICEM, MPPI, GradientPlanner
 
-    return {"CEM": CEM, "ICEM": ICEM, "MPPI": MPPI, "Agent": Agent, "GradientPlanner": GradientPlanner}
+    return {"CEM": CEM, "ICEM": ICEM, "MPPI": MPPI, "GradientPlanner": GradientPlanner}
+
+
+def _agent() -> dict[str, Any]:
+    from openjepa.agent import Agent
+
+    return {"Agent": Agent}
 
 
 def _train() -> dict[str, Any]:
@@ -91,7 +97,7 @@ def _train() -> dict[str, Any]:
 
 
 def _eval() -> dict[str, Any]:
-    from openjepa.eval.conformance import check_method, check_planner, check_world_model
+    from openjepa.eval.health.conformance import check_method, check_planner, check_world_model
 
     return {"check_method": check_method, "check_planner": check_planner, "check_world_model": check_world_model}
 
@@ -106,7 +112,8 @@ _ROOMS: dict[str, Callable[[], dict[str, Any]]] = {
     "EpisodeStore": _data,
     **dict.fromkeys(["TwoRooms", "make_world"], _envs),
     **dict.fromkeys(["LeWM", "LeWMConfig", "lewm", "pldm"], _methods),
-    **dict.fromkeys(["CEM", "ICEM", "MPPI", "Agent", "GradientPlanner"], _planning),
+    **dict.fromkeys(["CEM", "ICEM", "MPPI", "GradientPlanner"], _planning),
+    "Agent": _agent,
     **dict.fromkeys(["train", "TrainConfig", "load_method"], _train),
     **dict.fromkeys(["check_method", "check_planner", "check_world_model"], _eval),
     "load": _interop,

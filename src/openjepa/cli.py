@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openjepa import __version__
 from openjepa.command_line import collecting, judging, seeing, surprising, training
 from openjepa.command_line.command import OK, Command
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.options import parse
 from openjepa.errors import OpenJEPAError, unknown
+from openjepa.version import __version__
 
 
 @dataclass(frozen=True)

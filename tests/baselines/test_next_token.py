@@ -7,7 +7,7 @@ from torch import Tensor
 from openjepa.baselines import RIVALS
 from openjepa.baselines.next_token import NextToken, NextTokenConfig
 from openjepa.errors import ConfigError
-from openjepa.eval.conformance import check_method, check_world_model
+from openjepa.eval.health.conformance import check_method, check_world_model
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.quantizer import ScalarQuantizer
 from openjepa.models.token_transformer import TokenTransformer, TokenTransformerConfig

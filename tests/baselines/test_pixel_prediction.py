@@ -4,7 +4,7 @@ import torch
 from openjepa.baselines.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from openjepa.baselines.pixel_prediction import PixelPrediction, PixelPredictionConfig
 from openjepa.errors import ConfigError
-from openjepa.eval.conformance import check_method, check_world_model
+from openjepa.eval.health.conformance import check_method, check_world_model
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.protocols import TrajectoryBatch

@@ -8,7 +8,7 @@ from PIL import Image
 
 from openjepa.data.clips import read_clip
 from openjepa.data.plausibility_sets import LAYOUTS, find_pairs
-from openjepa.envs.physics import render_quadruple
+from openjepa.envs.physics.clips import render_quadruple
 from openjepa.errors import ConfigError, DataError
 
 

@@ -2,11 +2,23 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.envs import Bridge, BridgeConfig, make_world
-from openjepa.envs.bridge import AROUND, GAP, PIT, SIDE, goal_state, move, on_track, optimum, start_states
-from openjepa.envs.bridge_oracle import BridgeSimulator, track_distance
+from openjepa.envs import make_world
+from openjepa.envs.bridge import (
+    AROUND,
+    GAP,
+    PIT,
+    SIDE,
+    Bridge,
+    BridgeConfig,
+    goal_state,
+    move,
+    on_track,
+    optimum,
+    start_states,
+)
 from openjepa.errors import ConfigError
-from openjepa.eval.conformance import check_branching_model
+from openjepa.eval.health.conformance import check_branching_model
+from openjepa.studies.bridge.oracle import BridgeSimulator, track_distance
 
 
 def run(world, speed, steps):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from openjepa.envs import Fork, ForkConfig, make_world
-from openjepa.envs.fork import FORK, decide, other_luck
+from openjepa.envs import make_world
+from openjepa.envs.fork import FORK, Fork, ForkConfig, decide, other_luck
 from openjepa.errors import ConfigError
 
 

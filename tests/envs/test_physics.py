@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from openjepa.envs.physics import (
+from openjepa.envs.physics.clips import (
     PAIRS,
     PROPERTIES,
     render_novel,
     render_possible,
     render_quadruple,
 )
-from openjepa.envs.physics_drawing import SCENES
-from openjepa.envs.physics_stories import FLOOR, tell
+from openjepa.envs.physics.drawing import SCENES
+from openjepa.envs.physics.stories import FLOOR, tell
 from openjepa.errors import ConfigError
 
 

@@ -18,7 +18,7 @@ from openjepa.envs.two_rooms import (
 )
 from openjepa.envs.two_rooms_oracle import TwoRoomsSimulator, path_distance
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.eval.conformance import check_world_model
+from openjepa.eval.health.conformance import check_world_model
 from openjepa.planning.costs import PathCost
 
 FIXED = np.array([32.0, 24.0])  # wall at x = 32, door at y = 24

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from openjepa.heads.futures import FuturesConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
-from openjepa.models.futures import FuturesConfig
 from openjepa.protocols import BranchingModel, TrajectoryBatch
 from openjepa.train import load_method
 from openjepa.train.checkpoint import save_checkpoint

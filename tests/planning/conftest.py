@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from openjepa.eval.conformance import PointWorld
+from openjepa.eval.health.conformance import PointWorld
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import ActionBounds
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.models.temporal_distance import FrameGapHead, TemporalDistanceHead
+from openjepa.heads.critic import FrameGapHead, TemporalDistanceHead
 from openjepa.planning.costs import (
     Arrival,
     AtStep,

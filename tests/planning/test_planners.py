@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.eval.conformance import PointWorld, check_planner
+from openjepa.eval.health.conformance import PointWorld, check_planner
 from openjepa.planning import (
     CEM,
     ICEM,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.eval.conformance import PointWorld
+from openjepa.eval.health.conformance import PointWorld
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, ICEM, MPPI, CEMConfig, ICEMConfig, MPPIConfig, PathCost, bind
 from openjepa.planning.costs import final

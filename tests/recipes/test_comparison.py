@@ -6,12 +6,12 @@ import pytest
 
 from openjepa.cli import main
 from openjepa.errors import ConfigError
-from openjepa.recipes.comparison import compare, rivals, runner, worlds
-from openjepa.recipes.comparison.findings import hierarchical_bootstrap, rate
-from openjepa.recipes.comparison.physics import auroc, score
-from openjepa.recipes.comparison.scale import CONDITIONS, Cell, CompareConfig, Scale, full, quick, toy
-from openjepa.recipes.comparison.trials import trial_table
-from openjepa.recipes.comparison.verdict import defeats
+from openjepa.studies.comparison import compare, rivals, runner, worlds
+from openjepa.studies.comparison.findings import hierarchical_bootstrap, rate
+from openjepa.studies.comparison.physics import auroc, score
+from openjepa.studies.comparison.scale import CONDITIONS, Cell, CompareConfig, Scale, full, quick, toy
+from openjepa.studies.comparison.trials import trial_table
+from openjepa.studies.comparison.verdict import defeats
 
 
 @pytest.fixture(scope="module")

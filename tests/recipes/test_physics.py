@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from openjepa.config import override
-from openjepa.envs.physics import PROPERTIES
-from openjepa.envs.physics_source import (
+from openjepa.envs.physics.clips import PROPERTIES
+from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,
@@ -14,7 +14,7 @@ from openjepa.envs.physics_source import (
     PhysicsSource,
 )
 from openjepa.errors import ConfigError
-from openjepa.eval.conformal import load_calibration
+from openjepa.eval.plausibility.conformal import load_calibration
 from openjepa.recipes.physics import PHYSICS, judge, pairs
 from openjepa.train import save_checkpoint
 

@@ -8,9 +8,9 @@ import torch
 
 from openjepa.config import override
 from openjepa.errors import ConfigError
-from openjepa.eval.collapse import LatentDiagnostics
-from openjepa.eval.manifest import Manifest, Pair
-from openjepa.eval.probes import ProbeScores
+from openjepa.eval.acting.manifest import Manifest, Pair
+from openjepa.eval.health.collapse import LatentDiagnostics
+from openjepa.eval.probing.probes import ProbeScores
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import push_t
 from openjepa.recipes.push_t import STATE_NAMES, PushTConfig, block_moved, draw_pairs, judge, read_out, readable

@@ -20,8 +20,8 @@ import safetensors.torch
 import torch
 from training_toy import Toy, ToyConfig, ToySource, quick
 
+from openjepa import files
 from openjepa.train import checkpoint as disk
-from openjepa.train import disk as files
 from openjepa.train import train
 from openjepa.train.log import read_metrics
 

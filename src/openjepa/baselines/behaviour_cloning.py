@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
-from openjepa.models.fitting import Standardize, check_episodes, fit, mlp, sample_pairs, seeded, valid_states
+from openjepa.heads.fitting import Standardize, check_episodes, fit, mlp, sample_pairs, seeded, valid_states
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.models.goal_conditioned import GoalPolicy, GoalPolicyConfig
 from openjepa.protocols import ActionBounds
 
 NO_GAP = torch.zeros(1)  # cloning is not told how many steps remain

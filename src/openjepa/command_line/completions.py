@@ -67,7 +67,7 @@ def candidates(words: Sequence[str], commands: Mapping[str, Command]) -> list[st
 
 def _first_words(command: str) -> list[str]:
     if command == "train":
-        from openjepa.recipes import RECIPES
+        from openjepa.studies import experiments
 
-        return list(RECIPES)
+        return list(experiments())
     return {"collect": list(WORLDS), "data": ["info", "check"], "completions": list(SCRIPTS)}.get(command, [])

@@ -52,7 +52,7 @@ class PlanOptions:
 
 def plan(options: PlanOptions) -> int:
     """Plays one episode towards a goal and writes it as a picture."""
-    from openjepa.eval.animation import write_replay
+    from openjepa.eval.pages.animation import write_replay
 
     run = open_run(options.run)
     if run.recipe.replay is None:
@@ -76,7 +76,7 @@ class DoctorOptions:
 
 def doctor(options: DoctorOptions) -> int:
     """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick."""
-    from openjepa.eval.doctor import diagnose
+    from openjepa.eval.health.doctor import diagnose
     from openjepa.train import load_method
 
     method = load_method(options.run)

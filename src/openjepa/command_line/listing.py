@@ -19,10 +19,10 @@ WORLDS = {
 
 def tables() -> dict[str, dict[str, str]]:
     """Returns name and summary of everything that can be named on the command line."""
-    from openjepa.recipes import RECIPES
+    from openjepa.studies import experiments
 
     return {
-        "Recipes (openjepa train RECIPE)": {name: _first_line(load.__doc__) for name, load in RECIPES.items()},
+        "Recipes (openjepa train RECIPE)": {name: _first_line(load.__doc__) for name, load in experiments().items()},
         "Worlds (openjepa collect WORLD, or any Gymnasium id)": WORLDS,
         "Methods": files_with("methods", {"loss", "after_step"}),
         "Rivals": files_with("baselines", {"loss", "after_step"}),

@@ -9,7 +9,7 @@ from openjepa.config import from_dict
 from openjepa.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from openjepa.eval.collapse import LatentDiagnostics
+    from openjepa.eval.health.collapse import LatentDiagnostics
     from openjepa.protocols import TrajectoryBatch
     from openjepa.recipes import Experiment, Recipe
 
@@ -38,7 +38,7 @@ def open_run(path: Path) -> Run:
         CheckpointError: where there is no run.
         ConfigError: where the run was not made by a recipe.
     """
-    from openjepa.recipes import load_recipe
+    from openjepa.studies import load_experiment
 
     file = path / "config.json"
     if not file.is_file():
@@ -51,7 +51,7 @@ def open_run(path: Path) -> Run:
         raise ConfigError(f"{file} names no recipe: this run was not made by `openjepa train`.")
     options = dict(recorded)
     name = options.pop("recipe")
-    recipe = load_recipe(name)
+    recipe = load_experiment(name)
     return Run(path, name, recipe, from_dict(type(recipe.config), options))
 
 
@@ -61,7 +61,7 @@ def examine(method: Any, held_out: "TrajectoryBatch", state_names: tuple[str, ..
     Raises:
         ConfigError: for a method that has no latents to look at.
     """
-    from openjepa.eval.collapse import measure, untrained_twin
+    from openjepa.eval.health.collapse import measure, untrained_twin
     from openjepa.protocols import WorldModel
 
     if not isinstance(method, WorldModel):
@@ -73,9 +73,9 @@ def examine(method: Any, held_out: "TrajectoryBatch", state_names: tuple[str, ..
 
 def write_run_report(run_dir: Path, name: str, summary: str, experiment: "Experiment") -> None:
     """Writes `report.html` and `diagnosis.json` beside a finished run, and prints the verdict."""
-    from openjepa.eval.doctor import diagnose
-    from openjepa.eval.figures import training_curves
-    from openjepa.eval.report import Report
+    from openjepa.eval.health.doctor import diagnose
+    from openjepa.eval.pages.figures import training_curves
+    from openjepa.eval.pages.report import Report
     from openjepa.train.log import read_metrics
 
     report = Report(f"Run: {name}", summary)

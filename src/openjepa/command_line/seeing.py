@@ -15,8 +15,8 @@ from openjepa.command_line.options import FLAT
 from openjepa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from openjepa.eval.frozen_encoder import FrozenEncoder
-    from openjepa.eval.frozen_probes import FrozenProbeConfig, ProbeReport
+    from openjepa.eval.probing.frozen_encoder import FrozenEncoder
+    from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, ProbeReport
 
 MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
 
@@ -30,7 +30,7 @@ class VerifyOptions:
 
 def verify(options: VerifyOptions) -> int:
     """Recomputes a recorded case; status 1 where an output is beyond its tolerance."""
-    from openjepa.interop.verify import run
+    from openjepa.parity.verify import run
 
     return run(str(options.folder))
 
@@ -74,7 +74,7 @@ def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
         ConfigError: for an unknown name, a device that is not there, or a network that is no encoder.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
-    from openjepa.eval.frozen_encoder import frozen
+    from openjepa.eval.probing.frozen_encoder import frozen
     from openjepa.interop import PUBLISHED, load
     from openjepa.models.vit import VisionTransformer
     from openjepa.train.device import pick_device
@@ -127,7 +127,7 @@ class EmbedOptions:
 
 def embed(options: EmbedOptions) -> int:
     """Embeds every picture and video of a folder, or goes on where an earlier start was stopped."""
-    from openjepa.eval.embed import EmbedConfig, run_embed
+    from openjepa.eval.embedding.embed import EmbedConfig, run_embed
 
     _require_path(options.path)
     encoder = open_encoder(options.model, options.loading)
@@ -167,7 +167,7 @@ class SearchOptions:
 
 def search(options: SearchOptions) -> int:
     """Prints the nearest neighbours of a file: cosine, moment, path."""
-    from openjepa.eval.search import SearchConfig, run_search
+    from openjepa.eval.embedding.search import SearchConfig, run_search
 
     if options.model is None and options.loading != EncoderOptions():
         raise ConfigError("options of loading need a model to load; got none. Give it with --model.")
@@ -192,7 +192,7 @@ class FeaturesOptions:
 
 def features(options: FeaturesOptions) -> int:
     """Draws the first three principal components of the tokens as colours, beside the input."""
-    from openjepa.eval.features import FeaturesConfig, run_features
+    from openjepa.eval.probing.features import FeaturesConfig, run_features
 
     _require_path(options.path)
     encoder = open_encoder(options.model, options.loading)
@@ -231,8 +231,8 @@ class ProbeOptions:
 
 def probe(options: ProbeOptions) -> int:
     """Probes a frozen encoder, each number beside the same probe on random weights."""
-    from openjepa.eval.attentive_probe import PUBLISHED_DECAYS, PUBLISHED_RATES, AttentiveTrainConfig
-    from openjepa.eval.frozen_probes import FrozenProbeConfig, run_probe
+    from openjepa.eval.probing.attentive_probe import PUBLISHED_DECAYS, PUBLISHED_RATES, AttentiveTrainConfig
+    from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, run_probe
 
     _require_path(options.train)
     if options.test is not None:
@@ -267,7 +267,7 @@ def probe(options: ProbeOptions) -> int:
 
 def _anticipate(encoder: "FrozenEncoder", options: ProbeOptions, files: "FrozenProbeConfig") -> "ProbeReport":
     """The anticipation probes, with the predictor that belongs to the encoder."""
-    from openjepa.eval.anticipation import EK100_DECAYS, AnticipationConfig, Forecaster, run_anticipation
+    from openjepa.eval.probing.anticipation import EK100_DECAYS, AnticipationConfig, Forecaster, run_anticipation
     from openjepa.interop import load
     from openjepa.models.masked_predictor import MaskedPredictor
 

@@ -15,9 +15,9 @@ from openjepa.command_line.seeing import Model
 from openjepa.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from openjepa.eval.conformal import Calibration
-    from openjepa.eval.energy import EnergyModel
-    from openjepa.eval.surprise import Verdict
+    from openjepa.eval.plausibility.conformal import Calibration
+    from openjepa.eval.plausibility.energy import EnergyModel
+    from openjepa.eval.plausibility.surprise import Verdict
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def surprise(options: SurpriseOptions) -> int:
     place = options.calibration or folder
     if options.calibrate is not None:
         return _calibrate(options, model, place)
-    from openjepa.eval.conformal import load_calibration
+    from openjepa.eval.plausibility.conformal import load_calibration
 
     calibration = load_calibration(place)
     _check_protocol(options, model, calibration)
@@ -79,7 +79,7 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
         ConfigError: for a model without a predictor of coming frames.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
-    from openjepa.eval.energy import MaskedEnergy, energy_model
+    from openjepa.eval.plausibility.energy import MaskedEnergy, energy_model
     from openjepa.interop import PUBLISHED, load
     from openjepa.interop.networks import layout_of
     from openjepa.train import load_method
@@ -111,8 +111,8 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
 
 def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> int:
     from openjepa.data.clips import read_clips
-    from openjepa.eval.conformal import FEWEST
-    from openjepa.eval.surprise import TINTED, calibrate
+    from openjepa.eval.plausibility.conformal import FEWEST
+    from openjepa.eval.plausibility.surprise import TINTED, calibrate
 
     assert options.calibrate is not None
     clips = read_clips(options.calibrate, size=model.size, frame_step=options.frame_step, min_frames=model.window)
@@ -145,8 +145,8 @@ def _check_protocol(options: SurpriseOptions, model: "EnergyModel", calibration:
 
 def _judge(options: SurpriseOptions, model: "EnergyModel", calibration: "Calibration") -> int:
     from openjepa.data.clips import read_clip
-    from openjepa.eval.surprise import judge, untrained_networks
-    from openjepa.eval.surprise_figures import draw_verdicts
+    from openjepa.eval.plausibility.surprise import judge, untrained_networks
+    from openjepa.eval.plausibility.surprise_figures import draw_verdicts
 
     nets = untrained_networks(model, min(options.untrained, len(calibration.untrained)))
     found, clips = [], []
@@ -179,7 +179,7 @@ def _say(found: list["Verdict"], calibration: "Calibration", picture: Path | Non
 def _benchmark(options: SurpriseOptions) -> int:
     from openjepa.data.clips import read_clip
     from openjepa.data.plausibility_sets import find_pairs
-    from openjepa.eval.surprise import judge_pairs
+    from openjepa.eval.plausibility.surprise import judge_pairs
 
     if len(options.videos) != 1 or options.benchmark is None:
         raise ConfigError(f"`--benchmark` needs one folder, that of the set; got {len(options.videos)}.")
@@ -212,7 +212,7 @@ def _benchmark(options: SurpriseOptions) -> int:
 
 
 def _watch(options: SurpriseOptions, model: "EnergyModel", calibration: "Calibration") -> int:
-    from openjepa.eval.watch import watch
+    from openjepa.eval.plausibility.watch import watch
 
     assert options.live is not None
     alarms = 0

@@ -30,14 +30,14 @@ def demo(options: Any) -> int:
 
 def compare_options(words: Sequence[str]) -> type:
     """The configuration of the comparison is its options."""
-    from openjepa.recipes.comparison.scale import CompareConfig
+    from openjepa.studies.comparison.scale import CompareConfig
 
     return CompareConfig
 
 
 def compare(options: Any) -> int:
     """Trains and judges all rivals and writes the report."""
-    from openjepa.recipes.comparison.compare import run
+    from openjepa.studies.comparison.compare import run
 
     run(options)
     return OK
@@ -53,7 +53,7 @@ class TrainHelp:
 
 def train_options(words: Sequence[str]) -> type:
     """The options of the recipe that the first word names, and where the run goes."""
-    from openjepa.recipes import RECIPES, load_recipe
+    from openjepa.studies import experiments, load_experiment
 
     own: list[tuple[str, Any, Any]] = [
         ("recipe", tyro.conf.Positional[str], ...),
@@ -62,18 +62,18 @@ def train_options(words: Sequence[str]) -> type:
     if not words or words[0].startswith("-"):
         if any(word in ("-h", "--help") for word in words):
             return TrainHelp
-        raise ConfigError(f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(RECIPES))}.")
-    return with_config("TrainOptions", own, load_recipe(words[0]).config)
+        raise ConfigError(f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(experiments()))}.")
+    return with_config("TrainOptions", own, load_experiment(words[0]).config)
 
 
 def train(options: Any) -> int:
     """Trains a recipe, or goes on where an earlier start was stopped; then asks the doctor."""
     from openjepa.command_line.runs import write_run_report
     from openjepa.config import to_dict
-    from openjepa.recipes import load_recipe
+    from openjepa.studies import load_experiment
     from openjepa.train import train
 
-    recipe = load_recipe(options.recipe)
+    recipe = load_experiment(options.recipe)
     run_dir = options.run_dir or Path("runs") / options.recipe
     experiment = recipe.build(options.config)
     result = train(

@@ -1,10 +1,9 @@
-"""Official weights in our modules, ours in official layouts, and the proof that both agree."""
+"""Official weights in our modules, ours in official layouts."""
 
 from openjepa.interop.convert import convert
 from openjepa.interop.load import load
 from openjepa.interop.pretrained import from_pretrained, push_to_hub, save_pretrained
 from openjepa.interop.registry import PUBLISHED, Published, published
-from openjepa.interop.verify import Report, verify
 
 __all__ = [
     "load",
@@ -15,6 +14,4 @@ __all__ = [
     "save_pretrained",
     "from_pretrained",
     "push_to_hub",
-    "verify",
-    "Report",
 ]

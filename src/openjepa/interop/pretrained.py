@@ -8,7 +8,6 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from openjepa import __version__
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, did_you_mean, require
 from openjepa.interop.state_files import build, read_file, read_json
@@ -16,6 +15,7 @@ from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPred
 from openjepa.models.attentive_probe import AttentiveProbe, AttentiveProbeConfig
 from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
 from openjepa.models.vit import VisionTransformer, ViTConfig
+from openjepa.version import __version__
 
 DESCRIPTION, WEIGHTS = "openjepa.json", "model.safetensors"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name

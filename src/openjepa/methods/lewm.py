@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
+from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.models.futures import FuturesConfig, build_futures, futures_loss
-from openjepa.models.futures_rollout import roll_futures, roll_likely
 from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
 from openjepa.nn.ema import update_ema
 from openjepa.nn.random import keyed_generator

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.heads.fitting import fit, seeded
 from openjepa.methods.lewm import LeWM
-from openjepa.models.fitting import fit, seeded
 from openjepa.models.latent_predictor import LatentPredictorConfig, build_predictor
 
 

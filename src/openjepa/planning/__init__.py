@@ -1,8 +1,5 @@
-"""Planners, costs and the agent that acts."""
+"""Planners and costs: what searches for actions, and what it minimises."""
 
-from openjepa.planning.agent import Agent, AgentConfig
-from openjepa.planning.amortised import AcceptanceRule, ProposalConfig, ProposeVerifyRepair
-from openjepa.planning.broken_promises import PromiseConfig
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
 from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
@@ -11,8 +8,6 @@ from openjepa.planning.mean_cem import MeanCEM, MeanCEMConfig, vjepa2_ac_planner
 from openjepa.planning.mppi import MPPI, MPPIConfig
 
 __all__ = [
-    "Agent",
-    "AgentConfig",
     "CEM",
     "CEMConfig",
     "ICEM",
@@ -24,11 +19,7 @@ __all__ = [
     "MPPIConfig",
     "GradientPlanner",
     "GradientPlannerConfig",
-    "AcceptanceRule",
-    "ProposalConfig",
-    "ProposeVerifyRepair",
     "PathCost",
-    "PromiseConfig",
     "WeightedSum",
     "bind",
 ]

@@ -8,7 +8,7 @@ configuration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from openjepa.errors import unknown
 if TYPE_CHECKING:  # the command line lists recipes without importing PyTorch
     from pathlib import Path
 
-    from openjepa.eval.animation import Replay
+    from openjepa.eval.pages.animation import Replay
     from openjepa.protocols import BatchSource, TrajectoryBatch
 
 
@@ -82,20 +82,6 @@ def _push_t() -> Recipe:
     from openjepa.recipes.push_t import PUSH_T
 
     return PUSH_T
-
-
-def _fork() -> Recipe:
-    """a road that forks by a hidden coin: several futures from pixels, with their probabilities"""  # noqa: D403, D415
-    from openjepa.recipes.fork import FORK_RECIPE
-
-    return FORK_RECIPE
-
-
-def _bridge() -> Recipe:
-    """a short bridge that may break, a long detour: planning by the mean, by CVaR and by the worst case"""  # noqa: D403, D415
-    from openjepa.recipes.bridge import BRIDGE_RECIPE
-
-    return BRIDGE_RECIPE
 
 
 def _physics() -> Recipe:
@@ -172,8 +158,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
     "push-t": _push_t,
-    "fork": _fork,
-    "bridge": _bridge,
     "physics": _physics,
     "ijepa": _ijepa,
     "lejepa": _lejepa,
@@ -187,12 +171,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, others: Iterable[str] = ()) -> Recipe:
     """Returns a recipe by its name.
+
+    Args:
+        name: a key of `RECIPES`.
+        others: further names that the caller knows, for the suggestion in the error.
 
     Raises:
         ConfigError: for an unknown name, with the nearest one.
     """
     if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+        raise unknown("recipe", name, [*RECIPES, *others])
     return RECIPES[name]()

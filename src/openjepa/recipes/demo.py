@@ -24,14 +24,14 @@ from openjepa.config import save_json
 from openjepa.envs import make_policy
 from openjepa.envs.two_rooms import TwoRooms
 from openjepa.errors import ConfigError
-from openjepa.eval.collapse import LatentDiagnostics, measure, untrained_twin
-from openjepa.eval.doctor import diagnose
-from openjepa.eval.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
-from openjepa.eval.manifest import Manifest
-from openjepa.eval.outcomes import SuccessReport
-from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
+from openjepa.eval.acting.manifest import Manifest
+from openjepa.eval.acting.outcomes import SuccessReport
+from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
+from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
+from openjepa.eval.health.doctor import diagnose
+from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
-from openjepa.models.temporal_distance import TemporalDistanceHead
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
 from openjepa.recipes.world_model import (
     Memory,

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from openjepa.envs.two_rooms import SIZE, TwoRooms, is_free
-from openjepa.eval import figures
-from openjepa.eval.animation import Replay, draw_replay, filmstrip
-from openjepa.eval.doctor import diagnose
+from openjepa.eval.acting.outcomes import PlayedEpisode
+from openjepa.eval.health.doctor import diagnose
 from openjepa.eval.intervals import Interval
-from openjepa.eval.outcomes import PlayedEpisode
-from openjepa.eval.probes import MLPProbe, ProbeConfig
-from openjepa.eval.report import Report
-from openjepa.models.frame_decoder import FrameDecoder, fit_decoder
+from openjepa.eval.pages import figures
+from openjepa.eval.pages.animation import Replay, draw_replay, filmstrip
+from openjepa.eval.pages.report import Report
+from openjepa.eval.probing.probes import MLPProbe, ProbeConfig
+from openjepa.heads.frame_decoder import FrameDecoder, fit_decoder
 from openjepa.nn.random import keyed_generator
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.world_model import open_store

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.envs.physics import NOVELTIES, PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
-from openjepa.envs.physics_source import (
+from openjepa.envs.physics.clips import NOVELTIES, PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
+from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
     NOVEL_SEEDS,
@@ -30,10 +30,10 @@ from openjepa.envs.physics_source import (
     PhysicsSource,
 )
 from openjepa.errors import ConfigError
-from openjepa.eval.conformal import Calibration, false_alarm_interval, p_values
-from openjepa.eval.energy import CausalEnergy
 from openjepa.eval.intervals import Interval
-from openjepa.eval.surprise import LEVEL, auroc, calibrate, chunks, clip_scores, judge_pairs
+from openjepa.eval.plausibility.conformal import Calibration, false_alarm_interval, p_values
+from openjepa.eval.plausibility.energy import CausalEnergy
+from openjepa.eval.plausibility.surprise import LEVEL, auroc, calibrate, chunks, clip_scores, judge_pairs
 from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig
 from openjepa.recipes import Experiment, Recipe
 from openjepa.train import TrainConfig, load_method

@@ -23,9 +23,9 @@ from openjepa.data.video_csv import read_video_csv
 from openjepa.data.videos import ClipConfig, VideoSource
 from openjepa.envs.shapes import ShapeClips, ShapesConfig, ShapeSource, draw_clips
 from openjepa.errors import ConfigError, DataError
-from openjepa.eval.frozen_probes import FrozenProbeConfig, load_set
-from openjepa.eval.online_probe import OnlineProbe, OnlineProbeConfig
-from openjepa.eval.read_out import ProbedSet
+from openjepa.eval.health.online_probe import OnlineProbe, OnlineProbeConfig
+from openjepa.eval.health.read_out import ProbedSet
+from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, load_set
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import BatchSource

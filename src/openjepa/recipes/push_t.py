@@ -36,17 +36,17 @@ import torch
 from openjepa.data import split
 from openjepa.envs import GymnasiumWorld, make_policy, make_world
 from openjepa.errors import ConfigError
-from openjepa.eval.animation import Replay
-from openjepa.eval.collapse import LatentDiagnostics, measure, untrained_twin
-from openjepa.eval.floors import PolicyPlayer, StateView
-from openjepa.eval.manifest import Manifest, draw_recorded_pairs
-from openjepa.eval.outcomes import SuccessReport, success_difference
-from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.eval.acting.floors import PolicyPlayer, StateView
+from openjepa.eval.acting.manifest import Manifest, draw_recorded_pairs
+from openjepa.eval.acting.outcomes import SuccessReport, success_difference
+from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
+from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
+from openjepa.eval.pages.animation import Replay
+from openjepa.heads.critic import TemporalDistanceConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
-from openjepa.models.temporal_distance import TemporalDistanceConfig
 from openjepa.planning import CEMConfig
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import Experiment, Recipe

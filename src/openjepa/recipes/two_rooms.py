@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from openjepa.agent import PromiseConfig
 from openjepa.envs import make_world
 from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
-from openjepa.eval.animation import Replay
-from openjepa.eval.manifest import Manifest, draw_two_rooms_pairs
-from openjepa.eval.success_rate import JudgeConfig, evaluate
+from openjepa.eval.acting.manifest import Manifest, draw_two_rooms_pairs
+from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
+from openjepa.eval.pages.animation import Replay
+from openjepa.heads.critic import TemporalDistanceConfig
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
-from openjepa.models.temporal_distance import TemporalDistanceConfig
-from openjepa.planning import CEMConfig, PromiseConfig
+from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.world_model import (
     ActConfig,

@@ -13,20 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.agent import Agent, AgentConfig, PromiseConfig
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
-from openjepa.eval.collapse import encode_episodes, measure, untrained_twin
-from openjepa.methods.compact import CompactConfig, compact, keypoints
-from openjepa.methods.lewm import LeWM, LeWMConfig
-from openjepa.methods.refine import RefineConfig, refine_predictor
-from openjepa.models.temporal_distance import (
+from openjepa.eval.health.collapse import encode_episodes, measure, untrained_twin
+from openjepa.heads.critic import (
     TemporalDistanceConfig,
     TemporalDistanceHead,
     fit_temporal_distance,
 )
+from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.methods.lewm import LeWM, LeWMConfig
+from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
-from openjepa.planning import CEM, Agent, AgentConfig, CEMConfig, PromiseConfig
+from openjepa.planning import CEM, CEMConfig
 from openjepa.planning.costs import Aggregate, PathCost, closest, final, mean
 from openjepa.protocols import TrajectoryBatch, World
 from openjepa.recipes import Experiment

@@ -22,13 +22,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from openjepa import __version__
 from openjepa.baselines import RIVALS
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
+from openjepa.files import cause_of, replace_text, sha256, sync
 from openjepa.methods import METHODS, MethodEntry
-from openjepa.train.disk import cause_of, replace_text, sha256, sync
 from openjepa.train.state import load_method_state, method_state
+from openjepa.version import __version__
 
 MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
     "model.safetensors",

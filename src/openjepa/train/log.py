@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from openjepa.errors import TrainingError, require
-from openjepa.train.disk import refused, replace_text
+from openjepa.files import refused, replace_text
 
 QUIET_SECONDS = 10.0  # between two lines where the terminal is not one
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from openjepa import __version__
 from openjepa.config import to_dict
 from openjepa.errors import ConfigError, TrainingError
+from openjepa.files import refused, replace_text
 from openjepa.train.checkpoint import describe_method
 from openjepa.train.config import TrainConfig
-from openjepa.train.disk import refused, replace_text
+from openjepa.version import __version__
 
 # What may change between two starts of one run, because the weights do not depend on it.
 FREE = frozenset(

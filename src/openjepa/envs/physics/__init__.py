@@ -1,0 +1,1 @@
+"""Clips of bodies that fall, roll and collide, possible and impossible."""

@@ -1,0 +1,177 @@
+"""Physics quadruples: two possible clips and two impossible ones, spliced from the halves of the possible.
+
+    possible    A then A      B then B
+    impossible  A then B      B then A        spliced where A and B look the same, pixel by pixel
+
+No frame of an impossible clip is odd in itself, the first frames of all four are equal, and every half occurs
+once in a possible and once in an impossible clip; so neither a single frame nor the amount of change tells them
+apart. Only what happened before the hiding does. (The structure follows IntPhys, 1803.07616.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from openjepa.envs.physics.drawing import NEW_HUES, SCENES, Look, draw_clip, draw_look, hue_color
+from openjepa.envs.physics.stories import DURATION, STORIES, Story, tell
+from openjepa.errors import ConfigError, unknown
+
+PROPERTIES: tuple[str, ...] = tuple(STORIES)
+ROLES = ("AA", "BB", "AB", "BA")
+PAIRS = ((0, 2), (1, 3))  # (possible, impossible) clips of a quadruple that share their first half
+Novelty = Literal["turns", "new", "light"]
+NOVELTIES: tuple[Novelty, ...] = ("turns", "new", "light")
+
+
+@dataclass(frozen=True)
+class Quadruple:
+    """Four clips of one scene.
+
+    Attributes:
+        clips: [4, T, 3, H, W] uint8, in the order of `ROLES`: A then A, B then B, A then B, B then A.
+        possible: [4] bool.
+        violation_frame: first frame of the second half; the clips of a pair are equal before it, and what is
+            impossible becomes visible at it or later.
+        property: a name of `PROPERTIES`.
+        scene: a name of `SCENES`.
+        seed: of geometry, colours, light and speeds.
+    """
+
+    clips: np.ndarray
+    possible: np.ndarray
+    violation_frame: int
+    property: str
+    scene: str
+    seed: int
+
+
+def render_quadruple(property: str, seed: int, *, scene: str = "plain", length: int = 32, size: int = 64) -> Quadruple:
+    """Renders the quadruple of a seed.
+
+    Args:
+        property: a name of `PROPERTIES`.
+        seed: >= 0; a pure function of it.
+        scene: a name of `SCENES`.
+        length: frames T, 12 or more; the event always takes the whole clip.
+        size: side of a picture in pixels, 32 or more.
+    """
+    story, look = _stage(property, seed, scene, length, size)
+    a, b = (draw_clip(bodies, story, look, size, length=length) for bodies in (story.a, story.b))
+    switch = _switch(a, b)
+    clips = np.stack([a, b, np.concatenate([a[:switch], b[switch:]]), np.concatenate([b[:switch], a[switch:]])])
+    return Quadruple(clips, np.array([True, True, False, False]), switch, property, scene, seed)
+
+
+def render_possible(
+    seeds: Sequence[int] | np.ndarray,
+    *,
+    scene: str | Sequence[str] = "plain",
+    length: int = 32,
+    size: int = 64,
+    properties: Sequence[str] = PROPERTIES,
+) -> np.ndarray:
+    """Renders one possible clip for each seed [B, T, 3, H, W] uint8: for training and calibration.
+
+    Args:
+        seeds: [B], each >= 0. The seed draws the property and whether A or B happens; a seed shares its scene
+            with the quadruple of the same seed and property, so keep seeds of training and judging apart.
+        scene: a name of `SCENES`, or several of which each seed draws one.
+        length: frames T.
+        size: side of a picture in pixels.
+        properties: those that are drawn from.
+    """
+    return np.stack([_possible(int(s), scene, length, size, properties) for s in seeds])
+
+
+def render_novel(
+    seeds: Sequence[int] | np.ndarray,
+    *,
+    novelty: Novelty = "turns",
+    scene: str | Sequence[str] = "plain",
+    length: int = 32,
+    size: int = 64,
+    properties: Sequence[str] = PROPERTIES,
+) -> np.ndarray:
+    """Renders possible clips that look new [B, T, 3, H, W] uint8; what happens is what happens without the novelty.
+
+    Args:
+        seeds: as in `render_possible`.
+        novelty: `turns` gives every moving body, in full view, a colour that no training clip has; `new` gives it
+            that colour from the first frame on; `light` changes the colour of the light in mid-clip.
+        scene: as in `render_possible`.
+        length: frames T.
+        size: side of a picture in pixels.
+        properties: as in `render_possible`.
+    """
+    if novelty not in NOVELTIES:
+        raise ConfigError(f"`novelty` must be turns, new or light; got {novelty}.")
+    return np.stack([_possible(int(s), scene, length, size, properties, novelty) for s in seeds])
+
+
+def _possible(
+    seed: int,
+    scene: str | Sequence[str],
+    length: int,
+    size: int,
+    properties: Sequence[str],
+    novelty: Novelty | None = None,
+) -> np.ndarray:
+    rng = np.random.default_rng((seed, 99))
+    name, first = properties[int(rng.integers(len(properties)))], rng.random() < 0.5
+    shown = scene if isinstance(scene, str) else scene[int(rng.integers(len(scene)))]
+    story, look = _stage(name, seed, shown, length, size)
+    bodies = story.a if first else story.b
+    if novelty in ("turns", "new"):
+        look = _repainted(look, story, rng, length, from_start=novelty == "new")
+    clip = draw_clip(bodies, story, look, size, length=length)
+    if novelty == "light":
+        moment = int(rng.integers(length // 3, 2 * length // 3))
+        tint = rng.uniform(0.7, 1.0, 3)[:, None, None]
+        clip[moment:] = np.rint(clip[moment:] * tint).astype(np.uint8)
+    return clip
+
+
+def _repainted(look: Look, story: Story, rng: np.random.Generator, length: int, *, from_start: bool) -> Look:
+    """The same look, with the bodies of a colour that is new, from the start or from a moment in view on."""
+    moment = 0 if from_start else _moment_in_view(story, length)
+    colors = dict(look.colors)
+    for role in ("ball", "other", "block"):
+        colors[role] = np.where(np.arange(length)[:, None] < moment, look.colors[role], hue_color(rng, NEW_HUES))
+    return replace(look, colors=colors)
+
+
+def _moment_in_view(story: Story, length: int) -> int:
+    """The middle one of the frames in which the last body is in the picture and not behind a screen."""
+    bodies = story.a or story.b
+    path, half = bodies[-1].path, max(bodies[-1].half)
+    seen = np.all((path > half) & (path < 64 - half), 1)
+    for screen in story.screens:
+        seen &= np.any(np.abs(path - screen.path[0]) > np.array(screen.half) + half, 1)
+    early = np.flatnonzero(seen)
+    return int(early[len(early) // 3]) if len(early) else length // 3
+
+
+def _stage(name: str, seed: int, scene: str, length: int, size: int) -> tuple[Story, Look]:
+    if name not in STORIES:
+        raise unknown("property", name, PROPERTIES)
+    if scene not in SCENES:
+        raise unknown("scene", scene, SCENES)
+    if length < 12 or size < 32 or seed < 0:
+        raise ConfigError(f"`length` must be >= 12, `size` >= 32 and `seed` >= 0; got {length}, {size} and {seed}.")
+    story = tell(name, seed, length)
+    rng = np.random.default_rng((seed, PROPERTIES.index(name), SCENES.index(scene), int(DURATION)))
+    return story, draw_look(rng, scene, size, from_above=story.from_above)
+
+
+def _switch(a: np.ndarray, b: np.ndarray) -> int:
+    """The middle of the last frames in which both histories look the same, after the first in which they differ."""
+    same = (a == b).reshape(len(a), -1).all(1)
+    parted = np.flatnonzero(~same)
+    assert same[0], "both histories must begin with the same picture"
+    gaps = [(i, j) for i, j in pairwise(parted) if j - i > 2]
+    assert gaps, "there must be two frames or more in which both histories look the same"
+    before, after = gaps[-1]
+    return int((before + after + 1) // 2)

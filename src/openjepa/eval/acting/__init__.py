@@ -1,0 +1,1 @@
+"""How often players reach their goals, on frozen pairs."""

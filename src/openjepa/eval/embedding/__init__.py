@@ -1,0 +1,1 @@
+"""Embeddings of whole folders, and search in them."""

@@ -1,0 +1,132 @@
+"""Nearest neighbours of a picture, a video or a moment in a folder of embeddings, by cosine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openjepa.config import from_dict
+from openjepa.errors import ConfigError, DataError, unknown
+from openjepa.eval.embedding.embed import EmbedConfig, embed_file
+from openjepa.eval.embedding.embedding_store import Rows, read_manifest, read_parts
+from openjepa.eval.probing.frozen_encoder import FrozenEncoder
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is looked for, and where.
+
+    Attributes:
+        embeddings: folder that `openjepa embed` wrote, pooled.
+        query: name of an embedded file, or any other picture or video (which needs the encoder).
+        k: neighbours returned, >= 1.
+        moments: whether the rows of one file compete as moments; else its best row stands for it.
+    """
+
+    embeddings: Path = Path("embeddings")
+    query: Path = Path()
+    k: int = 10
+    moments: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"`k` must be >= 1; got {self.k}.")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A neighbour: its file, the moment in seconds, and the cosine to the query, -1 to 1."""
+
+    path: str
+    time: float
+    score: float
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """Neighbours, nearest first."""
+
+    query: str
+    hits: tuple[Hit, ...]
+
+    def text(self) -> str:
+        """Returns the neighbours as lines for a terminal."""
+        return "\n".join(f"{hit.score:7.4f}  {hit.time:8.2f} s  {hit.path}" for hit in self.hits)
+
+
+def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> SearchReport:
+    """Finds the neighbours of a file; an embedded one is not its own neighbour.
+
+    Args:
+        config: query and folder.
+        encoder: the one that made the embeddings; only for a query that is not among them.
+
+    Raises:
+        DataError: where the query is neither embedded nor a file, or the folder holds dense embeddings.
+        ConfigError: where the encoder is another one.
+    """
+    manifest, query = read_manifest(config.embeddings), str(config.query)
+    if manifest["options"]["pooling"] == "dense":
+        raise DataError(
+            f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
+        )
+    own = [rows.vectors[[p == query for p in rows.paths]] for rows in read_parts(config.embeddings)]
+    found = np.concatenate(own) if own else np.zeros((0, 1))
+    if not len(found):
+        found = _embed_query(config, manifest, encoder).vectors
+    wanted = _unit(_unit(found.astype(np.float32)).mean(0, keepdims=True))[0]  # [D]
+    hits: list[Hit] = []
+    for rows in read_parts(config.embeddings):
+        scores = _unit(rows.vectors.astype(np.float32)) @ wanted  # [R]
+        scores[[p == query for p in rows.paths]] = -np.inf
+        hits += _best(rows, scores, config)
+        hits = sorted(hits, key=lambda h: -h.score)[: config.k]
+    return SearchReport(query, tuple(hits))
+
+
+def nearest(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest rows by cosine.
+
+    Args:
+        queries: [Q, D].
+        vectors: [R, D].
+        k: neighbours, at most R.
+
+    Returns:
+        Row numbers [Q, k] and cosines [Q, k], nearest first.
+    """
+    if not 1 <= k <= len(vectors):
+        raise ConfigError(f"`k` must be 1 to {len(vectors)}, the number of rows; got {k}.")
+    scores = _unit(queries.astype(np.float32)) @ _unit(vectors.astype(np.float32)).T
+    near = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(scores, near, 1), axis=1, kind="stable")
+    near = np.take_along_axis(near, order, 1)
+    return near, np.take_along_axis(scores, near, 1)
+
+
+def _best(rows: Rows, scores: np.ndarray, config: SearchConfig) -> list[Hit]:
+    order = np.argsort(-scores, kind="stable")
+    hits: list[Hit] = []
+    seen: set[str] = set()
+    for i in order:
+        if len(hits) == config.k or scores[i] == -np.inf:
+            break
+        if config.moments or rows.paths[i] not in seen:
+            seen.add(rows.paths[i])
+            hits.append(Hit(rows.paths[i], float(rows.time[i]), float(scores[i])))
+    return hits
+
+
+def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None) -> Rows:
+    if not config.query.is_file():
+        names = {p for rows in read_parts(config.embeddings) for p in rows.paths}
+        raise DataError(f"{unknown('file', str(config.query), names)} It must be embedded, or exist.")
+    if encoder is None:
+        raise ConfigError(f"`{config.query}` is not among the embeddings; the model is needed to encode it.")
+    if encoder.fingerprint() != manifest["model"]:
+        raise ConfigError(f"the model must be the one that made `{config.embeddings}`; its weights or settings differ.")
+    return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,1 @@
+"""Whether a latent has collapsed, and whether a class keeps its contract."""

@@ -1,0 +1,1 @@
+"""Reports that open without a network."""

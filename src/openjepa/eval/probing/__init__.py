@@ -1,0 +1,1 @@
+"""Read-outs of frozen encoders."""

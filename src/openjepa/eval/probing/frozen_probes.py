@@ -1,0 +1,283 @@
+"""Probes of a frozen encoder on labelled pictures or videos, each beside the same probe on random weights.
+
+A probe says something only beside that control: on small data a random network often probes far above chance,
+and a pre-trained one can probe below it.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.data.images import read_image
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items, list_files
+from openjepa.data.sampling import DamageLog, chunks
+from openjepa.data.video_csv import read_video_csv
+from openjepa.data.videos import is_picture, open_video
+from openjepa.errors import ConfigError, DataError
+from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
+from openjepa.eval.probing.frozen_encoder import FrozenEncoder
+from openjepa.eval.probing.knn import KNNConfig, knn_accuracy
+from openjepa.eval.probing.linear_probe import LinearProbeConfig, choose_rows, linear_probe
+
+Kind = Literal["knn", "linear", "attentive"]
+ClipTimes = Callable[[float], np.ndarray]  # seconds of a video to moments [T] of its clip
+
+
+@dataclass(frozen=True)
+class FrozenProbeConfig:
+    """Which probes on which files.
+
+    Attributes:
+        train: folder of class folders, or a list of `path label` lines.
+        test: likewise; None holds out a share of `train`.
+        test_share: that share of every class, in (0, 1).
+        probes: of `knn`, `linear`, `attentive`.
+        shots: labels per class; None for all.
+        share: share of the labels of every class, such as 0.01; only without `shots`.
+        size: side of the picture in pixels; the centre square.
+        num_frames: frames spread evenly over a video, >= 2.
+        batch_size: files encoded together, >= 1.
+        max_damaged_share: share of undecodable files beyond which the work stops, in [0, 1].
+        num_threads: decoding threads, >= 1.
+        seed: of splits and choices.
+        knn: the vote.
+        linear: penalties; its `shots`, `share` and `seed` are taken from here.
+        attentive: the grid of heads; its `seed` is taken from here.
+    """
+
+    train: Path = Path(".")
+    test: Path | None = None
+    test_share: float = 0.2
+    probes: tuple[Kind, ...] = ("knn", "linear")
+    shots: int | None = None
+    share: float | None = None
+    size: int = 224
+    num_frames: int = 16
+    batch_size: int = 16
+    max_damaged_share: float = 0.05
+    num_threads: int = 2
+    seed: int = 0
+    knn: KNNConfig = field(default_factory=KNNConfig)
+    linear: LinearProbeConfig = field(default_factory=LinearProbeConfig)
+    attentive: AttentiveTrainConfig = field(default_factory=AttentiveTrainConfig)
+
+    def __post_init__(self) -> None:
+        for name in self.probes:
+            if name not in ("knn", "linear", "attentive"):
+                raise ConfigError(f"`probes` must be of knn, linear and attentive; got {name}.")
+        if not self.probes or not 0 < self.test_share < 1:
+            raise ConfigError(
+                f"`probes` must name one at least, and `test_share` lie in (0, 1); got {self.test_share}."
+            )
+        if min(self.size, self.batch_size, self.num_threads) < 1 or self.num_frames < 2:
+            raise ConfigError("`size`, `batch_size`, `num_threads` must be >= 1 and `num_frames` >= 2.")
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One probe.
+
+    Attributes:
+        probe: its name.
+        accuracy: of the encoder, 0 to 1; free choices were made on training rows.
+        control: the same probe on the same network with random weights.
+        best_on_test: the best free choice on the test set, or None where there is none.
+    """
+
+    probe: str
+    accuracy: float
+    control: float
+    best_on_test: float | None = None
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What the probes found.
+
+    Attributes:
+        rows: one per probe.
+        train_rows: labelled training files used.
+        test_rows: test files.
+        chance: accuracy of always naming the commonest class.
+        damaged: undecodable files by name.
+    """
+
+    rows: tuple[ProbeRow, ...]
+    train_rows: int
+    test_rows: int
+    chance: float
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Returns a table for a terminal."""
+        lines = [
+            f"{self.train_rows} training and {self.test_rows} test files; commonest class {self.chance:.1%}",
+            f"{'probe':<12}{'accuracy':>10}{'random init':>13}{'best on test':>14}",
+        ]
+        for row in self.rows:
+            best = "" if row.best_on_test is None else f"{row.best_on_test:.1%}"
+            lines.append(f"{row.probe:<12}{row.accuracy:>10.1%}{row.control:>13.1%}{best:>14}")
+        lines += [f"damaged: {why}" for why in self.damaged.values()]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Pictures [N, C, H, W] or clips [N, T, C, H, W] uint8, and their classes [N]."""
+
+    pixels: Tensor
+    labels: Tensor
+
+
+def run_probe(
+    encoder: FrozenEncoder,
+    config: FrozenProbeConfig,
+    *,
+    control: FrozenEncoder | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ProbeReport:
+    """Reads the files and runs every probe on the encoder and on its control.
+
+    Args:
+        encoder: the frozen network.
+        config: files and probes.
+        control: the same network with random weights; drawn from `config.seed` where None.
+        progress: called with a line for each thing that begins.
+    """
+    train, test, damaged = read_sets(config)
+    report = probe_arrays(encoder, train, test, config, control=control, progress=progress)
+    return replace(report, damaged=damaged)
+
+
+def read_sets(
+    config: FrozenProbeConfig, *, times: ClipTimes | None = None
+) -> tuple[LabelledSet, LabelledSet, dict[str, str]]:
+    """Reads the files of both sets.
+
+    Args:
+        config: files, split and size.
+        times: where the frames of a video are; spread evenly over it where None.
+
+    Returns:
+        training and test set, and why each undecodable file is damaged, by name.
+    """
+    train_items = _labelled(config.train)
+    test_items = None if config.test is None else _labelled(config.test)
+    if test_items is None:
+        train_items, test_items = _split(train_items, config)
+    damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
+    train, test = (load_set(items, config, damage, times) for items in (train_items, test_items))
+    return train, test, damage.reasons
+
+
+def probe_arrays(
+    encoder: FrozenEncoder,
+    train: LabelledSet,
+    test: LabelledSet,
+    config: FrozenProbeConfig,
+    *,
+    control: FrozenEncoder | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ProbeReport:
+    """Runs every probe on pictures or clips in memory; see `run_probe`."""
+    control = control or encoder.untrained(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    chosen = choose_rows(train.labels, shots=config.shots, share=config.share, generator=generator)
+    train = LabelledSet(train.pixels[chosen], train.labels[chosen])
+    say = progress or (lambda line: None)
+    found: dict[str, list[tuple[float, float | None]]] = {name: [] for name in config.probes}
+    for name, network in (("encoder", encoder), ("random init", control)):
+        say(f"{name}: encoding {len(train.labels) + len(test.labels)} files")
+        dense = "attentive" in config.probes
+        x, test_x = (_encode(network, s.pixels, config.batch_size, dense=dense) for s in (train, test))
+        for probe in config.probes:
+            say(f"{name}: {probe} probe")
+            found[probe].append(_score(probe, x, train.labels, test_x, test.labels, config))
+    rows = tuple(ProbeRow(p, s[0][0], s[1][0], s[0][1]) for p, s in found.items())
+    chance = float(torch.bincount(test.labels).max() / len(test.labels))
+    return ProbeReport(rows, len(train.labels), len(test.labels), chance)
+
+
+def _score(
+    probe: Kind, x: Tensor, labels: Tensor, test_x: Tensor, test_labels: Tensor, config: FrozenProbeConfig
+) -> tuple[float, float | None]:
+    if probe == "attentive":
+        tuned = AttentiveTrainConfig(**{**config.attentive.__dict__, "seed": config.seed})
+        heads = attentive_probe(x, labels, test_x, test_labels, tuned)
+        return heads.accuracy, heads.best_on_test
+    pooled, test_pooled = (t.float().mean(1) if t.ndim == 3 else t for t in (x, test_x))
+    if probe == "knn":
+        return knn_accuracy(pooled, labels, test_pooled, test_labels, config.knn), None
+    chosen = {**config.linear.__dict__, "shots": None, "share": None, "seed": config.seed}
+    scores = linear_probe(pooled, labels, test_pooled, test_labels, LinearProbeConfig(**chosen))
+    return scores.accuracy, scores.best_on_test
+
+
+def _encode(encoder: FrozenEncoder, pixels: Tensor, batch_size: int, *, dense: bool) -> Tensor:
+    """Features on the CPU: [N, D], or dense [N, L, D] in half precision."""
+    if not dense:
+        return torch.cat([encoder.pooled(p).cpu() for p in pixels.split(batch_size)])
+    return torch.cat([encoder.tokens(p).flatten(1, 3).half().cpu() for p in pixels.split(batch_size)])
+
+
+def _labelled(path: Path) -> FileItems:
+    if path.is_file():
+        return read_video_csv(path)
+    return list_files(path, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES), labels_from_folders=True)
+
+
+def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, FileItems]:
+    """Holds out a share of every class."""
+    assert items.labels is not None
+    labels = torch.tensor(items.labels)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    test = set(choose_rows(labels, share=config.test_share, generator=generator).tolist())
+    parts = [[i for i in range(len(items)) if (i in test) == wanted] for wanted in (False, True)]
+    if not parts[0]:
+        raise DataError(f"`{config.train}` must hold at least 2 files of a class; it has one of each.")
+    train, held_out = (
+        FileItems(tuple(items.paths[i] for i in p), tuple(items.labels[i] for i in p), items.classes) for p in parts
+    )
+    return train, held_out
+
+
+def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: ClipTimes | None = None) -> LabelledSet:
+    """Reads files, a few at a time; those that cannot be decoded are named in `damage`; no label counts as 0."""
+    pixels: list[Tensor] = []
+    labels: list[int] = []
+
+    def read(index: int) -> np.ndarray | DataError:
+        try:
+            return _read(items, config, index, times)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(config.num_threads) as pool:
+        for part in chunks(len(items), 4 * config.batch_size):
+            for index, result in zip(part, pool.map(read, part), strict=True):
+                if isinstance(result, DataError):
+                    damage.add(items.name(index), str(result))
+                    continue
+                pixels.append(torch.from_numpy(result))
+                labels.append(items.label(index) or 0)
+    if not pixels:
+        raise DataError("a probe needs at least one file that can be decoded; got none.")
+    if len({p.shape for p in pixels}) > 1:
+        raise DataError("a probe needs pictures or videos, not both together. Separate them.")
+    return LabelledSet(torch.stack(pixels), torch.tensor(labels))
+
+
+def _read(items: Items, config: FrozenProbeConfig, index: int, times: ClipTimes | None) -> np.ndarray:
+    content = items.content(index)
+    if is_picture(content):
+        return read_image(content, config.size)
+    with open_video(content, items.name(index), min_frames=2) as video:
+        span = video.info.num_frames / video.info.fps
+        moments = (np.arange(config.num_frames) + 0.5) * span / config.num_frames if times is None else times(span)
+        return video.read(moments, config.size)

@@ -1,0 +1,244 @@
+"""Learned distances between latents: how many steps apart are two states? Trained in seconds.
+
+Raw latent distance folds where the latent is isotropic; a distance learned from the time between states of an
+episode does not, and lets a planner see around walls. Latents must come from whole episodes, since the
+distance saturates at the largest gap that it was trained on. Both heads are called like any distance,
+`head(z, z_goal)`, with broadcasting.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from openjepa.errors import ConfigError
+from openjepa.heads.fitting import Standardize, check_episodes, fit, mlp, sample_pairs, seeded, valid_states
+
+
+@dataclass(frozen=True)
+class TemporalDistanceConfig:
+    """Options of a learned distance and of its training.
+
+    Attributes:
+        hidden_dim: width of the two hidden layers.
+        embed_dim: width of the embedding (contrastive head), even.
+        form: of the contrastive head's distance: `squared` or `euclidean` between embeddings, or
+            `quasimetric`, half of whose embedding is one-way, so that there and back may differ (MRN,
+            2208.08133).
+        max_gap: largest number of steps between the states of a pair, >= 1; beyond it the distance saturates.
+        pairs_per_episode: pairs of a batch that come from one episode, a divisor of `batch_size`. With 1, a
+            scene that differs between episodes tells almost all pairs apart, and the head need not know the
+            agent.
+        batch_size: pairs per step.
+        steps: optimiser steps.
+        lr: learning rate of Adam, decayed to 0 along a cosine.
+        scene_dim: leading dimensions of the latent that hold the scene. Both states are then judged in the scene of
+            the first one, and the negatives are what moves in other episodes, put into this scene: else the scene
+            tells almost all pairs apart, and small errors of its code look like large distances. 0 makes no
+            difference.
+        negatives: of each pair where there is a scene, >= 1 and below `batch_size`.
+    """
+
+    hidden_dim: int = 128
+    embed_dim: int = 16
+    form: Literal["squared", "euclidean", "quasimetric"] = "squared"
+    max_gap: int = 30
+    pairs_per_episode: int = 1
+    batch_size: int = 256
+    steps: int = 400
+    lr: float = 2e-3
+    scene_dim: int = 0
+    negatives: int = 64
+
+    def __post_init__(self) -> None:
+        if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
+            raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
+        if min(self.hidden_dim, self.max_gap, self.pairs_per_episode, self.steps) < 1 or self.lr <= 0:
+            raise ConfigError(
+                "`hidden_dim`, `max_gap`, `pairs_per_episode` and `steps` must be at least 1 and `lr` > 0."
+            )
+        if self.embed_dim < 2 or self.embed_dim % 2:
+            raise ConfigError(f"`embed_dim` must be even and at least 2; got {self.embed_dim}.")
+        if self.batch_size < 2 or self.batch_size % self.pairs_per_episode:
+            raise ConfigError(
+                "`batch_size` must be a multiple of `pairs_per_episode` "
+                f"({self.pairs_per_episode}) and at least 2; got {self.batch_size}."
+            )
+        if self.form not in ("squared", "euclidean", "quasimetric"):
+            raise ConfigError(f"`form` must be squared, euclidean or quasimetric; got {self.form}.")
+
+
+class TemporalDistanceHead(nn.Module):
+    """Contrastive temporal distance: an embedding in which states that are near in time are near.
+
+    Called with z and z_goal [..., N, D], returns their distance [...] in no particular unit.
+    """
+
+    def __init__(self, num_tokens: int, dim: int, config: TemporalDistanceConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or TemporalDistanceConfig()
+        self.standardize = Standardize(num_tokens * dim)
+        self.embed = mlp(num_tokens * dim, self.config.hidden_dim, self.config.embed_dim)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
+        return self.between(self.embedding(z), self.embedding(self._in_scene_of(z, z_goal)))
+
+    def _in_scene_of(self, z: Tensor, other: Tensor) -> Tensor:
+        """The other states with the scene dimensions of z; both broadcast."""
+        scene = self.config.scene_dim
+        if not scene:
+            return other
+        z, other = torch.broadcast_tensors(z, other)
+        return torch.cat([z[..., :scene], other[..., scene:]], -1)
+
+    def embedding(self, z: Tensor) -> Tensor:
+        """Embeds states [..., N, D] as [..., E]."""
+        return self.embed(self.standardize(z.flatten(-2)))
+
+    def between(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance [...] from embeddings a to embeddings b, both [..., E]."""
+        way = b - a
+        if self.config.form == "quasimetric":
+            two_way, one_way = way.chunk(2, -1)
+            return _norm(two_way) + one_way.relu().amax(-1)
+        return way.square().sum(-1) if self.config.form == "squared" else _norm(way)
+
+    def loss(self, z: Tensor, z_later: Tensor) -> Tensor:
+        """Symmetric InfoNCE over pairs [B, N, D]: each state must find its own later one, and back.
+
+        With a scene, each state must find its own later one among those of other episodes, put into its scene.
+        """
+        if self.config.scene_dim:
+            return self._loss_in_scene(z, z_later)
+        distance = self._pairwise(self.embedding(z), self.embedding(z_later))  # [B, B]
+        logits = -self.log_scale.exp() * distance / self.config.embed_dim
+        own = torch.arange(len(z), device=z.device)
+        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+
+    def _loss_in_scene(self, z: Tensor, z_later: Tensor) -> Tensor:
+        """Candidates of pair i: its own later state, then those of the next `negatives` pairs of the batch."""
+        count = min(self.config.negatives, len(z) - 1)
+        candidates = (torch.arange(len(z))[:, None] + torch.arange(count + 1)) % len(z)  # [B, 1 + negatives]
+        distance = self(z.unsqueeze(1), z_later[candidates.to(z.device)])
+        logits = -self.log_scale.exp() * distance / self.config.embed_dim
+        return functional.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long, device=z.device))
+
+    def _pairwise(self, a: Tensor, b: Tensor) -> Tensor:
+        """`between` of every row of a [B, E] with every row of b, without the [B, B, E] of differences."""
+        if self.config.form == "quasimetric":
+            return self.between(a[:, None], b[None])
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
+        return squared if self.config.form == "squared" else (squared + 1e-12).sqrt()
+
+
+class FrameGapHead(nn.Module):
+    """Classifies the steps between two states into log-spaced bins; its distance is the expected number.
+
+    Pairs from different episodes belong to a last bin that counts as twice the largest gap. After 2608.12959.
+    Called with z and z_goal [..., N, D], returns steps [...].
+    """
+
+    values: Tensor
+    edges: Tensor
+
+    def __init__(self, num_tokens: int, dim: int, config: TemporalDistanceConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or TemporalDistanceConfig()
+        edges = [0, 1]  # bins are [edge, next edge)
+        while edges[-1] <= self.config.max_gap:
+            edges.append(max(edges[-1] + 1, round(edges[-1] * 1.4)))
+        ends = [min(e, self.config.max_gap + 1) for e in edges]
+        values = [(a + b - 1) / 2 for a, b in pairwise(ends)]
+        self.register_buffer("edges", torch.tensor(ends), persistent=False)
+        self.register_buffer("values", torch.tensor([*values, 2.0 * self.config.max_gap]), persistent=False)
+        self.standardize = Standardize(num_tokens * dim)
+        self.classify = mlp(4 * num_tokens * dim, self.config.hidden_dim, len(self.values))
+
+    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
+        return self.logits(z, z_goal).softmax(-1) @ self.values
+
+    def logits(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """Log-odds [..., bins] of the gap between states [..., N, D]."""
+        a, b = self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2))
+        a, b = torch.broadcast_tensors(a, b)
+        return self.classify(torch.cat([a, b, b - a, a * b], -1))
+
+    def loss(self, z: Tensor, z_later: Tensor, gaps: Tensor) -> Tensor:
+        """Cross-entropy of pairs [B, N, D] with gaps [B] in steps; a negative one means another episode."""
+        bins = torch.bucketize(gaps, self.edges, right=True) - 1
+        bins = torch.where(gaps < 0, len(self.values) - 1, bins)
+        return functional.cross_entropy(self.logits(z, z_later), bins)
+
+
+def fit_temporal_distance(
+    latents: Tensor,
+    config: TemporalDistanceConfig | None = None,
+    *,
+    generator: torch.Generator,
+    lengths: Tensor | None = None,
+) -> TemporalDistanceHead:
+    """Trains a contrastive temporal distance on cached latents and returns it in evaluation mode.
+
+    Args:
+        latents: [E, T, N, D] of whole episodes.
+        config: the options.
+        generator: for initial weights and batches.
+        lengths: [E] number of states of each episode, T by default; what lies beyond is not used.
+    """
+    config = config or TemporalDistanceConfig()
+    known = check_episodes(latents, lengths)
+    latents = latents.detach()
+    with seeded(generator):
+        head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
+    head.standardize.measure(valid_states(latents, known).flatten(1))
+
+    def loss() -> Tensor:
+        episode, now, later = _draw(known, config, generator)
+        return head.loss(latents[episode, now], latents[episode, later])
+
+    return fit(head, loss, steps=config.steps, lr=config.lr)
+
+
+def fit_frame_gap(
+    latents: Tensor,
+    config: TemporalDistanceConfig | None = None,
+    *,
+    generator: torch.Generator,
+    lengths: Tensor | None = None,
+) -> FrameGapHead:
+    """Trains a frame-gap classifier; arguments as for `fit_temporal_distance`.
+
+    A quarter of the pairs come from two episodes, and some are a state with itself (gap 0).
+    """
+    config = config or TemporalDistanceConfig()
+    known = check_episodes(latents, lengths)
+    latents = latents.detach()
+    with seeded(generator):
+        head = FrameGapHead(latents.shape[2], latents.shape[3], config).to(latents.device)
+        head.standardize.measure(valid_states(latents, known).flatten(1))
+
+        def loss() -> Tensor:
+            episode, now, later = _draw(known, config, generator)
+            still = torch.rand(len(now), generator=generator) < 1 / (config.max_gap + 1)
+            later = torch.where(still, now, later)
+            goal_episode, gaps = episode.clone(), later - now
+            foreign = slice(0, len(now) // 4)
+            goal_episode[foreign] = torch.randint(len(known), (len(now) // 4,), generator=generator)
+            gaps[goal_episode != episode] = -1
+            later = later.minimum(known[goal_episode] - 1)
+            return head.loss(latents[episode, now], latents[goal_episode, later], gaps.to(latents.device))
+
+        return fit(head, loss, steps=config.steps, lr=config.lr)
+
+
+def _draw(lengths: Tensor, config: TemporalDistanceConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    pairs = config.pairs_per_episode
+    return sample_pairs(lengths, config.max_gap, config.batch_size, pairs_per_episode=pairs, generator=generator)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return (x.square().sum(-1) + 1e-12).sqrt()

@@ -1,0 +1,1 @@
+"""Recomputation of recorded outputs of reference implementations."""

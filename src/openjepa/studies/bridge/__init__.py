@@ -1,0 +1,1 @@
+"""The bridge: planning under risk where the short way sometimes fails."""

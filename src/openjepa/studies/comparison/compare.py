@@ -1,0 +1,47 @@
+"""The whole comparison in one call: run what is missing, put the figures together, write the report.
+
+    openjepa compare --quick
+    openjepa compare --out runs/rivals
+
+Writes `results.json` and `report.html`. `docs/rivals.md` has the rules, the trials and the measured numbers.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from openjepa.studies.comparison.findings import findings
+from openjepa.studies.comparison.runner import cells_of, run_cells, scale_of, trials_of
+from openjepa.studies.comparison.scale import CompareConfig, Scale
+from openjepa.studies.comparison.trials import trial_table
+from openjepa.studies.comparison.verdict import verdict
+
+
+def run(config: CompareConfig, scale: Scale | None = None) -> dict[str, Any]:
+    """Runs a comparison, or the trials of its settings; returns what the JSON file holds."""
+    scale = scale or scale_of(config)
+    start = time.perf_counter()
+    if config.tune:
+        cells = trials_of(scale)
+        table = trial_table(run_cells(cells, scale, config))
+        _write(config.out / "trials.json", table)
+        print("\n".join(table["lines"]), file=sys.stdout, flush=True)
+        return table
+    from openjepa.studies.comparison.page import write_page
+
+    results = run_cells(cells_of(scale), scale, config)
+    found = findings(results, scale, quick=config.quick)
+    found["seconds"] = time.perf_counter() - start
+    found["verdict"] = verdict(found)
+    _write(config.out / "results.json", found)
+    page = write_page(found, config.out / "report.html")
+    print(f"\n{found['verdict'].replace('`', '')}\n\nreport: {page}", file=sys.stdout, flush=True)
+    return found
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(path)

@@ -1,0 +1,163 @@
+from typing import Any
+
+import pytest
+import torch
+
+from openjepa.errors import ConfigError, DataError
+from openjepa.heads.critic import (
+    FrameGapHead,
+    TemporalDistanceConfig,
+    TemporalDistanceHead,
+    fit_frame_gap,
+    fit_temporal_distance,
+)
+from openjepa.heads.fitting import sample_pairs
+
+
+def walks_on_a_ring(episodes: int = 200, steps: int = 30, radius: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Angles [E, T] that advance by 0 to 0.2 per step, and latents [E, T, 1, 2] on a circle."""
+    generator = torch.Generator().manual_seed(0)
+    start = 6.283 * torch.rand(episodes, 1, generator=generator)
+    angle = start + (0.2 * torch.rand(episodes, steps, generator=generator)).cumsum(1)
+    return angle, radius * torch.stack([angle.cos(), angle.sin()], -1).unsqueeze(2)
+
+
+@pytest.mark.parametrize("form", ["squared", "euclidean", "quasimetric"])
+def test_distance_grows_with_time_apart(form: Any) -> None:
+    _, latents = walks_on_a_ring()
+    config = TemporalDistanceConfig(form=form, max_gap=15, steps=150)
+    head = fit_temporal_distance(latents, config, generator=torch.Generator().manual_seed(0))
+    angles = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.4])
+    ring = torch.stack([angles.cos(), angles.sin()], -1).unsqueeze(1)
+    distance = head(ring[:1], ring)
+    assert distance.shape == (5,)
+    assert (distance.diff() > 0).all()
+    assert distance[0] < 1e-5
+    assert not head.training
+    assert not any(p.requires_grad for p in head.parameters())
+
+
+def test_quasimetric_tells_there_from_back() -> None:
+    _, latents = walks_on_a_ring()
+    config = TemporalDistanceConfig(form="quasimetric", max_gap=10, steps=200)
+    head = fit_temporal_distance(latents, config, generator=torch.Generator().manual_seed(0))
+    angles = torch.arange(0, 6.2, 0.2)
+    ring = torch.stack([angles.cos(), angles.sin()], -1).unsqueeze(1)
+    ahead, behind = head(ring, ring.roll(-2, 0)), head(ring, ring.roll(2, 0))
+    assert ahead.mean() < 0.8 * behind.mean()  # the ring is only walked one way
+    far = head.embedding(ring[:1]), head.embedding(ring[8:9]), head.embedding(ring[16:17])
+    assert head.between(far[0], far[2]) <= head.between(far[0], far[1]) + head.between(far[1], far[2]) + 1e-5
+
+
+def test_frame_gap_is_in_steps() -> None:
+    # Every episode starts at 0 and moves by 0.2 per step, in a scene of its own.
+    scene = torch.randn(50, 1, 1, 3, generator=torch.Generator().manual_seed(0)).expand(-1, 20, -1, -1)
+    position = (torch.arange(20.0) / 5).view(1, 20, 1, 1).expand(50, -1, -1, -1)
+    latents = torch.cat([position, scene], -1)
+    config = TemporalDistanceConfig(max_gap=10, steps=400, hidden_dim=64)
+    head = fit_frame_gap(latents, config, generator=torch.Generator().manual_seed(0))
+    assert head.values[-1] == 20
+    estimate = head(latents[3, 5], latents[3, [5, 9, 13]])
+    torch.testing.assert_close(estimate, torch.tensor([0.0, 4.0, 8.0]), atol=1.0, rtol=0)
+    assert head(latents[3, 5], latents[9, 6]) > 15  # another episode
+
+
+def test_frame_gap_bins_cover_every_gap_once() -> None:
+    head = FrameGapHead(1, 1, TemporalDistanceConfig(max_gap=30))
+    gaps = torch.arange(31)
+    bins = torch.bucketize(gaps, head.edges, right=True) - 1
+    assert bins[0] == 0
+    assert bins[-1] == len(head.values) - 2
+    for b in range(len(head.values) - 1):
+        assert gaps[bins == b].float().mean() == head.values[b]
+
+
+def test_infonce_by_hand() -> None:
+    head = TemporalDistanceHead(1, 1, TemporalDistanceConfig(embed_dim=2))
+    head.embed = torch.nn.Linear(1, 2, bias=False)  # type: ignore[assignment]
+    head.embed.weight.data = torch.tensor([[1.0], [0.0]])
+    z, later = torch.tensor([0.0, 4.0]).view(2, 1, 1), torch.tensor([1.0, 3.0]).view(2, 1, 1)
+    # Squared distances [[1, 9], [9, 1]], logits -d / 2.
+    expected = -torch.log_softmax(torch.tensor([-0.5, -4.5]), 0)[0]
+    torch.testing.assert_close(head.loss(z, later), expected)
+
+
+@pytest.mark.parametrize("form", ["squared", "euclidean", "quasimetric"])
+def test_infonce_sees_the_distance_that_planners_see(form: Any) -> None:
+    head = TemporalDistanceHead(1, 3, TemporalDistanceConfig(form=form))
+    z, later = torch.randn(2, 5, 1, 3, generator=torch.Generator().manual_seed(0))
+    distance = head(z[:, None], later[None])
+    logits = -distance / 16
+    own = torch.arange(5)
+    ce = torch.nn.functional.cross_entropy
+    torch.testing.assert_close(head.loss(z, later), (ce(logits, own) + ce(logits.T, own)) / 2)
+
+
+def test_both_states_are_judged_in_the_scene_of_the_first() -> None:
+    head = TemporalDistanceHead(1, 3, TemporalDistanceConfig(scene_dim=2, negatives=2))
+    z, goal = torch.randn(2, 4, 1, 3, generator=torch.Generator().manual_seed(0))
+    elsewhere = torch.cat([goal[..., :2] + 7, goal[..., 2:]], -1)
+    assert torch.equal(head(z, goal), head(z, elsewhere))
+    assert (head(z, goal) - head(torch.cat([z[..., :2] + 7, z[..., 2:]], -1), goal)).abs().min() > 0
+    assert head(z[:, None], goal[None]).shape == (4, 4)
+    # InfoNCE by hand: the own later state and those of the next two pairs, in the scene of the first state.
+    rows = torch.tensor([[0, 1, 2], [1, 2, 3], [2, 3, 0], [3, 0, 1]])
+    logits = -head(z[:, None], goal[rows]) / 16
+    torch.testing.assert_close(head.loss(z, goal), -logits.log_softmax(1)[:, 0].mean())
+
+
+def test_pairs_stay_in_their_episode_and_gap() -> None:
+    lengths = torch.tensor([2, 5, 40])
+    generator = torch.Generator().manual_seed(0)
+    episode, now, later = sample_pairs(lengths, 10, 6000, pairs_per_episode=3, generator=generator)
+    gap = later - now
+    assert (now >= 0).all()
+    assert (later < lengths[episode]).all()
+    assert set(gap[episode == 2].tolist()) == set(range(1, 11))
+    assert set(gap[episode == 1].tolist()) == {1, 2, 3, 4}
+    assert torch.equal(episode.view(-1, 3)[:, 0], episode.view(-1, 3)[:, 2])
+
+
+def test_training_is_a_function_of_the_generator_and_leaves_the_global_stream() -> None:
+    _, latents = walks_on_a_ring(20)
+    config = TemporalDistanceConfig(steps=3)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = fit_temporal_distance(latents, config, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(1)
+    second = fit_temporal_distance(latents, config, generator=torch.Generator().manual_seed(1))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+
+
+def test_what_lies_beyond_an_episode_is_not_used() -> None:
+    _, latents = walks_on_a_ring(20)
+    lengths = torch.full((20,), 12)
+    poisoned = latents.clone()
+    poisoned[:, 12:] = torch.nan
+    head = fit_temporal_distance(
+        poisoned,
+        TemporalDistanceConfig(steps=20),
+        generator=torch.Generator().manual_seed(0),
+        lengths=lengths,
+    )
+    assert torch.isfinite(head(latents[:, 0], latents[:, 5])).all()
+    gap = fit_frame_gap(
+        poisoned,
+        TemporalDistanceConfig(steps=20),
+        generator=torch.Generator().manual_seed(0),
+        lengths=lengths,
+    )
+    assert torch.isfinite(gap(latents[:, 0], latents[:, 5])).all()
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(DataError, match="every episode must have from 2 to 1 states"):
+        fit_temporal_distance(torch.zeros(3, 1, 1, 2), generator=torch.Generator())
+    with pytest.raises(ConfigError, match=r"must be a multiple of `pairs_per_episode` \(3\)"):
+        TemporalDistanceConfig(pairs_per_episode=3)
+    with pytest.raises(ConfigError, match="`negatives` from 1 to below `batch_size`"):
+        TemporalDistanceConfig(scene_dim=1, negatives=256)
+    with pytest.raises(ConfigError, match="`embed_dim` must be even"):
+        TemporalDistanceConfig(embed_dim=3)
