@@ -153,11 +153,13 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
 
 
 def check_finite(name: str, tensor: Tensor, *, source: str) -> None:
-    """Refuses weights that are not numbers, of which every output would be none.
+    """Refuses weights that are not there, or not numbers: no output would be one.
 
     Raises:
         CheckpointError: naming the tensor.
     """
+    if tensor.is_meta:
+        raise CheckpointError(f"{source}: `{name}` must have values; the file holds its shape only.")
     if not tensor.is_floating_point():
         return
     total = tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))  # cheaper than a mask of all elements
@@ -190,8 +192,8 @@ def _unwrapped(name: str) -> str:
 
 
 def _usable(name: str, value: Any, source: str) -> Tensor:
-    if not isinstance(value, Tensor) or value.is_meta or value.layout is not torch.strided:
-        found = type(value).__name__ if not isinstance(value, Tensor) else "tensor without values"
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        found = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
         raise CheckpointError(f"{source}: `{brief(name)}` must be a dense tensor; it is a {found}.")
     if not value.is_floating_point() or value.dtype.itemsize > 1:
         return value
