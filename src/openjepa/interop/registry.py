@@ -118,5 +118,5 @@ def published(name: str) -> Published:
         ConfigError: for an unknown name, with the nearest one.
     """
     if name not in PUBLISHED:
-        raise unknown("model", name, PUBLISHED)
+        raise unknown("model", name, PUBLISHED, command="openjepa list")
     return PUBLISHED[name]
