@@ -6,10 +6,10 @@ import torch
 
 from openjepa.errors import CheckpointError
 from openjepa.interop import meta_files
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.networks import Networks, read_networks, write_meta
 from openjepa.interop.probes import load_probe
 from openjepa.interop.state_files import read_file, unwrap
+from openjepa.interop.traits import Traits
 
 
 @pytest.fixture

@@ -32,6 +32,22 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def shown_name(name: str) -> str:
+    """Returns a name as one line: line ends and other control characters as escapes, all else as it is."""
+    # Surrogates stand for bytes that are not UTF-8; the terminal gets those bytes back.
+    kept = (c if c.isprintable() or "\ud800" <= c <= "\udfff" else c.encode("unicode_escape").decode() for c in name)
+    return "".join(kept)
+
+
+def file_stamp(path: Path) -> str:
+    """Returns what differs when the content of a file has changed: its size and its times, or `missing`."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
 def list_folder(folder: Path, suffixes: Sequence[str] | None = None) -> list[Path]:
     """Lists what lies in one folder, in natural order, hidden names left out.
 

@@ -27,8 +27,9 @@ from openjepa.interop.huggingface_config import (
     vjepa2_config,
 )
 from openjepa.interop.key_maps import KeyMap, to_ours, to_theirs
-from openjepa.interop.meta_files import Traits, options
+from openjepa.interop.meta_files import options
 from openjepa.interop.state_files import State, build, read_file, read_json, rename, unwrap
+from openjepa.interop.traits import Traits
 from openjepa.models.attentive_probe import AttentiveProbe
 from openjepa.models.masked_predictor import MaskedPredictor
 from openjepa.models.vit import VisionTransformer

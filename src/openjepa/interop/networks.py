@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.interop import huggingface, meta_files, pretrained, sizes
 from openjepa.interop.key_maps import META_ENCODER, to_ours
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.probes import load_probe
 from openjepa.interop.state_files import check_finite, read_file, read_json, section
+from openjepa.interop.traits import Traits
 from openjepa.interop.vjepa2_ac import load_action_predictor
 from openjepa.models.action_predictor import PoseActionPredictor
 from openjepa.models.attentive_probe import AttentiveProbe

@@ -13,8 +13,7 @@ from torch.nn import functional
 from openjepa.errors import ConfigError, check_shape
 from openjepa.models.keypoints import Keypoints
 from openjepa.models.vit import VisionTransformer, ViTConfig
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from openjepa.nn.patch_embed import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
@@ -222,8 +221,8 @@ class ViTTrunk(nn.Module):
         )
         self.out_dim = 2048
         self.project = nn.Sequential(nn.Linear(192, 2048), nn.BatchNorm1d(2048), nn.GELU())
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         pixels = (frames.float() / 255 - self.mean) / self.std

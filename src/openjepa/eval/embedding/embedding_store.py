@@ -9,7 +9,7 @@ set.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ class Rows:
 
 @dataclass
 class Commit:
-    """One line of the log: files `first` to `first + count - 1` are done."""
+    """One line of the log: files `first` to `first + count - 1` are done, as they were when they had `stamps`."""
 
     part: str | None
     first: int
@@ -51,6 +51,11 @@ class Commit:
     rows: int
     size: int
     damaged: dict[str, str] = field(default_factory=dict)
+    stamps: list[str] = field(default_factory=list)
+
+    def changed(self, stamp: Callable[[int], str]) -> int:
+        """Number of files that are no longer what was embedded; 0 where that was not noted."""
+        return sum(old != stamp(self.first + i) for i, old in enumerate(self.stamps))
 
 
 class EmbeddingStore:
@@ -60,19 +65,31 @@ class EmbeddingStore:
         folder: made if needed.
         format: of the parts.
         manifest: what the work is (options, files, model); work that differs is refused.
+        stamp: of a file by its number, see `file_stamp`; parts with files that have changed since are removed.
+
+    Attributes:
+        commits: the parts that count.
+        changed: files that had changed.
 
     Raises:
         ConfigError: where the folder holds other work.
     """
 
-    def __init__(self, folder: Path | str, format: Format, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        format: Format,
+        manifest: dict[str, Any],
+        stamp: Callable[[int], str] = lambda index: "",
+    ) -> None:
         self.folder, self.format = Path(folder), format
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "_lock").open("w")
         try:
             self._lock_folder()
             self._claim(manifest)
-            self.commits = self._recover()
+            self.changed = 0
+            self.commits = self._recover(stamp)
         except BaseException:
             self._lock.close()
             raise
@@ -111,8 +128,8 @@ class EmbeddingStore:
                     f"{_brief(found.get(key), manifest[key])}. Choose another `output`, or remove it."
                 )
 
-    def _recover(self) -> list[Commit]:
-        """Reads the log up to its last whole line, and removes what it does not name."""
+    def _recover(self, stamp: Callable[[int], str]) -> list[Commit]:
+        """Reads the log up to its last whole line, and removes what it does not name and what has changed."""
         file = self.folder / "_commits.jsonl"
         data = file.read_bytes() if file.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
@@ -124,6 +141,11 @@ class EmbeddingStore:
                 commits.append(Commit(**json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
+        changes = [commit.changed(stamp) for commit in commits]
+        if any(changes):
+            commits = [commit for commit, count in zip(commits, changes, strict=True) if not count]
+            _write(file, b"".join(map(_line, commits)))
+            self.changed = sum(changes)
         for commit in commits:
             part = self.folder / commit.part if commit.part else None
             if part is not None and (not part.exists() or part.stat().st_size != commit.size):
@@ -145,8 +167,10 @@ class EmbeddingStore:
         """Name of each damaged file to one line that says why."""
         return {name: why for c in self.commits for name, why in c.damaged.items()}
 
-    def add(self, first: int, count: int, rows: Rows | None, damaged: dict[str, str]) -> None:
-        """Commits files `first` ... `first + count - 1`; `rows` is None where all are damaged."""
+    def add(
+        self, first: int, count: int, rows: Rows | None, damaged: dict[str, str], stamps: Sequence[str] = ()
+    ) -> None:
+        """Commits files `first` ... `first + count - 1` and their stamps; `rows` is None where all are damaged."""
         name, size = None, 0
         if rows is not None and len(rows.paths):
             name = f"part-{first:09d}{SUFFIX[self.format]}"
@@ -157,9 +181,9 @@ class EmbeddingStore:
             size = temporary.stat().st_size
             temporary.rename(self.folder / name)
             _sync_folder(self.folder)
-        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged)
+        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged, list(stamps))
         with (self.folder / "_commits.jsonl").open("ab") as file:
-            file.write(json.dumps(commit.__dict__).encode() + b"\n")
+            file.write(_line(commit))
             file.flush()
             os.fsync(file.fileno())
         self.commits.append(commit)
@@ -177,14 +201,29 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def _line(commit: Commit) -> bytes:
+    return json.dumps(commit.__dict__).encode() + b"\n"
+
+
+def read_commits(folder: Path | str) -> list[Commit]:
+    """Returns what is finished in a folder, in the order of the files.
+
+    Raises:
+        DataError: where there are no embeddings, or their log is damaged.
+    """
+    read_manifest(folder)
+    file = Path(folder) / "_commits.jsonl"
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    try:
+        return sorted((Commit(**json.loads(line)) for line in lines), key=lambda c: c.first)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"`{file}` must be a log of commits; it is damaged.") from error
+
+
 def read_parts(folder: Path | str) -> Iterator[Rows]:
     """Yields the committed parts of a folder in the order of the files."""
     folder = Path(folder)
-    read_manifest(folder)
-    file = folder / "_commits.jsonl"
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    commits = sorted((Commit(**json.loads(line)) for line in lines), key=lambda c: c.first)
-    for commit in commits:
+    for commit in read_commits(folder):
         if commit.part is not None:
             part = folder / commit.part
             yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
@@ -229,9 +268,13 @@ def _read_numpy(path: Path) -> Rows:
 def _write_parquet(path: Path, rows: Rows) -> None:
     arrow, parquet = _pyarrow()
     flat = rows.vectors.reshape(len(rows.vectors), -1)
+    stored = [name.encode("utf-8", "surrogateescape") for name in rows.paths]
+    shown = [name.decode("utf-8", "replace") for name in stored]  # Parquet has no text that is not UTF-8
+    raw = [None if name == own else own_bytes for name, own, own_bytes in zip(shown, rows.paths, stored, strict=True)]
     table = arrow.table(
         {
-            "path": rows.paths,
+            "path": shown,
+            "path_bytes": arrow.array(raw, arrow.binary()),
             "index": rows.index,
             "frame": rows.frame,
             "time": rows.time,
@@ -247,7 +290,11 @@ def _read_parquet(path: Path) -> Rows:
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
-    return Rows(table["path"].to_pylist(), index, frame, time, vectors.reshape(len(table), *shape))
+    names = table["path"].to_pylist()
+    if "path_bytes" in table.column_names:
+        raw = table["path_bytes"].to_pylist()
+        names = [n if b is None else b.decode("utf-8", "surrogateescape") for n, b in zip(names, raw, strict=True)]
+    return Rows(names, index, frame, time, vectors.reshape(len(table), *shape))
 
 
 def _pyarrow() -> tuple[Any, Any]:
