@@ -73,7 +73,7 @@ def pretrain(config: Any, method: torch.nn.Module, seconds: float) -> tuple[int,
         rise, fall = share / WARMUP, 0.5 * (1 + np.cos(np.pi * max(0.0, share - WARMUP) / (1 - WARMUP)))
         set_schedule(optimizer, lr=train.lr * max(0.01, min(rise, fall)), weight_decay=train.weight_decay)
         rows = frames[torch.randint(len(frames), (config.batch_size,), generator=generator)]
-        loss = method.loss(VideoBatch(rows) if encoder.is_video else ImageBatch(rows[:, 0])).loss
+        loss = method.loss(VideoBatch(rows) if encoder.is_video else ImageBatch(rows[:, 0]), step).loss
         loss.backward()
         clip_gradient(optimizer, train.grad_clip)
         optimizer.step()

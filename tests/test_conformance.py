@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import openjepa.agent
 import openjepa.planning
 from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
@@ -28,6 +29,8 @@ from openjepa.planning import (
     ICEM,
     MPPI,
     CEMConfig,
+    Exhaustive,
+    ExhaustiveConfig,
     GradientPlanner,
     GradientPlannerConfig,
     ICEMConfig,
@@ -199,13 +202,17 @@ PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
     MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
     GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
     ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, ProposalConfig(HORIZON, (2, 4))),
+    Exhaustive: lambda bounds: Exhaustive(bounds, ExhaustiveConfig(HORIZON)),
 }
+FOR_BOXES_ONLY = {MeanCEM, GradientPlanner}
+FOR_CHOICES_ONLY = {Exhaustive}
 
 
 def planner_classes() -> set[type]:
-    """Every public class in the room that has a `plan`."""
+    """Every public class of the planners and of the agent's actor that has a `plan`."""
     found = set()
-    for module in pkgutil.iter_modules(openjepa.planning.__path__, "openjepa.planning."):
+    rooms = [(openjepa.planning.__path__, "openjepa.planning."), (openjepa.agent.__path__, "openjepa.agent.")]
+    for module in (module for path, prefix in rooms for module in pkgutil.iter_modules(path, prefix)):
         for name, value in vars(importlib.import_module(module.name)).items():
             own = inspect.isclass(value) and value.__module__ == module.name
             if own and not name.startswith("_") and callable(getattr(value, "plan", None)):
@@ -218,7 +225,19 @@ def test_the_table_names_every_planner() -> None:
 
 
 @pytest.mark.parametrize("max_norm", [None, 1.0])
-@pytest.mark.parametrize("planner", PLANNERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("planner", [p for p in PLANNERS if p not in FOR_CHOICES_ONLY], ids=lambda kind: kind.__name__)
 def test_every_planner_conforms(planner: type, max_norm: float | None) -> None:
     bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm)
     check_planner(PLANNERS[planner](bounds), bounds, horizon=HORIZON)
+
+
+@pytest.mark.parametrize("categories", [(3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("planner", [p for p in PLANNERS if p not in FOR_BOXES_ONLY], ids=lambda kind: kind.__name__)
+def test_every_planner_of_choices_conforms(planner: type, categories: tuple[int, ...]) -> None:
+    bounds = ActionBounds.of_categories(categories)
+    check_planner(PLANNERS[planner](bounds), bounds, horizon=HORIZON)
+
+
+def test_off_centre_boxes_are_checked_too() -> None:
+    bounds = ActionBounds(np.array([-3.0, 1.0]), np.array([1.0, 2.0]))
+    check_planner(PLANNERS[CEM](bounds), bounds, horizon=HORIZON)

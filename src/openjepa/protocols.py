@@ -11,12 +11,14 @@ Images are `[B, C, H, W]`, video `[B, T, C, H, W]` (uint8 until the device, then
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from openjepa.nn.action_bounds import ActionBounds as ActionBounds
 
 # --------------------------------------------------------------------------------------------------------------
 # Batches: what data hands to a method. `to(device)` is the only thing that a training loop does with them.
@@ -57,6 +59,8 @@ class TrajectoryBatch:
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
         other: [B, C, H, W] uint8, one frame of each window's episode from any other moment, or None.
+        lengths: [B] int64, frames of each row that belong to its episode, where rows are whole episodes of several
+            lengths: what lies beyond repeats the last frame and counts for nothing. None where all T frames count.
     """
 
     frames: Tensor
@@ -64,6 +68,7 @@ class TrajectoryBatch:
     proprio: Tensor | None = None
     states: Tensor | None = None
     other: Tensor | None = None
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "TrajectoryBatch":
         """Returns the same batch on `device`."""
@@ -73,6 +78,7 @@ class TrajectoryBatch:
             _move_optional(self.proprio, device),
             _move_optional(self.states, device),
             _move_optional(self.other, device),
+            self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 
 
@@ -107,18 +113,23 @@ class JEPALoss:
 class Method(Protocol):
     """A JEPA: an `nn.Module` that turns a batch into a loss. A training loop needs no more.
 
-    Anything random inside `loss` is drawn from a generator seeded by `(config.seed, self.step)`, so that a resumed
-    run repeats it; `step` is a buffer that `after_step` advances.
+    A method does not count: the loop says which step it is. Anything random inside `loss` is drawn from a generator
+    seeded by `(config.seed, step)`, so that a resumed run repeats it, and nothing has to be read from the device.
     """
 
     config: Any
 
-    def loss(self, batch: Any) -> JEPALoss:
-        """Returns the loss of one batch, with gradients into the trainable parts only."""
+    def loss(self, batch: Any, step: int) -> JEPALoss:
+        """Returns the loss of one batch, with gradients into the trainable parts only.
+
+        Args:
+            batch: of the method's kind.
+            step: number of optimiser steps that came before, 0 at first.
+        """
         ...
 
     def after_step(self, step: int) -> None:
-        """Does what follows an optimiser step: the EMA of the target encoder, the step counter."""
+        """Does what follows optimiser step number `step`: the EMA of the target encoder."""
         ...
 
 
@@ -220,48 +231,6 @@ class PathCost(Protocol):
 
 
 @dataclass(frozen=True)
-class ActionBounds:
-    """The actions that an environment accepts: a box, and optionally a largest Euclidean norm.
-
-    Attributes:
-        low: [A] float32.
-        high: [A] float32.
-        max_norm: largest norm of one primitive action, or None.
-        frameskip: number of primitive actions that are concatenated in one action.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    max_norm: float | None = None
-    frameskip: int = 1
-
-    @property
-    def dim(self) -> int:
-        """Width A of an action."""
-        return len(self.low)
-
-    def clip(self, actions: Tensor) -> Tensor:
-        """Returns allowed actions [..., A]: cut to the box, then shortened to `max_norm`."""
-        low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
-        high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
-        actions = actions.clamp(low, high)
-        if self.max_norm is None:
-            return actions
-        primitive = actions.unflatten(-1, (self.frameskip, -1))
-        norm = primitive.norm(dim=-1, keepdim=True)
-        return (primitive * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)).flatten(-2)
-
-    def with_frameskip(self, frameskip: int) -> "ActionBounds":
-        """Bounds of `frameskip` concatenated primitive actions; a norm limit holds for each of them."""
-        return replace(
-            self,
-            low=np.tile(self.low, frameskip),
-            high=np.tile(self.high, frameskip),
-            frameskip=self.frameskip * frameskip,
-        )
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a planner found.
 
@@ -316,6 +285,36 @@ class World(Protocol):
     bounds: ActionBounds
     max_steps: int  # steps after which an episode of random play ends
 
+    @property
+    def name(self) -> str:
+        """What the user calls it: a name of `openjepa list`, or the id of a Gymnasium environment."""
+        ...
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every frame."""
+        ...
+
+    @property
+    def has_states(self) -> bool:
+        """Whether `states`, `distance` and `is_success` are known."""
+        ...
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Name of each column of a state; empty where there are no states."""
+        ...
+
+    @property
+    def can_reset_to(self) -> bool:
+        """Whether `reset_to` works."""
+        ...
+
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether `snapshot` and `restore` work."""
+        ...
+
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Starts an episode in every environment from its own seed; returns frames [B, C, H, W] uint8."""
         ...
@@ -324,12 +323,24 @@ class World(Protocol):
         """Puts every environment into a state [B, P] that `states` once returned; returns frames."""
         ...
 
+    def snapshot(self) -> list[Any]:
+        """What `restore` needs to bring each environment back to where it is now, within this process; [B]."""
+        ...
+
+    def restore(self, snapshots: Sequence[Any]) -> np.ndarray:
+        """Puts every environment where one of `snapshot` was; returns frames."""
+        ...
+
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Takes actions [B, A] and returns the next frames [B, C, H, W] uint8.
 
         Raises:
             ConfigError: for an action out of bounds or not finite.
         """
+        ...
+
+    def ended(self) -> np.ndarray:
+        """Whether each episode is over, terminated or truncated [B] bool; it then stands still until a reset."""
         ...
 
     def states(self) -> np.ndarray:
@@ -346,6 +357,14 @@ class World(Protocol):
 
     def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Whether each goal counts as reached; [B] bool."""
+        ...
+
+    def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
+        """Which kind of task each pair of states is, as in "cross room"; [B], None where there is one kind."""
+        ...
+
+    def close(self) -> None:
+        """Frees windows and processes; nothing may be asked of the world afterwards."""
         ...
 
 

@@ -195,12 +195,10 @@ def test_low_temperature_is_greedy_and_high_temperature_is_uniform():
 
 def test_the_tokenizer_is_frozen_after_its_steps_and_the_transformer_waits():
     model = small(tokenizer_steps=2, predictor_start=1)
-    off = {name for name, term in model.loss(batch()).terms.items() if term == 0}
+    off = {name for name, term in model.loss(batch(), 0).terms.items() if term == 0}
     assert off == {"next_token"}
-    model.after_step(0)
-    assert all(float(term) > 0 for term in model.loss(batch()).terms.values())
-    model.after_step(1)
-    found = model.loss(batch())
+    assert all(float(term) > 0 for term in model.loss(batch(), 1).terms.values())
+    found = model.loss(batch(), 2)
     assert float(found.terms["reconstruction"]) == 0 < float(found.terms["next_token"])
     found.loss.backward()
     assert model.context_encoder.stem.weight.grad is None
@@ -217,7 +215,7 @@ def test_it_learns_a_world_of_two_pictures():
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(150):
         optimizer.zero_grad()
-        model.loss(data).loss.backward()
+        model.loss(data, step).loss.backward()
         optimizer.step()
         model.after_step(step)
     model.eval()

@@ -47,7 +47,7 @@ def test_the_loss_is_the_pixel_error_of_the_open_loop():
     with torch.no_grad():
         model.predictor.change[-1].bias.fill_(0.3)  # something moves
     data = batch()
-    found = model.loss(data)
+    found = model.loss(data, 0)
     torch.manual_seed(0)
     z = model.norm(model.context_encoder(data.frames[:, 0]))
     expected = []
@@ -64,7 +64,7 @@ def test_the_gradient_of_pixels_reaches_encoder_and_dynamics():
     model = small()
     with torch.no_grad():
         torch.nn.init.normal_(model.predictor.change[-1].weight, std=0.1)
-    model.loss(batch()).loss.backward()
+    model.loss(batch(), 0).loss.backward()
     assert float(model.context_encoder.trunk.stem.weight.grad.abs().sum()) > 0
     assert float(model.predictor.change[0].weight.grad.abs().sum()) > 0
 
@@ -79,7 +79,7 @@ def test_few_steps_lower_the_error_and_the_latent_stays_alive():
     errors = []
     for step in range(150):
         optimizer.zero_grad()
-        found = model.loss(data)
+        found = model.loss(data, step)
         found.loss.backward()
         optimizer.step()
         model.after_step(step)
@@ -106,7 +106,7 @@ def test_inverse_dynamics_is_a_method_with_the_known_error():
     with torch.no_grad():
         model.action_readout.net[-1].weight.zero_()
         model.action_readout.net[-1].bias.zero_()
-    torch.testing.assert_close(model.loss(batch()).loss, batch().actions.square().mean())  # it always says 0
+    torch.testing.assert_close(model.loss(batch(), 0).loss, batch().actions.square().mean())  # it always says 0
 
 
 def test_errors_name_the_option():

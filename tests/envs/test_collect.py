@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from openjepa.data import EpisodeStore, check
-from openjepa.envs import POLICIES, TwoRooms, collect, make_policy
+from openjepa.envs import POLICIES, TwoRooms, collect, default_policy, make_policy
 from openjepa.envs.collect import episode_seed
 from openjepa.errors import ConfigError, DataError
 from openjepa.protocols import ActionBounds
@@ -161,7 +161,7 @@ def test_kill_at_any_moment_leaves_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_policy_keeps_to_the_bounds_and_to_its_own_seed(name):
     bounds = {
-        "one-hot": ActionBounds(np.zeros(4, np.float32), np.ones(4, np.float32)),
+        "one-hot": ActionBounds.of_categories([4, 2]),
         "drift": ActionBounds(np.float32([-2, 0, 1]), np.float32([2, 1, 4])),
     }.get(name, DISC)
     states = np.random.default_rng(0).uniform(0, 512, (100, 3, 7)).astype(np.float32)
@@ -211,10 +211,31 @@ def test_drift_is_stationary_with_the_right_correlation():
 
 
 def test_one_hot_play_chooses_all_alike():
-    policy = make_policy("one-hot", ActionBounds(np.zeros(3, np.float32), np.ones(3, np.float32)))
+    policy = make_policy("one-hot", ActionBounds.of_categories([3, 2]))
     policy.reset(range(300))
-    choices = np.stack([policy.act(None).argmax(1) for _ in range(50)])
-    assert all(abs(n / choices.size - 1 / 3) < 0.02 for n in Counter(choices.ravel().tolist()).values())
+    actions = np.stack([policy.act(None) for _ in range(50)])  # [T, B, 5]
+    first, second = actions[..., :3].argmax(-1), actions[..., 3:].argmax(-1)
+    assert (actions[..., :3].sum(-1) == 1).all()
+    assert (actions[..., 3:].sum(-1) == 1).all()
+    pairs = Counter(zip(first.ravel().tolist(), second.ravel().tolist(), strict=True))
+    assert all(abs(n / first.size - 1 / 6) < 0.02 for n in pairs.values())  # the groups choose independently
+    assert abs((first[1:] == first[:-1]).mean() - (0.5 + 0.5 / 3)) < 0.02  # kept, or drawn again
+    uniform = make_policy("uniform", ActionBounds.of_categories([3, 2]))
+    uniform.reset(range(300))
+    fresh = np.stack([uniform.act(None)[:, :3].argmax(1) for _ in range(50)])
+    assert abs((fresh[1:] == fresh[:-1]).mean() - 1 / 3) < 0.02
+
+
+def test_the_default_policy_fits_the_actions():
+    def box(low, high):
+        return ActionBounds(np.array(low), np.array(high))
+
+    assert default_policy(DISC) == "smooth"
+    assert default_policy(box([-3.0, -3.0], [3.0, 3.0])) == "smooth"
+    assert default_policy(box([-1.0, -0.4], [1.0, 0.4])) == "drift"  # a throttle and a steering wheel
+    assert default_policy(box([0.0, 0.0], [1.0, 1.0])) == "drift"
+    assert default_policy(box([-1.0], [1.0])) == "drift"
+    assert default_policy(ActionBounds.of_categories([2])) == "one-hot"
 
 
 def test_the_pusher_heads_for_the_block():
@@ -238,6 +259,9 @@ def test_wrong_policies_are_refused():
             make_policy(name, line)
     with pytest.raises(ConfigError, match="must have discrete actions"):
         make_policy("one-hot", line)
+    for name in ("smooth", "drift", "push"):  # would play numbers of which only the largest acts
+        with pytest.raises(ConfigError, match=r"must have actions in a box; got categories \(2,\). Use `one-hot`"):
+            make_policy(name, ActionBounds.of_categories([2]))
     pusher = make_policy("push", DISC)
     pusher.reset([0])
     with pytest.raises(ConfigError, match="must see states; got none"):

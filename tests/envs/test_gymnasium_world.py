@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from openjepa.envs import GymnasiumWorld, StateAdapter, TwoRooms, make_policy, make_world
-from openjepa.envs.gymnasium_states import (
-    MUJOCO,
-    adapter_for,
-    is_push_t_success,
-    push_t_adapter,
-    push_t_angle,
-)
+from openjepa.envs.gymnasium_states import MUJOCO, adapter_for
+from openjepa.envs.push_t_states import is_push_t_success, push_t_adapter, push_t_angle
 from openjepa.errors import ConfigError, MissingDependencyError, ShapeError
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -68,8 +63,7 @@ def test_pictures_are_scaled_with_antialiasing():
     world = GymnasiumWorld(Slider, 1, image_size=20)
     world.envs[0].reset(seed=0)
     world.envs[0].position = 0.5  # of 80 px: 40 white columns, 10 of 20 after scaling
-    world._show(0, None)
-    row = world._frames[0, 0, 10].astype(float)
+    row = world.step(np.zeros((1, 1)))[0, 0, 10].astype(float)
     assert row[:9].min() == 255
     assert row[11:].max() == 0
     np.testing.assert_allclose(row.mean(), 127.5, atol=1)
@@ -138,8 +132,8 @@ def test_what_is_missing_is_said():
     boundless = type("Boundless", (Slider,), {"action_space": gymnasium.spaces.Box(-np.inf, 1, (1,))})
     with pytest.raises(ConfigError, match=r"must be bounded.*RescaleAction"):
         GymnasiumWorld(boundless)
-    many = type("Many", (Slider,), {"action_space": gymnasium.spaces.MultiDiscrete([2, 2])})
-    with pytest.raises(ConfigError, match="must have Box or Discrete actions"):
+    many = type("Many", (Slider,), {"action_space": gymnasium.spaces.Dict({"a": gymnasium.spaces.Discrete(2)})})
+    with pytest.raises(ConfigError, match="must have Box, Discrete, MultiDiscrete or MultiBinary actions; got a Dict"):
         GymnasiumWorld(many)
     with pytest.raises(ConfigError, match="must be >= 1"):
         GymnasiumWorld(Slider, 0)
@@ -173,13 +167,13 @@ def test_mujoco_is_recognised_by_what_it_offers():
 
 def test_mujoco_without_opengl_says_what_to_set():
     class Blind(Slider):
-        mujoco_renderer = None
-
         def render(self):
             raise AttributeError("'NoneType' object has no attribute 'glGetError'")
 
-    with pytest.raises(ConfigError, match=r"cannot be drawn \('NoneType' .*\). MuJoCo needs OpenGL: set MUJOCO_GL"):
-        GymnasiumWorld(Blind, 1, adapter=StateAdapter()).reset([0])
+    drawn_by_mujoco = StateAdapter(draw_at=lambda env, height, width: None)
+    message = r"cannot be drawn \(AttributeError: 'NoneType' .*\). MuJoCo needs OpenGL: set MUJOCO_GL"
+    with pytest.raises(ConfigError, match=message):
+        GymnasiumWorld(Blind, 1, adapter=drawn_by_mujoco).reset([0])
 
 
 def test_mujoco_states_can_be_set():

@@ -230,13 +230,13 @@ def test_success_is_three_pixels_and_rooms_are_told_apart() -> None:
     assert world.is_success(state(10, 40), near).tolist() == [True]
     assert world.is_success(state(10, 40), far).tolist() == [False]
     assert world.distance(state(10, 40), state(13, 44)).tolist() == [5.0]
-    assert world.is_cross_room(state(10, 40), state(40, 40)).tolist() == [True]
-    assert world.is_cross_room(state(10, 40), state(20, 10)).tolist() == [False]
+    assert world.groups(state(10, 40), state(40, 40)) == ["cross room"]
+    assert world.groups(state(10, 40), state(20, 10)) == ["same room"]
     four = TwoRooms(1, TwoRoomsConfig(layout="four-rooms"))
     rooms = np.array([[10, 10, 32, 20, 32, 16, 48, 48]], np.float32)
     below = rooms.copy()
     below[0, 1] = 50
-    assert four.is_cross_room(rooms, below).tolist() == [True]
+    assert four.groups(rooms, below) == ["cross room"]
 
 
 def test_path_length_is_straight_in_a_room_and_bends_at_the_door() -> None:

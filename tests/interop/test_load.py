@@ -11,6 +11,7 @@ from openjepa.interop.registry import PUBLISHED, Published
 from openjepa.interop.traits import Traits
 from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_small
+from openjepa.train.checkpoint import save_checkpoint
 
 from .conftest import randomise
 from .test_download import server  # noqa: F401
@@ -226,9 +227,13 @@ def test_own_networks(vjepa2, clip, tmp_path):
         save_pretrained(torch.nn.Linear(2, 2), tmp_path / "other")
 
 
-def test_a_training_run(vjepa2, clip, tmp_path):
-    from openjepa.train.checkpoint import save_checkpoint
+def test_a_training_run_of_version_0_1_with_its_counter(vjepa2, clip, tmp_path):
+    state = {**vjepa2.state_dict(), "step": torch.tensor(7)}
+    save_checkpoint(tmp_path / "run" / "checkpoints", 7, vjepa2, state=state)
+    torch.testing.assert_close(load(tmp_path / "run")(clip), vjepa2.target_encoder(clip))
 
+
+def test_a_training_run(vjepa2, clip, tmp_path):
     save_checkpoint(tmp_path / "run" / "checkpoints", 7, vjepa2)
     model = load(tmp_path / "run")
     assert torch.equal(model(clip), vjepa2.target_encoder(clip))

@@ -86,7 +86,7 @@ def test_an_energy_of_one_is_what_the_scale_learns():
 def test_loss_by_hand():
     model = tiny(variance_weight=0.0, covariance_weight=0.0, scale_weight=0.0, contrast=(1.0, 1.0))
     clips = torch.randint(0, 256, (2, 5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = model.loss(VideoBatch(clips))
+    found = model.loss(VideoBatch(clips), 0)
     z = model.encode(clips)
     z_pred, _ = model.predictor(z)
     by_hand = [(z_pred[:, : 5 - k, i] - z[:, k:]).square().mean() for i, k in enumerate((1, 3))]
@@ -97,7 +97,7 @@ def test_loss_by_hand():
 
 def test_a_still_scene_leaves_the_variance_term_unsatisfied():
     still = torch.randint(0, 256, (4, 1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    terms = tiny().loss(VideoBatch(still.expand(-1, 5, -1, -1, -1))).terms
+    terms = tiny().loss(VideoBatch(still.expand(-1, 5, -1, -1, -1)), 0).terms
     assert terms["variance"] > 0.98  # scenes differ, but nothing varies within a clip
 
 

@@ -38,8 +38,8 @@ def levjepa(**options):
 def test_lejepa_loss_by_hand():
     method = lejepa(sigreg_weight=0.3)
     method.eval()  # BatchNorm by its running statistics, so that one view at a time gives the same
-    found = method.loss(images())
-    big, small = method.prepare(images())
+    found = method.loss(images(), 0)
+    big, small = method.prepare(images(), 0)
     views = [*big.chunk(2), *small.chunk(3)]
     e = torch.stack([method.projector(method.encoder(view)[:, 0]) for view in views])  # [V, B, d]
     mean = (e[0] + e[1]) / 2
@@ -51,18 +51,18 @@ def test_lejepa_loss_by_hand():
 
 def test_every_parameter_learns():
     method = lejepa()
-    method.loss(images()).loss.backward()
+    method.loss(images(), 0).loss.backward()
     assert all(p.grad is not None for p in method.parameters())
     clips = VideoBatch(torch.randint(0, 256, (6, 4, 3, 32, 32), dtype=torch.uint8))
     method = levjepa()
-    method.loss(clips).loss.backward()
+    method.loss(clips, 0).loss.backward()
     assert all(p.grad is not None for p in method.parameters())
 
 
 def test_tokens_are_dropped_for_each_sample_on_its_own():
     method = levjepa()
     clips = VideoBatch(torch.randint(0, 256, (6, 4, 3, 32, 32), dtype=torch.uint8))
-    (big, kept), (small, few) = method.prepare(clips)
+    (big, kept), (small, few) = method.prepare(clips, 0)
     assert big.shape == (6, 4, 3, 32, 32)
     assert kept.shape == (6, 13)  # round(0.2 * 64)
     assert small.shape == (12, 4, 3, 16, 16)
@@ -77,10 +77,10 @@ def test_rank_stays_up_with_sigreg_and_falls_without():
         optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
         for step in range(40):
             optimizer.zero_grad()
-            method.loss(images(16, seed=step % 4)).loss.backward()
+            method.loss(images(16, seed=step % 4), step).loss.backward()
             optimizer.step()
             method.after_step(step)
-        big, _ = method.prepare(images(32, seed=0))
+        big, _ = method.prepare(images(32, seed=0), step)
         with torch.no_grad():
             spread[weight] = float(method.projector(method.encoder(big)[:, 0]).std(0).mean())
     assert spread[0.5] > 0.4

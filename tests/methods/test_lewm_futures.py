@@ -30,7 +30,7 @@ def test_the_encoder_learns_the_same_with_and_without(kind):
     plain, several = make(None), make(kind)
     several.load_state_dict({**several.state_dict(), **plain.state_dict()})
     for model in (plain, several):
-        model.train().loss(windows()).loss.backward()
+        model.train().loss(windows(), 0).loss.backward()
     for (name, wanted), (_, found) in zip(
         plain.context_encoder.named_parameters(), several.context_encoder.named_parameters(), strict=True
     ):
@@ -40,8 +40,8 @@ def test_the_encoder_learns_the_same_with_and_without(kind):
 
 def test_the_weight_scales_the_term():
     model = make()
-    found = model.train().loss(windows())
-    rest = sum(float(model._weight(n)) * float(t) for n, t in found.terms.items() if n != "futures")
+    found = model.train().loss(windows(), 0)
+    rest = sum(float(model._weight(n, 0)) * float(t) for n, t in found.terms.items() if n != "futures")
     assert float(found.loss.detach()) == pytest.approx(rest + float(found.terms["futures"]), rel=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_actions_are_standardised_in_futures_too():
 def test_a_checkpoint_reopens_with_its_futures(kind, tmp_path):
     model = make(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    model.train().loss(windows()).loss.backward()
+    model.train().loss(windows(), 0).loss.backward()
     optimizer.step()
     again = load_method(save_checkpoint(tmp_path / "checkpoints", 1, model)).eval()
     assert again.config == model.config

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from openjepa.masking import Masks
@@ -53,7 +54,7 @@ def test_loss_is_the_mean_over_masks_of_absolute_errors():
 
 def test_gradients_reach_context_encoder_and_predictor_only():
     method = vjepa2()
-    method.loss(clips()).loss.backward()
+    method.loss(clips(), 0).loss.backward()
     assert all(p.grad is not None for p in method.context_encoder.parameters())
     assert all(p.grad is not None for p in method.predictor.parameters())
     assert all(p.grad is None for p in method.target_encoder.parameters())
@@ -61,11 +62,10 @@ def test_gradients_reach_context_encoder_and_predictor_only():
 
 def test_step_and_seed_decide_views_and_masks():
     method = vjepa2(view=ViewConfig(32, flip=0.5))
-    first = method.loss(clips()).loss
-    assert torch.equal(first, method.loss(clips()).loss)
-    method.after_step(0)
-    assert not torch.equal(first, method.loss(clips()).loss)
-    pixels, found = method.prepare(clips())
+    first = method.loss(clips(), 0).loss
+    assert torch.equal(first, method.loss(clips(), 0).loss)
+    assert not torch.equal(first, method.loss(clips(), 1).loss)
+    pixels, found = method.prepare(clips(), 0)
     assert pixels.shape == (3, 4, 3, 32, 32)
     assert len(found) == 2
     for mask in found:
@@ -82,13 +82,12 @@ def test_weights_of_the_context_loss():
 def test_context_weight_rises():
     method = vjepa21(context_ramp=(15_000, 30_000))
     for step, expected in ((0, 0.0), (15_000, 0.0), (22_500, 0.25), (29_999, 0.4999667), (40_000, 0.5)):
-        method.step.fill_(step)
-        torch.testing.assert_close(method.context_weight, torch.tensor(expected), atol=1e-6, rtol=0)
+        assert method.context_weight(step) == pytest.approx(expected, abs=1e-6)
 
 
 def test_loss_with_context():
     method = vjepa21(context_ramp=(0, 0), context_weight=0.5)
-    found = method.loss(clips())
+    found = method.loss(clips(), 0)
     expected = found.terms["prediction"] + 0.5 * found.terms["context"]
     torch.testing.assert_close(found.loss.detach(), expected)
     found.loss.backward()
@@ -99,7 +98,7 @@ def test_loss_with_context():
 def test_pictures_have_their_own_tokenizer():
     method = vjepa21()
     images = ImageBatch(torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8))
-    method.loss(images).loss.backward()
+    method.loss(images, 0).loss.backward()
     assert method.context_encoder.image_embed.proj.weight.grad.abs().max() > 0
     assert method.context_encoder.patch_embed.proj.weight.grad.abs().max() == 0
     assert method.predictor.image_modality.grad.abs().max() > 0
@@ -107,6 +106,6 @@ def test_pictures_have_their_own_tokenizer():
 
 def test_a_step_compiles_without_a_break():
     method = vjepa2()
-    pixels, found = method.prepare(clips())
+    pixels, found = method.prepare(clips(), 0)
     compiled = torch.compile(method.masked_loss, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(pixels, found), method.masked_loss(pixels, found))

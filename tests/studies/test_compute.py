@@ -30,7 +30,7 @@ def test_attention_is_counted_on_a_cpu():
 def test_a_training_step_counts_what_it_does_backwards():
     method = InverseDynamics(InverseDynamicsConfig(encoder=FrameEncoderConfig(image_size=16, width=4, hidden_dim=8)))
     batch = TrajectoryBatch(torch.zeros(2, 3, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, 2, 2))
-    forward = count_flops(lambda: method.loss(batch))
+    forward = count_flops(lambda: method.loss(batch, 0))
     assert 2 * forward < training_flops(method, batch) <= 3 * forward  # the first layer needs no gradient of pixels
     assert all(p.grad is None for p in method.parameters())
 

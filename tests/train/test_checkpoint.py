@@ -26,8 +26,32 @@ def test_reopens_by_run_folder_and_file(run):
     for path in (run, run / "checkpoints", newest, newest / "model.safetensors", str(run)):
         method = load_method(path, methods=TOYS)
         assert not method.training
-        assert int(method.step) == 12
-    assert int(load_method(run / "checkpoints/step_00000004", methods=TOYS).step) == 4
+    early = load_method(run / "checkpoints/step_00000004", methods=TOYS)
+    assert not torch.equal(early.target_encoder[0].weight, method.target_encoder[0].weight)
+
+
+def with_counter(folder, counter):
+    """Rewrites a checkpoint as version 0.1.0 wrote it: the method counted its steps in a buffer `step`."""
+    save_file({**load_file(folder / "model.safetensors"), "step": counter}, folder / "model.safetensors")
+    (folder / "manifest.json").unlink()
+    disk._write_manifest(folder, disk.step_of(folder))
+
+
+def test_a_run_of_version_0_1_reopens_and_goes_on_to_the_same_weights(run):
+    whole = load_method(run, methods=TOYS).state_dict()
+    shutil.rmtree(run / "checkpoints/step_00000012")
+    with_counter(run / "checkpoints/step_00000008", torch.tensor(8))
+    assert "step" not in load_method(run / "checkpoints/step_00000008", methods=TOYS).state_dict()
+    resumed = train(Toy(ToyConfig()), ToySource(), quick(keep_checkpoints=3), run).method.state_dict()
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("other", [torch.tensor(8.0), torch.tensor([8]), torch.tensor(8, dtype=torch.int32)])
+def test_only_the_counter_of_version_0_1_is_dropped(run, other):
+    with_counter(run / "checkpoints/step_00000012", other)
+    with pytest.raises(CheckpointError, match=r"`step` in .* is not part of Toy"):
+        load_method(run, methods=TOYS)
 
 
 def test_holds_tensors_and_plain_values_only(run):

@@ -1,4 +1,4 @@
-"""A toy JEPA with all that a resumed run could get wrong: dropout, BatchNorm, an EMA target, a counter.
+"""A toy JEPA with all that a resumed run could get wrong: dropout, BatchNorm, an EMA target, a step number.
 
 Run as a script it trains once: `python training_toy.py RUN_DIR --options '{"steps": 20}'`.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from openjepa.nn.distributed import all_mean
 from openjepa.nn.ema import update_ema
@@ -31,8 +31,6 @@ class ToyConfig:
 
 class Toy(nn.Module):
     """Predicts the target latent of an image from a noisy view; a global statistic holds the variance."""
-
-    step: Tensor
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
@@ -53,9 +51,8 @@ class Toy(nn.Module):
                 elif not config.batch_norm or p is not self.context_encoder[1].weight:
                     p.zero_()
         self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
-    def loss(self, batch: ImageBatch) -> JEPALoss:
+    def loss(self, batch: ImageBatch, step: int) -> JEPALoss:
         x = batch.images.flatten(1).float() / 255  # [B, 12]
         z = self.context_encoder(self.dropout(x))
         h = z
@@ -66,11 +63,11 @@ class Toy(nn.Module):
         prediction = (h - z_target).square().mean()
         second = all_mean(z.float().square().mean(0))  # [D], over the global batch before anything non-linear
         spread = (second - 1).square().mean()
-        return JEPALoss(prediction + 0.1 * spread, {"prediction": prediction.detach(), "spread": spread.detach()})
+        weight = 0.1 + 0.01 * step
+        return JEPALoss(prediction + weight * spread, {"prediction": prediction.detach(), "spread": spread.detach()})
 
     def after_step(self, step: int) -> None:
         update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay)
-        self.step += 1
 
 
 class ToySource:

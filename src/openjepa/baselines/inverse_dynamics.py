@@ -48,7 +48,6 @@ class InverseDynamics(nn.Module):
         config: the options.
     """
 
-    step: Tensor
     action_mean: Tensor
     action_std: Tensor
 
@@ -59,7 +58,6 @@ class InverseDynamics(nn.Module):
             torch.default_generator.manual_seed(config.seed)
             self.context_encoder = FrameEncoder(config.encoder, config.embed_dim)
             self.action_readout = ActionReadout(config.embed_dim, config.action_dim, config.hidden_dim)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("action_mean", torch.zeros(config.action_dim))
         self.register_buffer("action_std", torch.ones(config.action_dim))
 
@@ -77,7 +75,7 @@ class InverseDynamics(nn.Module):
         sizes = check_shape(frames, "B T C H W", name="frames")
         return self.context_encoder(frames.flatten(0, 1)).view(sizes["B"], sizes["T"], 1, -1)
 
-    def loss(self, batch: TrajectoryBatch) -> JEPALoss:
+    def loss(self, batch: TrajectoryBatch, step: int) -> JEPALoss:
         """Returns the squared error of standardised actions in windows of T frames."""
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
         if sizes["T"] < 2:
@@ -87,5 +85,4 @@ class InverseDynamics(nn.Module):
         return JEPALoss(error, {"inverse_dynamics": error.detach()})
 
     def after_step(self, step: int) -> None:
-        """Advances the step counter."""
-        self.step.fill_(step + 1)
+        """Nothing follows a step."""

@@ -22,7 +22,6 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.patch_embed import cut_patches
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
 from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss, VideoBatch
@@ -73,8 +72,6 @@ class MaskedAutoencoderConfig:
 class MaskedAutoencoder(nn.Module):
     """The rival; batches are `ImageBatch`, or `VideoBatch` where the encoder takes clips."""
 
-    step: Tensor
-
     def __init__(self, config: MaskedAutoencoderConfig):
         super().__init__()
         self.config = config
@@ -82,7 +79,6 @@ class MaskedAutoencoder(nn.Module):
         with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
             self.context_encoder = VisionTransformer(config.encoder, generator=generator)
             self.decoder = MaskedPredictor(config.decoder, generator=generator)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def targets(self, pixels: Tensor) -> Tensor:
         """What the decoder should paint, of normalised pixels: [B, N, tubelet * C * patch * patch]."""
@@ -106,21 +102,20 @@ class MaskedAutoencoder(nn.Module):
         return latent_prediction_loss(self.paint(pixels, masks).float(), wanted, "l2")
 
     @torch.compiler.disable
-    def prepare(self, batch: ImageBatch | VideoBatch) -> tuple[Tensor, Masks]:
+    def prepare(self, batch: ImageBatch | VideoBatch, step: int) -> tuple[Tensor, Masks]:
         """Draws views and masks: all that is random; normalised pictures or clips."""
         config = self.config
-        generator = keyed_generator(config.seed, step_of(self), rank())
+        generator = keyed_generator(config.seed, step, rank())
         frames = batch.images if isinstance(batch, ImageBatch) else batch.clips
         pixels = prepare_pixels(frames, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
         masks = hide_random_tokens(len(pixels), grid, config.hidden, tubes=config.encoder.is_video, generator=generator)
         return pixels, masks.to(pixels.device)
 
-    def loss(self, batch: ImageBatch | VideoBatch) -> JEPALoss:
+    def loss(self, batch: ImageBatch | VideoBatch, step: int) -> JEPALoss:
         """Mean squared error between painted and true patches of one batch."""
-        reconstruction = self.masked_loss(*self.prepare(batch))
+        reconstruction = self.masked_loss(*self.prepare(batch, step))
         return JEPALoss(reconstruction, {"reconstruction": reconstruction.detach()})
 
     def after_step(self, step: int) -> None:
-        """Counts the step."""
-        finish_step(self, step)
+        """Nothing follows a step."""

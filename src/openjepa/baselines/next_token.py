@@ -80,7 +80,6 @@ class NextToken(nn.Module):
         config: the options.
     """
 
-    step: Tensor
     action_mean: Tensor
     action_std: Tensor
 
@@ -100,7 +99,6 @@ class NextToken(nn.Module):
             self.slots = nn.Parameter(0.02 * torch.randn(config.num_tokens + 1, width))  # the last one is the action
             self.predictor = TokenTransformer(config.predictor)
             self.head = nn.Linear(width, self.quantizer.num_codes)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("action_mean", torch.zeros(config.action_dim))
         self.register_buffer("action_std", torch.ones(config.action_dim))
 
@@ -162,9 +160,9 @@ class NextToken(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- training
 
-    def loss(self, batch: TrajectoryBatch) -> JEPALoss:
-        """Returns the weighted sum and the unweighted terms of windows of T frames."""
-        c, step = self.config, int(self.step)
+    def loss(self, batch: TrajectoryBatch, step: int) -> JEPALoss:
+        """Returns the weighted sum and the unweighted terms of windows of T frames at step number `step`."""
+        c = self.config
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
         if sizes["T"] < 2:
             raise ShapeError(f"`frames` must hold at least 2 time steps to predict; got {sizes['T']}.")
@@ -172,7 +170,7 @@ class NextToken(nn.Module):
         nothing = torch.zeros((), device=batch.frames.device)
         terms, loss = {"reconstruction": nothing, "next_token": nothing}, nothing
         if c.tokenizer_steps is None or step < c.tokenizer_steps:
-            shown = batch.frames[:, self._shown(sizes["T"])]
+            shown = batch.frames[:, self._shown(sizes["T"], step)]
             terms["reconstruction"] = pixel_error(self._paint(self.encode(shown)), shown).mean()
             loss = loss + c.reconstruction_weight * terms["reconstruction"]
         if step >= c.predictor_start:
@@ -183,8 +181,7 @@ class NextToken(nn.Module):
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
-        """Advances the step counter."""
-        self.step.fill_(step + 1)
+        """Nothing follows a step."""
 
     # ---------------------------------------------------------------------------------------------------- parts
 
@@ -197,9 +194,9 @@ class NextToken(nn.Module):
         cells = z.flatten(0, -3).movedim(-1, 1).unflatten(-1, (side, side))  # [B, D, h, w]
         return self.decoder(functional.relu(self.cell_in(cells))).unflatten(0, z.shape[:-2])
 
-    def _shown(self, steps: int) -> list[int]:
-        """The frames that the tokenizer draws in this step, ascending."""
-        generator = keyed_generator(self.config.seed, int(self.step))
+    def _shown(self, steps: int, step: int) -> list[int]:
+        """The frames of `steps` that the tokenizer draws in step number `step`, ascending."""
+        generator = keyed_generator(self.config.seed, step)
         order = torch.randperm(steps, generator=generator)
         return sorted(order[: self.config.decoded_frames].tolist())
 

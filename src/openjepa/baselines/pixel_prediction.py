@@ -74,7 +74,6 @@ class PixelPrediction(nn.Module):
         config: the options.
     """
 
-    step: Tensor
     action_mean: Tensor
     action_std: Tensor
 
@@ -91,7 +90,6 @@ class PixelPrediction(nn.Module):
                 dim, config.encoder.image_size, config.decoder_width, config.decoder_hidden_dim
             )
             self.action_readout = ActionReadout(dim, action_dim) if config.inverse_dynamics_weight else nn.Identity()
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
 
@@ -139,8 +137,8 @@ class PixelPrediction(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- training
 
-    def loss(self, batch: TrajectoryBatch) -> JEPALoss:
-        """Returns the weighted sum and the unweighted terms of windows of T frames."""
+    def loss(self, batch: TrajectoryBatch, step: int) -> JEPALoss:
+        """Returns the weighted sum and the unweighted terms of windows of T frames at step number `step`."""
         c = self.config
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
         if sizes["T"] < 2:
@@ -155,7 +153,7 @@ class PixelPrediction(nn.Module):
         else:
             predicted = predict_next(self.predictor, flat, actions, context)
         path = torch.cat([flat[:, :1], predicted], 1)  # [B, T, D]
-        shown = self._shown(sizes["T"])
+        shown = self._shown(sizes["T"], step)
         terms = {"reconstruction": pixel_error(self._paint(path[:, shown]), batch.frames[:, shown]).mean()}
         loss = c.reconstruction_weight * terms["reconstruction"]
         if c.inverse_dynamics_weight:
@@ -164,12 +162,11 @@ class PixelPrediction(nn.Module):
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
-        """Advances the step counter."""
-        self.step.fill_(step + 1)
+        """Nothing follows a step."""
 
-    def _shown(self, steps: int) -> list[int]:
-        """The frames that are painted in this step, ascending, the first one among them."""
+    def _shown(self, steps: int, step: int) -> list[int]:
+        """The frames of `steps` that are painted in step number `step`, ascending, the first one among them."""
         count = min(self.config.decoded_frames or steps, steps)
-        generator = keyed_generator(self.config.seed, int(self.step))
+        generator = keyed_generator(self.config.seed, step)
         others = 1 + torch.randperm(steps - 1, generator=generator)[: count - 1]
         return [0, *sorted(others.tolist())]

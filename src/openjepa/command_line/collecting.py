@@ -32,14 +32,12 @@ def collect(options: CollectOptions) -> int:
     from tqdm import tqdm
 
     from openjepa.data import EpisodeStore
-    from openjepa.envs import collect, make_policy, make_world
+    from openjepa.envs import collect, default_policy, make_policy, make_world
 
     if options.num_envs < 1:
         raise ConfigError(f"`--num-envs` must be at least 1; got {options.num_envs}.")
     world = make_world(options.world, min(options.num_envs, max(options.episodes, 1)))
-    name = options.policy or DEFAULT_POLICIES.get(options.world)
-    if name is None:
-        name = "smooth" if world.bounds.dim == 2 else "drift"
+    name = options.policy or DEFAULT_POLICIES.get(options.world) or default_policy(world.bounds)
     policy = make_policy(name, world.bounds)
     path = options.out or Path("data") / options.world.replace("/", "-").replace(":", "-")
     with EpisodeStore.resume(path) as store, tqdm(unit="episode", file=sys.stderr, disable=None) as bar:

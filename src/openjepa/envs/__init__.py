@@ -10,7 +10,7 @@ from openjepa.envs.collect import collect
 from openjepa.envs.fork import Fork, ForkConfig
 from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
-from openjepa.envs.policies import POLICIES, Policy, make_policy
+from openjepa.envs.policies import POLICIES, Policy, default_policy, make_policy
 from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
 from openjepa.errors import ConfigError, did_you_mean, unknown
 from openjepa.protocols import World
@@ -28,6 +28,7 @@ __all__ = [
     "TwoRooms",
     "TwoRoomsConfig",
     "collect",
+    "default_policy",
     "make_policy",
     "make_world",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
+from openjepa.envs.drawn_world import DrawnWorld
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -46,7 +47,7 @@ class BridgeConfig:
             raise ConfigError("`risk` must be in [0, 1] and `max_steps` at least 1.")
 
 
-class Bridge:
+class Bridge(DrawnWorld):
     """A batch of bridges (see `openjepa.protocols.World`); the action in [-1, 1] is the speed, clockwise.
 
     A state is `[x, y, s, fallen, luck, crossings]`; luck is the seed of what happens at each crossing.
@@ -59,6 +60,7 @@ class Bridge:
     (2, 3, 64, 64)
     """
 
+    name = "bridge"
     state_names = ("x", "y", "s", "fallen", "luck", "crossings")
 
     def __init__(self, num_envs: int = 1, config: BridgeConfig | None = None) -> None:
@@ -72,8 +74,7 @@ class Bridge:
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Draws a place on the track, half of them by the bridge, and the luck, each from its own seed."""
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
+        self.check_seeds(seeds)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
             reach = AROUND / 2 if rng.random() < 0.5 else SIDE / 2  # half of the episodes start by the bridge
@@ -124,9 +125,6 @@ class Bridge:
         """The truth [B, 6] float32, named by `state_names`."""
         columns = [self._s, self._fallen, self._luck, self._crossings]
         return np.concatenate([self._positions(), np.stack(columns, 1)], 1).astype(np.float32)
-
-    def proprio(self) -> None:
-        """None: there are pictures only."""
 
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Shorter way along the track in px [B]; half the track for the fallen."""

@@ -55,8 +55,8 @@ def collect(
         policy: what plays.
         writer: a store; what it already has must be the beginning of this same collection.
         episodes: wanted in all, >= 0.
-        steps: actions of an episode; `world.max_steps` if None. An episode ends earlier where the world has
-            an `ended` method that says so.
+        steps: actions of an episode; `world.max_steps` if None. An episode ends earlier where the world says
+            that it has ended.
         seed: of the whole collection.
         progress: called with (finished, wanted) after every episode.
         info: plain values kept with every episode, such as the names of world and policy.
@@ -109,17 +109,15 @@ def _play(world: World, policy: Policy, seeds: list[int], steps: int, with_state
     states = [world.states()] if with_states else []
     proprio = [world.proprio()]
     lengths = np.full(len(seeds), steps)
-    ended = getattr(world, "ended", None)
     for t in range(steps):
         actions.append(policy.act(states[-1] if with_states else None))
         recorded[:, t + 1] = world.step(actions[-1])
         if with_states:
             states.append(world.states())
         proprio.append(world.proprio())
-        if ended is not None:
-            lengths = np.where(ended() & (lengths == steps), t + 1, lengths)
-            if (lengths <= t + 1).all():
-                break
+        lengths = np.where(world.ended() & (lengths == steps), t + 1, lengths)
+        if (lengths <= t + 1).all():
+            break
     for i, length in enumerate(lengths):
         yield Episode(
             frames=recorded[i, : length + 1],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
+from openjepa.envs.drawn_world import DrawnWorld
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -53,7 +54,7 @@ class ForkConfig:
         return np.array([self.probability, *[rest] * (self.ways - 1)])
 
 
-class Fork:
+class Fork(DrawnWorld):
     """A batch of forks (see `openjepa.protocols.World`); the action in [-1, 1] is a throttle.
 
     A state is `[x, y, way, slope, luck]`: way is -1 before the fork, and luck is the seed of what the fork will decide,
@@ -67,6 +68,7 @@ class Fork:
     (2, 3, 64, 64)
     """
 
+    name = "fork"
     state_names = ("x", "y", "way", "slope", "luck")
 
     def __init__(self, num_envs: int = 1, config: ForkConfig | None = None) -> None:
@@ -79,8 +81,7 @@ class Fork:
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Draws the start and the luck of each environment from its own seed."""
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
+        self.check_seeds(seeds)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
             self._states[i] = rng.uniform(*START), FORK[1], -1, 0, rng.integers(2**20)
@@ -122,9 +123,6 @@ class Fork:
     def states(self) -> np.ndarray:
         """The truth [B, 5] float32, named by `state_names`."""
         return self._states.astype(np.float32)
-
-    def proprio(self) -> None:
-        """None: there are pictures only."""
 
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Euclidean distance of the discs in px [B]."""

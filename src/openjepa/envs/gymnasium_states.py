@@ -1,19 +1,17 @@
 """How the true state of a Gymnasium environment is read, set and judged.
 
-Gymnasium has no common way to do so, and goals, probes and oracles need one. `StateAdapter` is that way;
-there is one for Push-T, for MuJoCo, and for the classic-control environments. Others fall back to the
-observation, read-only.
+Gymnasium has no common way to do so, and goals, probes and oracles need one. `StateAdapter` is that way, and
+`adapter_for` chooses one by what an environment has: MuJoCo's `data`, a classic `state`, an `agent_pos` on a grid.
+Others fall back to the observation, read-only. An environment with a goal of its own (`GoalEnv`) is judged by its rule.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from openjepa.protocols import ActionBounds
-
-PUSH_T_REACH = 40.0  # px that an action of 1 puts the target ahead of the pusher
 
 
 def euclidean(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
@@ -33,10 +31,12 @@ class StateAdapter:
     Attributes:
         read: (env) to the state [P]; None takes the flattened observation.
         write: (env, state [P]) puts a freshly reset env into that state; None where that is impossible.
+        names: (env) to the name of each column of a state; None numbers them.
         proprio: (env) to what the agent itself can measure [P]; None where nothing.
         distance: (states [B, P], goals [B, P]) to [B], in the world's own unit.
         is_success: (states [B, P], goals [B, P]) to [B] bool; None where the user gives `success_distance`.
         picture: (env, observation, or None after `write`) to the picture [H, W, 3] uint8.
+        draw_at: (env, height, width) lets it draw pictures of that size from now on; None where it cannot choose.
         bounds: of actions, where they differ from the environment's action space.
         to_env: (env, action [A]) to the action that the environment takes.
         can_end: whether `terminated` ends an episode; if not, play goes on.
@@ -45,92 +45,89 @@ class StateAdapter:
 
     read: Callable[[Any], np.ndarray] | None = None
     write: Callable[[Any, np.ndarray], None] | None = None
+    names: Callable[[Any], tuple[str, ...]] | None = None
     proprio: Callable[[Any], np.ndarray] | None = None
     distance: Callable[[np.ndarray, np.ndarray], np.ndarray] = euclidean
     is_success: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     picture: Callable[[Any, Any], np.ndarray] = render
+    draw_at: Callable[[Any, int, int], None] | None = None
     bounds: ActionBounds | None = None
     to_env: Callable[[Any, np.ndarray], Any] | None = None
     can_end: bool = True
     make: Mapping[str, Any] = field(default_factory=dict)
 
 
-def push_t_adapter(reach: float | None = PUSH_T_REACH) -> StateAdapter:
-    """Push-T: state [pusher x, y, block x, y, block angle, pusher vx, vy] in px, rad and px/s.
+# --------------------------------------------------------------------------------------------------------------
+# MuJoCo: positions and velocities of all joints, and what else drives the physics.
 
-    The block moves without inertia, so this is the whole state but for the physics engine's memory of
-    contacts: the step after `reset_to` can differ by a pixel of 512 where the pusher touches the block. The
-    picture leaves out the marker of the last action that `render` draws, which would tell an encoder the
-    action. Play goes on when the block covers the printed goal.
-
-    Args:
-        reach: px that an action of 1 puts the target ahead of the pusher; actions are then in [-1, 1] per
-            axis. None keeps the environment's own actions, a target in [0, 512] px.
-    """
-    if reach is None:
-        bounds, to_env = None, None
-    else:
-        bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32))
-
-        def to_env(env: Any, action: np.ndarray) -> np.ndarray:
-            target = np.array(env.unwrapped.agent.position) + reach * action
-            return np.clip(target, 0.0, 512.0).astype(np.float32)
-
-    return StateAdapter(
-        read=_read_push_t,
-        write=_write_push_t,
-        proprio=lambda env: _read_push_t(env)[[0, 1, 5, 6]],
-        distance=push_t_distance,
-        is_success=is_push_t_success,
-        picture=lambda env, observation: env.unwrapped.get_obs() if observation is None else observation,
-        bounds=bounds,
-        to_env=to_env,
-        can_end=False,
-        make={"obs_type": "pixels", "observation_width": 512, "observation_height": 512},
-    )
+PARTS = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")  # of MuJoCo's data, where they are not empty
+HINGE = 3  # MuJoCo's number of the joint whose position is an angle in rad
 
 
-def _read_push_t(env: Any) -> np.ndarray:
-    agent, block = env.unwrapped.agent, env.unwrapped.block
-    return np.array([*agent.position, *block.position, block.angle % (2 * np.pi), *agent.velocity])
+def _simulation(env: Any) -> Any:
+    """The part of an environment that has MuJoCo's `data` and `model`: itself, or one that it wraps by hand."""
+    inner = env.unwrapped
+    for owner in (inner, *vars(inner).values()):
+        if hasattr(owner, "model") and hasattr(getattr(owner, "data", None), "qpos"):
+            return owner
+    return None
 
 
-def _write_push_t(env: Any, state: np.ndarray) -> None:
-    # Not through `reset_to_state`, whose block position is not the one that it is given.
-    x, y, block_x, block_y, angle, vx, vy = map(float, state)
-    agent, block = env.unwrapped.agent, env.unwrapped.block
-    agent.position, agent.velocity = (x, y), (vx, vy)
-    block.angle = angle  # turns about the centre of mass, so the position comes after it
-    block.position = (block_x, block_y)
-    env.unwrapped.space.reindex_shapes_for_body(agent)
-    env.unwrapped.space.reindex_shapes_for_body(block)
+def _mujoco_parts(env: Any) -> dict[str, np.ndarray]:
+    data = _simulation(env).data
+    found = {name: np.asarray(getattr(data, name, ())) for name in PARTS}
+    return {name: part for name, part in found.items() if part.size}
 
 
-def push_t_angle(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """Angle in rad, 0 to pi, between the blocks of states [B, P] and goals [B, P]; [B]."""
-    turn = np.asarray(states, np.float64)[..., 4] - goals[..., 4]
-    return np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
-
-
-def push_t_distance(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """Euclidean distance in px of pusher and block together, without the angle (2608.10145); [B]."""
-    return euclidean(np.asarray(states)[..., :4], np.asarray(goals)[..., :4])
-
-
-def is_push_t_success(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """The moderate rule of 2608.10145: pusher and block within 20 px, block angle within 20 degrees; [B]."""
-    return (push_t_distance(states, goals) < 20) & (push_t_angle(states, goals) < np.deg2rad(20))
+def _read_mujoco(env: Any) -> np.ndarray:
+    return np.concatenate([part.ravel() for part in _mujoco_parts(env).values()])
 
 
 def _write_mujoco(env: Any, state: np.ndarray) -> None:
-    model = env.unwrapped.model
-    env.unwrapped.set_state(np.asarray(state[: model.nq], np.float64), np.asarray(state[model.nq :], np.float64))
+    owner, state = _simulation(env), np.asarray(state, np.float64)
+    parts = _mujoco_parts(env)
+    values = dict(zip(parts, np.split(state, np.cumsum([part.size for part in parts.values()])[:-1]), strict=True))
+    for name, part in parts.items():
+        if name not in ("qpos", "qvel") or not hasattr(owner, "set_state"):
+            part[...] = values[name].reshape(part.shape)
+    if hasattr(owner, "set_state"):
+        owner.set_state(values["qpos"], values["qvel"])
+    else:
+        import mujoco
+
+        mujoco.mj_forward(owner.model, owner.data)
 
 
-MUJOCO = StateAdapter(
-    read=lambda env: np.concatenate([env.unwrapped.data.qpos.ravel(), env.unwrapped.data.qvel.ravel()]),
-    write=_write_mujoco,
-)
+def _mujoco_names(env: Any) -> tuple[str, ...]:
+    return tuple(f"{name}{i}" for name, part in _mujoco_parts(env).items() for i in range(part.size))
+
+
+def _draw_mujoco_at(env: Any, height: int, width: int) -> None:
+    renderer = _simulation(env).mujoco_renderer
+    renderer.height, renderer.width = height, width  # read when the first picture is drawn
+
+
+MUJOCO = StateAdapter(read=_read_mujoco, write=_write_mujoco, names=_mujoco_names)
+
+
+def _mujoco_adapter(env: Any) -> StateAdapter:
+    """MuJoCo's adapter for one model: distances of positions, angles the short way round."""
+    owner = _simulation(env)
+    width = owner.data.qpos.size
+    angles = np.zeros(width, bool)
+    if hasattr(owner.model, "jnt_type"):
+        angles[owner.model.jnt_qposadr[owner.model.jnt_type == HINGE]] = True
+
+    def distance(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        gap = np.asarray(states, np.float64)[..., :width] - np.asarray(goals)[..., :width]
+        return np.linalg.norm(np.where(angles, (gap + np.pi) % (2 * np.pi) - np.pi, gap), axis=-1)
+
+    draws = hasattr(owner, "mujoco_renderer")
+    return replace(MUJOCO, distance=distance, draw_at=_draw_mujoco_at if draws else None)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Others
 
 
 def _write_classic(env: Any, state: np.ndarray) -> None:
@@ -143,11 +140,65 @@ CLASSIC = StateAdapter(
 )
 
 
-def adapter_for(env: Any) -> StateAdapter:
-    """Chooses by what is there: MuJoCo's qpos and qvel, a classic `state`, else the observation."""
-    inner = env.unwrapped
-    if hasattr(inner, "set_state") and hasattr(getattr(inner, "data", None), "qpos"):
-        return MUJOCO
-    if type(inner).__module__.startswith("gymnasium.envs.classic_control"):
-        return CLASSIC
-    return StateAdapter()
+def _write_grid(env: Any, state: np.ndarray) -> None:
+    env.unwrapped.agent_pos = tuple(int(x) for x in np.rint(state[:2]))
+    env.unwrapped.agent_dir = int(np.rint(state[2])) % 4
+
+
+GRID = StateAdapter(
+    read=lambda env: np.array([*env.unwrapped.agent_pos, env.unwrapped.agent_dir], np.float64),
+    write=_write_grid,
+    names=lambda env: ("agent_x", "agent_y", "agent_dir"),
+    distance=lambda states, goals: euclidean(states[..., :2], goals[..., :2]),  # cells
+    is_success=lambda states, goals: euclidean(states[..., :2], goals[..., :2]) < 0.5,  # the same cell
+)
+
+
+def _has_classic_state(env: Any) -> bool:
+    state = getattr(env.unwrapped, "state", None)
+    return (
+        isinstance(state, (np.ndarray, tuple, list)) and np.ndim(state) == 1 and np.asarray(state).dtype.kind in "fiu"
+    )
+
+
+# By what a freshly reset environment has, first come first served; `adapter_for` adds a goal's own rule.
+ADAPTERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], StateAdapter]], ...] = (
+    (lambda env: _simulation(env) is not None, _mujoco_adapter),
+    (lambda env: hasattr(env.unwrapped, "agent_pos") and hasattr(env.unwrapped, "agent_dir"), lambda env: GRID),
+    (_has_classic_state, lambda env: CLASSIC),
+)
+
+
+def adapter_for(env: Any, observation: Any = None) -> StateAdapter:
+    """Chooses an adapter for an environment that was just reset, given what it observes."""
+    base = next((make(env) for fits, make in ADAPTERS if fits(env)), StateAdapter())
+    is_goal_env = isinstance(observation, Mapping) and {"achieved_goal", "desired_goal"} <= set(observation)
+    return _goal_adapter(env, observation, base) if is_goal_env and base.read is not None else base
+
+
+def _goal_adapter(env: Any, observation: Mapping[str, Any], base: StateAdapter) -> StateAdapter:
+    """The rule of a `GoalEnv`, for states of which the achieved goal is a part; `base` where it is none.
+
+    Its reward says whether a goal is reached where it is sparse: then a near miss is worth as much as a hit.
+    """
+    assert base.read is not None
+    inner, achieved = env.unwrapped, np.asarray(observation["achieved_goal"], np.float64)
+    state = base.read(env)
+    starts = range(len(state) - len(achieved) + 1)
+    first = next((i for i in starts if np.allclose(state[i : i + len(achieved)], achieved, atol=1e-9)), None)
+    hit = inner.compute_reward(achieved, achieved, {})
+    if first is None or inner.compute_reward(achieved + 1e-4, achieved, {}) != hit:
+        return base
+    columns = slice(first, first + len(achieved))
+
+    def is_success(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        states, goals = np.broadcast_arrays(states, goals)
+        pairs = np.stack([states[..., columns], goals[..., columns]], -2).reshape(-1, 2, len(achieved))
+        reached = [inner.compute_reward(is_at, goal, {}) == hit for is_at, goal in pairs]
+        return np.array(reached, bool).reshape(states.shape[:-1])
+
+    return replace(
+        base,
+        distance=lambda states, goals: euclidean(states[..., columns], goals[..., columns]),
+        is_success=is_success,
+    )

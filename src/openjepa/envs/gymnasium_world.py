@@ -14,34 +14,45 @@ it. Image goals are the frames of `reset` with other seeds, of `reset_to`, or of
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import torch
 
-from openjepa.envs.gymnasium_states import StateAdapter, adapter_for, push_t_adapter
+from openjepa.envs.gymnasium_stage import DEEDS, Stage, StageOptions
+from openjepa.envs.gymnasium_states import StateAdapter
+from openjepa.envs.push_t_states import push_t_adapter
 from openjepa.errors import ConfigError, MissingDependencyError, check_shape, require, unknown
-from openjepa.protocols import ActionBounds
 
 ADAPTERS: dict[str, Callable[[], StateAdapter]] = {"gym_pusht/PushT-v0": push_t_adapter}
+PACKAGES = {"minigrid": "minigrid", "gymnasium_robotics": "robotics", "gym_pusht": "pusht"}  # and our extras
+DEFAULT_STEPS = 100  # of an episode of play, where the environment has no limit of its own
 
 
 class GymnasiumWorld:
-    """A batch of Gymnasium environments, stepped one after the other (see `openjepa.protocols.World`).
+    """A batch of Gymnasium environments (see `openjepa.protocols.World`).
 
-    Each environment depends on its own seed and actions alone. An environment that has terminated stands
-    still until the next reset; `ended` tells. Discrete actions of n choices are [B, n] in [0, 1]: the largest
-    entry is taken, so one-hot vectors are exact.
+    Each environment depends on its own seed and actions alone. One that has terminated or was truncated stands still
+    until the next reset; `ended` tells. Choices are one-hot vectors (see `ActionBounds.categories`). A state is what
+    the adapter reads; where a reset draws more than that (a layout, a marker), the two halves of its seed follow.
 
     Args:
         env: id of a registered environment, or a function that makes one.
         num_envs: number of environments B.
-        image_size: side of the square frames in px; pictures are scaled with antialiasing, without keeping
-            their aspect ratio.
+        image_size: side of the square frames in px, or (H, W); pictures that cannot be drawn at that size are shrunk
+            with antialiasing, without keeping their aspect ratio.
         adapter: how states are read, set and judged; chosen by the environment if not given.
         max_steps: steps of an episode of random play; the environment's own limit, else 100.
-        success_distance: a goal nearer than this is reached, where the adapter has no rule of its own.
+        success_distance: a goal nearer than this is reached, whatever rule the adapter has.
+        can_end: whether `terminated` ends an episode. What ends the environment's own task need not end the way to
+            another goal; most environments play on when asked. None is the adapter's choice, which is yes.
+        workers: processes that share the environments through Gymnasium's `AsyncVectorEnv`; it pays where drawing
+            or physics take longer than sending a frame. What is seen does not depend on it.
+        options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
     Raises:
@@ -54,65 +65,101 @@ class GymnasiumWorld:
         env: str | Callable[[], Any],
         num_envs: int = 1,
         *,
-        image_size: int = 64,
+        image_size: int | tuple[int, int] = 64,
         adapter: StateAdapter | None = None,
         max_steps: int | None = None,
         success_distance: float | None = None,
+        can_end: bool | None = None,
+        workers: int = 1,
+        options: Mapping[str, Any] | None = None,
         **make_kwargs: Any,
     ) -> None:
-        if num_envs < 1 or image_size < 1 or (max_steps is not None and max_steps < 1):
-            raise ConfigError("`num_envs`, `image_size` and `max_steps` must be >= 1.")
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if min(num_envs, workers, *size) < 1 or len(size) != 2 or (max_steps is not None and max_steps < 1):
+            raise ConfigError("`num_envs`, `workers`, `image_size` (a side, or H and W) and `max_steps` must be >= 1.")
         if adapter is None and isinstance(env, str) and env in ADAPTERS:
             adapter = ADAPTERS[env]()
+        arguments = {**(adapter.make if adapter else {}), **make_kwargs, **(options or {})}
+        wanted, name = (
+            env,
+            env if isinstance(env, str) else env.__qualname__ if isinstance(env, type) else "environment",
+        )
         if isinstance(env, str):
-            self.name = env
-            arguments = {**(adapter.make if adapter else {}), **make_kwargs}
-            self.envs = [_make(env, arguments) for _ in range(num_envs)]
-        else:
-            self.name = getattr(env, "__name__", "environment")
-            self.envs = [env() for _ in range(num_envs)]
-        self.num_envs, self.image_size, self.success_distance = num_envs, image_size, success_distance
-        self._observations = [one.reset(seed=0)[0] for one in self.envs]
-        self.adapter = adapter or adapter_for(self.envs[0])
-        self._space = self.envs[0].action_space
-        self.bounds = self.adapter.bounds or _bounds(self._space, self.name)
-        spec = getattr(self.envs[0], "spec", None)
-        self.max_steps = max_steps or (spec.max_episode_steps if spec else None) or 100
-        self._ended = np.zeros(num_envs, bool)
-        self._frames = np.zeros((num_envs, 3, image_size, image_size), np.uint8)
+            env = partial(_make, env, arguments)
+        elif arguments:
+            raise ConfigError(f"options must be given where the environment is made; got {sorted(arguments)}.")
+        sets_size = not {"width", "height"} & set(arguments)  # the user's own choice wins
+        staged = StageOptions(env, name, (size[0], size[1]), adapter, can_end, sets_size)
+        self.name, self.num_envs, self.success_distance = name, num_envs, success_distance
+        self.workers = min(workers, num_envs)
+        self._stage = Stage(staged, num_envs if self.workers == 1 else 1)
+        spec = self._stage.envs[0].spec
+        self._pool: Any = None
+        if self.workers > 1:
+            from openjepa.envs.gymnasium_workers import Pool
+
+            if isinstance(wanted, str):  # the specification is known there too, even if nobody registered it
+                staged = replace(staged, make=partial(_make, spec, arguments))
+            self._pool = Pool(staged, num_envs, self.workers)
+        self.adapter, self.bounds = self._stage.adapter, self._stage.bounds
+        self.frame_shape = (3, size[0], size[1])
+        self.has_states, self.state_names = self._stage.has_states, self._stage.state_names
+        self.can_reset_to = self._stage.can_reset_to
+        self.max_steps = max_steps or (spec.max_episode_steps if spec else None) or DEFAULT_STEPS
+
+    @property
+    def envs(self) -> list[Any]:
+        """The environments; with several workers one that nobody plays in."""
+        return self._stage.envs
+
+    @cached_property
+    def can_snapshot(self) -> bool:
+        """Whether `snapshot` works: states can be set, or environments of this process copied."""
+        return self.can_reset_to or (self._pool is None and self._stage.can_copy())
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Starts an episode in every environment from its own seed; frames [B, 3, S, S]."""
+        """Starts an episode in every environment from its own seed; frames [B, 3, H, W]."""
         if len(seeds) != self.num_envs:
             raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
-        for i, seed in enumerate(seeds):
-            self._observations[i], _ = self.envs[i].reset(seed=int(seed))
-            self._show(i, self._observations[i])
-        self._ended[:] = False
-        return self._frames.copy()
+        return self._play("reset", [int(seed) for seed in seeds])
 
     def reset_to(self, states: np.ndarray) -> np.ndarray:
-        """Puts every environment into a state [B, P] of `states`; frames [B, 3, S, S]."""
-        if self.adapter.write is None:
+        """Puts every environment into a state [B, P] of `states`; frames [B, 3, H, W]."""
+        if not self.can_reset_to:
             raise ConfigError(
                 f"`{self.name}` cannot be put into a state. Pass "
                 "`adapter=StateAdapter(read=..., write=...)`, or make goals by `reset` with other seeds or "
                 "from recorded frames."
             )
-        check_shape(states, f"B={self.num_envs} P={self.states().shape[1]}", name="states")
-        for i, state in enumerate(states):
-            self.envs[i].reset(seed=0)
-            self.adapter.write(self.envs[i], state)
-            self._show(i, None)
-        self._ended[:] = False
-        return self._frames.copy()
+        check_shape(states, f"B={self.num_envs} P={len(self.state_names)}", name="states")
+        return self._play("reset_to", states)
+
+    def snapshot(self) -> list[Any]:
+        """What `restore` needs to come back, in this process.
+
+        Where states cannot be set, this is a deep copy of every environment: it costs as much memory and time as the
+        environment is large (microseconds for a grid, milliseconds for a drawing canvas), so take it at the few
+        moments that are returned to.
+        """
+        if not self.can_snapshot:
+            raise ConfigError(
+                f"`{self.name}` can neither be put into a state nor copied. Make goals by `reset` with other seeds or "
+                "from recorded frames."
+            )
+        return list(self.states()) if self._pool is not None else self._stage.snapshot()
+
+    def restore(self, snapshots: Sequence[Any]) -> np.ndarray:
+        """Puts every environment where one of `snapshot` was; frames [B, 3, H, W]."""
+        if len(snapshots) != self.num_envs:
+            raise ConfigError(f"`snapshots` must have one entry per environment; got {len(snapshots)}.")
+        return self._play("restore", snapshots)
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Takes actions [B, A] within `bounds`; frames [B, 3, S, S]."""
+        """Takes actions [B, A] within `bounds`; frames [B, 3, H, W]."""
         actions = np.asarray(actions, np.float64)
         check_shape(actions, f"B={self.num_envs} A={self.bounds.dim}", name="actions")
         low, high = self.bounds.low, self.bounds.high
-        slack = 1e-5 * (high - low)
+        slack = 1e-5 * np.maximum(high - low, np.maximum(np.abs(low), np.abs(high)))
         is_allowed = (actions >= low - slack) & (actions <= high + slack)
         if not is_allowed.all():  # also catches NaN
             i, a = np.argwhere(~is_allowed)[0]
@@ -120,36 +167,35 @@ class GymnasiumWorld:
                 f"`actions` must be within [{low[a]:.4g}, {high[a]:.4g}] in column {a}; got "
                 f"{actions[i, a]:.4g}. Clip them with `world.bounds.clip`."
             )
-        for i, action in enumerate(actions.clip(low, high)):
-            if self._ended[i]:
-                continue
-            observation, _, terminated, _, _ = self.envs[i].step(self._to_env(i, action))
-            self._observations[i] = observation
-            self._ended[i] = bool(terminated) and self.adapter.can_end
-            self._show(i, observation)
-        return self._frames.copy()
+        if self.bounds.categories:
+            is_choice = np.abs(self.bounds.clip(torch.from_numpy(actions)).numpy() - actions).max(1) <= 1e-5
+            if not is_choice.all():
+                raise ConfigError(
+                    f"`actions` must be one-hot in groups of {list(self.bounds.categories)}; got "
+                    f"{actions[int(np.argmin(is_choice))].tolist()}. Clip them with `world.bounds.clip`."
+                )
+        return self._play("step", actions.clip(low, high))
 
     def ended(self) -> np.ndarray:
-        """Whether each environment has terminated since its reset [B] bool; a terminated one stands still."""
-        return self._ended.copy()
+        """Whether each episode is over, terminated or truncated [B] bool; such an environment stands still."""
+        return self._stage.ended.copy() if self._pool is None else self._pool.ended.copy()
 
     def states(self) -> np.ndarray:
         """The simulator's truth [B, P] float32, as the adapter reads it."""
-        if self.adapter.read is not None:
-            rows = [np.asarray(self.adapter.read(env)) for env in self.envs]
-        else:
-            rows = [self._flat_observation(i) for i in range(self.num_envs)]
-        return np.stack(rows).astype(np.float32)
+        if self._pool is None or not self.has_states:
+            return self._stage.states().astype(np.float32)
+        return self._pool.states.astype(np.float32)
 
     def proprio(self) -> np.ndarray | None:
         """What the agent can measure about itself [B, P] float32, where the adapter knows."""
         if self.adapter.proprio is None:
             return None
-        return np.stack([np.asarray(self.adapter.proprio(env)) for env in self.envs]).astype(np.float32)
+        measured = self._stage.proprio() if self._pool is None else self._pool.proprio
+        return np.asarray(measured, np.float32)
 
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Distance of states [B, P] and goals [B, P] in the adapter's unit; [B]."""
-        return self.adapter.distance(states, goals)
+        return self.adapter.distance(self._without_seed(states), self._without_seed(goals))
 
     def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Whether each goal counts as reached; [B] bool."""
@@ -160,56 +206,31 @@ class GymnasiumWorld:
                 f"`{self.name}` does not say when a goal is reached. Give `success_distance`, in the unit of "
                 "its states, or an `adapter` with `is_success`."
             )
-        return self.adapter.is_success(states, goals)
+        return self.adapter.is_success(self._without_seed(states), self._without_seed(goals))
+
+    def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
+        """None: nothing is known about kinds of pairs."""
+        return None
 
     def close(self) -> None:
-        """Closes the environments."""
-        for env in self.envs:
-            env.close()
+        """Closes the environments and ends the processes."""
+        self._stage.close()
+        if self._pool is not None:
+            self._pool.close()
 
-    def _to_env(self, i: int, action: np.ndarray) -> Any:
-        if self.adapter.to_env is not None:
-            return self.adapter.to_env(self.envs[i], action)
-        if hasattr(self._space, "n"):
-            return int(self._space.start + action.argmax())
-        return action.reshape(self._space.shape).astype(self._space.dtype)
+    def _play(self, deed: str, rows: Any) -> np.ndarray:
+        if self._pool is not None:
+            return self._pool.play(deed, rows)
+        DEEDS[deed](self._stage, rows)
+        return self._stage.frames.copy()
 
-    def _show(self, i: int, observation: Any) -> None:
-        try:
-            picture = self.adapter.picture(self.envs[i], observation)
-        except Exception as error:  # without OpenGL, MuJoCo fails in as many ways as there are platforms
-            if not hasattr(self.envs[i].unwrapped, "mujoco_renderer"):
-                raise
-            raise ConfigError(
-                f"`{self.name}` cannot be drawn ({str(error).split(',')[0] or type(error).__name__}). MuJoCo needs "
-                "OpenGL: set MUJOCO_GL to egl, osmesa or glfw."
-            ) from error
-        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
-            found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else str(type(picture))
-            raise ConfigError(
-                f"`{self.name}` must render pictures [H, W, 3] uint8; got {found}. Make it with "
-                '`render_mode="rgb_array"`.'
-            )
-        size = (self.image_size, self.image_size)
-        if picture.shape[:2] != size:
-            bilinear = Image.Resampling.BILINEAR
-            picture = np.asarray(Image.fromarray(picture).resize(size, bilinear, reducing_gap=2.0))
-        self._frames[i] = picture.transpose(2, 0, 1)
-
-    def _flat_observation(self, i: int) -> np.ndarray:
-        import gymnasium
-
-        space = self.envs[i].observation_space
-        has_picture = any(len(s.shape or ()) > 1 for s in getattr(space, "spaces", {"": space}).values())
-        if has_picture or not space.is_np_flattenable:
-            raise ConfigError(
-                f"`{self.name}` observes no plain vector, so its state is unknown. Pass "
-                "`adapter=StateAdapter(read=lambda env: ...)`, or record without states."
-            )
-        return np.asarray(gymnasium.spaces.flatten(space, self._observations[i]))
+    def _without_seed(self, states: np.ndarray) -> np.ndarray:
+        return np.asarray(states)[..., : len(self.state_names) - 2 * self._stage.keeps_seed]
 
 
-def _make(env_id: str, arguments: dict[str, Any]) -> Any:
+def _make(env: Any, arguments: Mapping[str, Any]) -> Any:
+    """Makes an environment by its id or its specification."""
+    env_id = env if isinstance(env, str) else env.id
     try:
         import gymnasium
     except ImportError as error:
@@ -217,29 +238,36 @@ def _make(env_id: str, arguments: dict[str, Any]) -> Any:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame must not look for a screen; the user's choice wins
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")  # draws without a screen, too; read when MuJoCo is imported
-    if env_id.startswith("gym_pusht/"):
-        try:
-            import gym_pusht  # noqa: F401  (registers the environment)
-        except ImportError as error:
-            raise require("gym_pusht", "pusht", f"run `{env_id}`") from error
+    options = {"render_mode": "rgb_array", "disable_env_checker": True, **arguments}
     try:
-        return gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True, **arguments)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise unknown("environment", env_id, [*gymnasium.registry, *ADAPTERS]) from error
+        with warnings.catch_warnings():
+            # Whether it can be drawn shows when it is drawn.
+            warnings.filterwarnings("ignore", message=".*that is not in the possible render_modes.*")
+            try:
+                return gymnasium.make(env, **options)
+            except gymnasium.error.UnregisteredEnv as error:
+                return _make_from_known_package(env_id, options, error)
     except TypeError as error:
-        raise ConfigError(f"`{env_id}` refuses its options {arguments}: {error}.") from error
+        raise ConfigError(f"`{env_id}` refuses its options {dict(arguments)}: {error}.") from error
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise MissingDependencyError(f"`{env_id}` needs a package that is not installed: {error}.") from error
     except gymnasium.error.Error as error:
         raise ConfigError(f"`{env_id}` cannot be made: {error}") from error
 
 
-def _bounds(space: Any, name: str) -> ActionBounds:
-    if hasattr(space, "n"):
-        return ActionBounds(np.zeros(space.n, np.float32), np.ones(space.n, np.float32))
-    if not hasattr(space, "low"):
-        raise ConfigError(f"`{name}` must have Box or Discrete actions; got {space}. Wrap it with an action wrapper.")
-    low, high = space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ConfigError(f"actions of `{name}` must be bounded; got {space}. Wrap it with `RescaleAction`.")
-    return ActionBounds(low, high)
+def _make_from_known_package(env_id: str, options: Mapping[str, Any], error: Exception) -> Any:
+    """Looks for an id in the packages of our extras, which register theirs when they are imported."""
+    import gymnasium
+
+    missing = []
+    for package, extra in PACKAGES.items() if ":" not in env_id else ():
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about environments that nobody asked for
+                return gymnasium.make(f"{package}:{env_id}", **options)
+        except ModuleNotFoundError:
+            missing.append(extra)
+        except gymnasium.error.UnregisteredEnv:
+            continue
+    said = str(unknown("environment", env_id, [*gymnasium.registry, *ADAPTERS]))
+    hint = f" Is its package installed? Ours are in: pip install 'openjepa[{','.join(missing)}]'" if missing else ""
+    raise ConfigError(said + hint) from error

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from openjepa.envs.gymnasium_states import PUSH_T_REACH
+from openjepa.envs.push_t_states import PUSH_T_REACH
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import ActionBounds
 
@@ -41,6 +41,7 @@ class SmoothRandom:
     """
 
     def __init__(self, bounds: ActionBounds, keep: float = 0.85, jitter: float = 0.25) -> None:
+        check_box(bounds, "smooth")
         if bounds.dim != 2:
             raise ConfigError(f"`smooth` play must have two-dimensional actions; got {bounds.dim}. Use `drift`.")
         if not 0 <= keep <= 1:
@@ -68,6 +69,7 @@ class UniformRandom:
     """Independent uniform actions in the box; a norm limit shortens those that are too long."""
 
     def __init__(self, bounds: ActionBounds) -> None:
+        check_box(bounds, "uniform")
         self.bounds = bounds
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -89,6 +91,7 @@ class Drift:
     """
 
     def __init__(self, bounds: ActionBounds, keep: float = 0.85, std: float = 0.5) -> None:
+        check_box(bounds, "drift")
         if not 0 <= keep < 1 or std <= 0:
             raise ConfigError(f"`keep` must be in [0, 1) and `std` > 0; got {keep}, {std}.")
         self.bounds, self.keep, self.std = bounds, keep, std
@@ -106,24 +109,38 @@ class Drift:
 
 
 class OneHotRandom:
-    """Random choices for discrete actions, one-hot, each repeated with probability `keep`."""
+    """Random choices for categories, one-hot; every group repeats its own choice with probability `keep`.
+
+    A fresh choice is uniform, so in the long run all choices are equally frequent, whatever `keep`.
+
+    Args:
+        bounds: of categories.
+        keep: probability, 0 to 1.
+    """
 
     def __init__(self, bounds: ActionBounds, keep: float = 0.5) -> None:
-        if (bounds.low != 0).any() or (bounds.high != 1).any():
-            raise ConfigError("`one-hot` play must have discrete actions, bounds [0, 1]. Use `drift` or `uniform`.")
+        if not bounds.categories:
+            raise ConfigError("`one-hot` play must have discrete actions; got a box. Use `drift` or `uniform`.")
+        if not 0 <= keep < 1:
+            raise ConfigError(f"`keep` must be in [0, 1); got {keep}.")
         self.bounds, self.keep = bounds, keep
+        self._sizes = np.array(bounds.categories)
+        self._first = self._sizes.cumsum() - self._sizes  # column where each group begins
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begins an episode."""
-        self._draws = _Draws(seeds, uniform=2)
-        self._choice = np.full(len(seeds), -1)
+        groups = len(self._sizes)
+        self._draws = _Draws(seeds, uniform=2 * groups)
+        self._choice = np.full((len(seeds), groups), -1)
 
     def act(self, states: np.ndarray | None = None) -> np.ndarray:
         """Returns actions [B, A]."""
-        uniform, _ = self._draws.next()
-        is_new = (uniform[:, 0] >= self.keep) | (self._choice < 0)
-        self._choice = np.where(is_new, (uniform[:, 1] * self.bounds.dim).astype(int), self._choice)
-        return np.eye(self.bounds.dim, dtype=np.float32)[self._choice]
+        stay, fresh = np.split(self._draws.next()[0], 2, axis=1)  # each [B, groups]
+        is_new = (stay >= self.keep) | (self._choice < 0)
+        self._choice = np.where(is_new, (fresh * self._sizes).astype(int), self._choice)
+        actions = np.zeros((len(self._choice), self.bounds.dim), np.float32)
+        np.put_along_axis(actions, self._first + self._choice, 1, axis=1)
+        return actions
 
 
 class PushTowardsBlock:
@@ -138,6 +155,7 @@ class PushTowardsBlock:
     """
 
     def __init__(self, bounds: ActionBounds, push: float = 0.7) -> None:
+        check_box(bounds, "push")
         if bounds.dim != 2:
             raise ConfigError(f"`push` play must have two-dimensional actions; got {bounds.dim}. It is for Push-T.")
         self.bounds, self.push = bounds, push
@@ -171,7 +189,7 @@ class PushTowardsBlock:
 POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
     "smooth": SmoothRandom,
     "directed": lambda bounds: SmoothRandom(bounds, keep=0.93),
-    "uniform": UniformRandom,
+    "uniform": lambda bounds: OneHotRandom(bounds, keep=0.0) if bounds.categories else UniformRandom(bounds),
     "drift": Drift,
     "one-hot": OneHotRandom,
     "push": PushTowardsBlock,
@@ -187,6 +205,26 @@ def make_policy(name: str, bounds: ActionBounds) -> Policy:
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     return POLICIES[name](bounds)
+
+
+def default_policy(bounds: ActionBounds) -> str:
+    """The policy that suits such actions: `one-hot` for categories, `smooth` in the plane, else `drift`.
+
+    A plane is a box of two like axes around zero, in which a heading means something; a throttle beside a steering
+    wheel is none.
+    """
+    if bounds.categories:
+        return "one-hot"
+    is_plane = bounds.dim == 2 and (bounds.low == -bounds.high).all() and bounds.high[0] == bounds.high[1]
+    return "smooth" if is_plane else "drift"
+
+
+def check_box(bounds: ActionBounds, name: str) -> None:
+    """Refuses categories, of which only the largest entry would act."""
+    if bounds.categories:
+        raise ConfigError(
+            f"`{name}` play must have actions in a box; got categories {bounds.categories}. Use `one-hot`."
+        )
 
 
 class _Draws:

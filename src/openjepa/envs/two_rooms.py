@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
+from openjepa.envs.drawn_world import DrawnWorld
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -22,11 +23,13 @@ CLEARANCE = 2.0  # px that the agent's centre keeps from every wall
 STEP = 3.0  # px per step at full speed
 SUBSTEPS = 3
 REACHED = 3.0  # px, a goal nearer than this counts as reached
+SAME_ROOM, CROSS_ROOM = "same room", "cross room"  # groups of pairs
 
 BACKGROUND, WALL, AGENT = (235, 235, 235), (60, 60, 80), (220, 40, 40)
 CHANGED_BACKGROUND, CHANGED_WALL = (196, 222, 240), (112, 74, 42)
 DIMMEST = 0.55  # share of the light at the left edge under `light="slanting"`; the right edge has all of it
 WALL_X, DOOR_Y = (20, 44), (14, 50)  # inclusive ranges of the drawn layouts
+NAMES = {"fixed": "two-rooms", "random": "random-doors", "four-rooms": "four-rooms"}  # by layout
 HELD_OUT_SHARE = 5  # one layout in five never appears in `split="train"`
 
 
@@ -71,7 +74,7 @@ class TwoRoomsConfig:
             raise ConfigError("`distractors` must be >= 0 and `max_steps` >= 1.")
 
 
-class TwoRooms:
+class TwoRooms(DrawnWorld):
     """A batch of Two-Rooms worlds (see `openjepa.protocols.World`).
 
     A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each
@@ -89,6 +92,7 @@ class TwoRooms:
 
     def __init__(self, num_envs: int = 1, config: TwoRoomsConfig | None = None) -> None:
         self.config = config or TwoRoomsConfig()
+        self.name = NAMES[self.config.layout]
         self.num_envs = num_envs
         self.max_steps = self.config.max_steps
         self.bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm=1.0)
@@ -112,8 +116,7 @@ class TwoRooms:
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Draws layout, position and distractors of each environment from its own seed."""
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")
+        self.check_seeds(seeds)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
             self._layouts[i] = draw_layout(rng, self.config)
@@ -189,9 +192,6 @@ class TwoRooms:
             parts.append(self._texture)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def proprio(self) -> None:
-        """None: the agent sees pictures only."""
-
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Euclidean distance of the agents in px [B]."""
         return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
@@ -200,12 +200,12 @@ class TwoRooms:
         """Whether the agent is within 3 px of the goal [B]."""
         return self.distance(states, goals) < REACHED
 
-    def is_cross_room(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether a wall lies between the two rooms of state and goal [B]."""
-        crosses = (states[:, 0] < states[:, 2]) != (goals[:, 0] < goals[:, 2])
+    def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str]:
+        """`CROSS_ROOM` where a wall lies between the rooms of start and goal, else `SAME_ROOM` [B]."""
+        crosses = (starts[:, 0] < starts[:, 2]) != (goals[:, 0] < goals[:, 2])
         if self.config.layout == "four-rooms":
-            crosses |= (states[:, 1] < states[:, 4]) != (goals[:, 1] < goals[:, 4])
-        return crosses
+            crosses |= (starts[:, 1] < starts[:, 4]) != (goals[:, 1] < goals[:, 4])
+        return [CROSS_ROOM if crossing else SAME_ROOM for crossing in crosses]
 
 
 def is_held_out(wall_x: int, door_y: int) -> bool:

@@ -41,7 +41,11 @@ class Standardize(nn.Module):
 
 
 def check_episodes(latents: Tensor, lengths: Tensor | None) -> Tensor:
-    """Checks latents [E, T, N, D] and returns the number of states of each episode [E], on the CPU."""
+    """Checks latents [E, T, N, D] and returns the number of states of each episode [E], on the CPU.
+
+    Raises:
+        DataError: for an episode of fewer than 2 states, which holds no step, or of more than T.
+    """
     sizes = check_shape(latents, "E T N D", name="latents")
     if lengths is None:
         lengths = torch.full((sizes["E"],), sizes["T"])
@@ -64,6 +68,9 @@ def sample_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws pairs of states of one episode, the gap uniform in 1 ... max_gap (or the episode's length).
 
+    Episodes are drawn in proportion to their steps, so that every recorded step counts once, whatever the length of the
+    episode that it is in.
+
     Args:
         lengths: [E] number of states of each episode, >= 2.
         max_gap: largest number of steps between the two.
@@ -74,8 +81,9 @@ def sample_pairs(
     Returns:
         episode, first step and later step, each [count].
     """
-    episode = torch.randint(len(lengths), (count // pairs_per_episode,), generator=generator)
-    episode = episode.repeat_interleave(pairs_per_episode)
+    ends = (lengths - 1).cumsum(0)
+    step = torch.randint(int(ends[-1]), (count // pairs_per_episode,), generator=generator)
+    episode = torch.searchsorted(ends, step, right=True).repeat_interleave(pairs_per_episode)
     length = lengths[episode]
     share = torch.rand(2, count, generator=generator, dtype=torch.float64)
     gap = 1 + (share[0] * (length - 1).clamp(max=max_gap)).long()

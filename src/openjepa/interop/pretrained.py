@@ -77,9 +77,12 @@ def from_pretrained(source: Path | str, *, revision: str | None = None) -> nn.Mo
         kind, config = _network_of(described, folder / DESCRIPTION)
         return build(kind, config, state, source=str(folder))
     method = build_method(described, source=str(folder / DESCRIPTION))
-    load_method_state(method, state, source=str(folder / WEIGHTS))
+    own = method.state_dict()
     for name, tensor in state.items():
         check_finite(name, tensor, source=str(folder))
+        if name in own and tensor.is_floating_point() and own[name].is_floating_point():  # stored in half precision
+            state[name] = tensor.to(own[name].dtype)
+    load_method_state(method, state, source=str(folder / WEIGHTS))
     return method.eval()
 
 

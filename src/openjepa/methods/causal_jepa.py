@@ -111,8 +111,6 @@ class FramePredictor(nn.Module):
 class CausalJEPA(nn.Module):
     """The method; batches are `VideoBatch` of at most `context_len` frames, the first one the reference."""
 
-    step: Tensor
-
     def __init__(self, config: CausalJEPAConfig) -> None:
         super().__init__()
         self.config = config
@@ -121,7 +119,6 @@ class CausalJEPA(nn.Module):
             self.encoder = FrameEncoder(config.encoder, config.embed_dim)
             self.predictor = FramePredictor(config)
         init_weights(self.predictor, torch.Generator().manual_seed(config.seed))
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def encode(self, clips: Tensor, contrast: Tensor | None = None) -> Tensor:
         """Encodes each frame of clips [B, T, C, H, W] uint8 beside the first one; z [B, T, D].
@@ -151,11 +148,11 @@ class CausalJEPA(nn.Module):
                 energies[:, ahead:, i] = error / scale[:, :-ahead, i]
         return energies
 
-    def loss(self, batch: VideoBatch) -> JEPALoss:
+    def loss(self, batch: VideoBatch, step: int) -> JEPALoss:
         """Prediction, anti-collapse and the scale of the error, of one batch."""
         c = self.config
         low, high = c.contrast
-        draw = torch.rand(len(batch.clips), generator=keyed_generator(c.seed, int(self.step), rank()))
+        draw = torch.rand(len(batch.clips), generator=keyed_generator(c.seed, step, rank()))
         z = self.encode(batch.clips, (low * (high / low) ** draw).to(batch.clips.device))
         z_pred, scale = self._predict(z)
         squared, likelihood = [], []
@@ -177,8 +174,7 @@ class CausalJEPA(nn.Module):
             return self.predictor(z.float())
 
     def after_step(self, step: int) -> None:
-        """Counts the step."""
-        self.step.fill_(step + 1)
+        """Nothing follows a step."""
 
 
 def silhouettes(clips: Tensor, contrast: Tensor | None = None) -> Tensor:

@@ -115,7 +115,6 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
     _set(head.scene, *scene_map)
     _set(head.moving, *moving_map)
     found.set_action_statistics(model.action_mean, model.action_std)
-    found.step.copy_(model.step)
     still = _apply(scene, *scene_map).mean(1, keepdim=True).expand(-1, sizes["T"], -1)
     latents = torch.cat([still, _apply(moving, *moving_map)], -1).float()
     return found.eval(), latents.unsqueeze(2)

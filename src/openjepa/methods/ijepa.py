@@ -23,7 +23,6 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
 from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss
@@ -75,8 +74,6 @@ class IJEPAConfig:
 class IJEPA(nn.Module):
     """The method; batches are `ImageBatch`."""
 
-    step: Tensor
-
     def __init__(self, config: IJEPAConfig):
         super().__init__()
         self.config = config
@@ -85,7 +82,6 @@ class IJEPA(nn.Module):
             self.context_encoder = VisionTransformer(config.encoder, generator=generator)
             self.predictor = MaskedPredictor(config.predictor, generator=generator)
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def predict(self, pixels: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         """Predicts the hidden blocks of normalised pictures [B, C, H, W].
@@ -101,9 +97,9 @@ class IJEPA(nn.Module):
         return self.predictor(z, masks.context_idx, masks.target_idx, grid=grid), z_target
 
     @torch.compiler.disable
-    def prepare(self, batch: ImageBatch) -> tuple[Tensor, Masks]:
+    def prepare(self, batch: ImageBatch, step: int) -> tuple[Tensor, Masks]:
         """Draws views and masks of one batch: all that is random; normalised pictures [B, C, H, W]."""
-        config, step = self.config, step_of(self)
+        config = self.config
         generator = keyed_generator(config.seed, step, rank())
         pixels = prepare_pixels(batch.images, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
@@ -111,9 +107,9 @@ class IJEPA(nn.Module):
         masks = sample_blocks(config.masks, len(pixels), grid, generator=generator, counter=counter)
         return pixels, masks.to(pixels.device)
 
-    def loss(self, batch: ImageBatch) -> JEPALoss:
+    def loss(self, batch: ImageBatch, step: int) -> JEPALoss:
         """Smooth L1 between predicted and encoded blocks of one batch."""
-        z_pred, z_target = self.predict(*self.prepare(batch))
+        z_pred, z_target = self.predict(*self.prepare(batch, step))
         prediction = latent_prediction_loss(z_pred.float(), z_target, "smooth_l1")
         return JEPALoss(prediction, {"prediction": prediction.detach()})
 
@@ -122,4 +118,3 @@ class IJEPA(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        finish_step(self, step)

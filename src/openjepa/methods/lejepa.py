@@ -20,7 +20,6 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.transformer import init_weights
 from openjepa.nn.views import ViewConfig, random_view
 from openjepa.protocols import ImageBatch, JEPALoss
@@ -62,8 +61,6 @@ class LeJEPAConfig:
 class LeJEPA(nn.Module):
     """The method; batches are `ImageBatch`."""
 
-    step: Tensor
-
     def __init__(self, config: LeJEPAConfig):
         super().__init__()
         self.config = config
@@ -81,13 +78,12 @@ class LeJEPA(nn.Module):
                 nn.Linear(hidden, config.embedding_dim),
             )
             init_weights(self.projector, generator)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @torch.compiler.disable
-    def prepare(self, batch: ImageBatch) -> tuple[Tensor, Tensor | None]:
+    def prepare(self, batch: ImageBatch, step: int) -> tuple[Tensor, Tensor | None]:
         """Draws the views: normalised global [Vg * B, C, H, W] and local ones, view by view."""
         config = self.config
-        generator = keyed_generator(config.seed, step_of(self), rank())
+        generator = keyed_generator(config.seed, step, rank())
         kinds = ((config.global_view, config.num_global), (config.local_view, config.num_local))
         views = [
             normalize_pixels(torch.cat([random_view(batch.images, view, generator=generator) for _ in range(n)]))
@@ -101,17 +97,16 @@ class LeJEPA(nn.Module):
         z = self.encoder(pixels)
         return z[:, 0] if self.config.encoder.class_token else z.mean(1)
 
-    def loss(self, batch: ImageBatch) -> JEPALoss:
+    def loss(self, batch: ImageBatch, step: int) -> JEPALoss:
         """Invariance of the views, and SIGReg of each view slot over the batch."""
-        views = [view for view in self.prepare(batch) if view is not None]
+        views = [view for view in self.prepare(batch, step) if view is not None]
         e = self.projector(torch.cat([self.embed(view) for view in views])).float()
         e = e.unflatten(0, (-1, len(batch.images)))  # [V, B, d]
         invariance = (e[: self.config.num_global].mean(0) - e).square().mean()
-        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step_of(self))
+        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step)
         weight = self.config.sigreg_weight
         loss = (1 - weight) * invariance + weight * gaussian
         return JEPALoss(loss, {"invariance": invariance.detach(), "sigreg": gaussian.detach()})
 
     def after_step(self, step: int) -> None:
-        """Counts the step."""
-        finish_step(self, step)
+        """Nothing follows a step."""

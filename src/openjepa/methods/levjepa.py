@@ -20,7 +20,6 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import num_tokens
 from openjepa.nn.transformer import init_weights
 from openjepa.nn.views import ViewConfig, random_view
@@ -71,8 +70,6 @@ class LeVJEPAConfig:
 class LeVJEPA(nn.Module):
     """The method; batches are `VideoBatch`."""
 
-    step: Tensor
-
     def __init__(self, config: LeVJEPAConfig):
         super().__init__()
         self.config = config
@@ -86,13 +83,12 @@ class LeVJEPA(nn.Module):
                 nn.Linear(config.projector_dim, config.embedding_dim),
             )
             init_weights(self.projector, generator)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @torch.compiler.disable
-    def prepare(self, batch: VideoBatch) -> list[tuple[Tensor, Tensor]]:
+    def prepare(self, batch: VideoBatch, step: int) -> list[tuple[Tensor, Tensor]]:
         """Draws views and tokens: normalised clips [V * B, T, C, H, W] and ids [V * B, K], global first."""
         config = self.config
-        generator = keyed_generator(config.seed, step_of(self), rank())
+        generator = keyed_generator(config.seed, step, rank())
         prepared = []
         for view, count in ((config.global_view, 1), (config.local_view, config.num_local)):
             clips = torch.cat([random_view(batch.clips, view, generator=generator) for _ in range(count)])
@@ -101,15 +97,14 @@ class LeVJEPA(nn.Module):
             prepared.append((normalize_pixels(clips), kept.to(clips.device)))
         return prepared
 
-    def loss(self, batch: VideoBatch) -> JEPALoss:
+    def loss(self, batch: VideoBatch, step: int) -> JEPALoss:
         """Agreement with the global view, and SIGReg of each view slot over the batch."""
-        tokens = [self.encoder(pixels, kept)[:, 0] for pixels, kept in self.prepare(batch)]
+        tokens = [self.encoder(pixels, kept)[:, 0] for pixels, kept in self.prepare(batch, step)]
         e = self.projector(torch.cat(tokens)).float().unflatten(0, (-1, len(batch.clips)))  # [V, B, d]
         invariance = (e[0] - e).square().mean()
-        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step_of(self))
+        gaussian = sigreg(e, self.config.sigreg, seed=self.config.seed, step=step)
         loss = invariance + self.config.sigreg_weight * gaussian
         return JEPALoss(loss, {"invariance": invariance.detach(), "sigreg": gaussian.detach()})
 
     def after_step(self, step: int) -> None:
-        """Counts the step."""
-        finish_step(self, step)
+        """Nothing follows a step."""

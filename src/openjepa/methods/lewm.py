@@ -121,7 +121,6 @@ class LeWM(nn.Module):
         config: the options.
     """
 
-    step: Tensor
     action_mean: Tensor
     action_std: Tensor
 
@@ -143,7 +142,6 @@ class LeWM(nn.Module):
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("action_mean", torch.zeros(action_dim))
         self.register_buffer("action_std", torch.ones(action_dim))
 
@@ -224,8 +222,8 @@ class LeWM(nn.Module):
 
     # ------------------------------------------------------------------------------------------------- training
 
-    def loss(self, batch: TrajectoryBatch) -> JEPALoss:
-        """Returns the weighted sum and the unweighted terms of windows of T frames."""
+    def loss(self, batch: TrajectoryBatch, step: int) -> JEPALoss:
+        """Returns the weighted sum and the unweighted terms of windows of T frames at step number `step`."""
         c = self.config
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
         if sizes["T"] < 2:
@@ -239,19 +237,17 @@ class LeWM(nn.Module):
                 z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)
         terms = {"prediction": functional.mse_loss(self._predict(z, actions), z_target[:, 1:])}
         if c.futures is not None:
-            drawn = keyed_generator(c.seed, int(self.step), 3)
-            step = int(self.step)
+            drawn = keyed_generator(c.seed, step, 3)
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
-        terms |= self._regularizers(z, actions)
+        terms |= self._regularizers(z, actions, step)
         if c.scene_weight:
             other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
             terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
-        loss = sum((self._weight(name) * term for name, term in terms.items()), torch.zeros((), device=z.device))
+        loss = sum((self._weight(name, step) * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
-        """Advances the step counter and the EMA of the target encoder."""
-        self.step.fill_(step + 1)
+        """Moves the target encoder towards the context encoder, where there is one."""
         if self.config.target == "ema":
             update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay, buffers="copy")
 
@@ -267,12 +263,12 @@ class LeWM(nn.Module):
         found = self.predict(past.flatten(0, 1), moves.flatten(0, 1)).view(past.shape)
         return torch.cat([found[:, 0], found[:, 1:, -1]], 1).unsqueeze(2)
 
-    def _regularizers(self, z: Tensor, actions: Tensor) -> dict[str, Tensor]:
+    def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config
         moving = z[..., c.scene_dim :]
         terms: dict[str, Tensor] = {}
         if c.sigreg_weight:
-            terms["sigreg"] = sigreg_states(z, c.sigreg, seed=c.seed, step=int(self.step))
+            terms["sigreg"] = sigreg_states(z, c.sigreg, seed=c.seed, step=step)
         if c.variance_weight or c.covariance_weight:
             parts = [vicreg_states(part, pool="pooled") for part in (moving, z[..., : c.scene_dim]) if part.shape[-1]]
             terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
@@ -290,7 +286,7 @@ class LeWM(nn.Module):
             terms["straightening"] = straightening_loss(moving)
         return terms
 
-    def _weight(self, name: str) -> float:
+    def _weight(self, name: str, step: int) -> float:
         c = self.config
         if name == "scene_covariance":
             return 4 * c.covariance_weight
@@ -299,7 +295,7 @@ class LeWM(nn.Module):
         if name != "prediction" or c.prediction_start is None:
             return float(getattr(c, f"{name}_weight"))
         first, last = c.prediction_ramp
-        share = min(1.0, max(0.0, (int(self.step) - first) / max(1, last - first)))
+        share = min(1.0, max(0.0, (step - first) / max(1, last - first)))
         return c.prediction_start + share * (c.prediction_weight - c.prediction_start)
 
 

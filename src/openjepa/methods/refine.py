@@ -5,6 +5,7 @@ Half of each batch may be drawn where the predictor is still wrong: contacts are
 finds every wall that the model does not believe in.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
-from openjepa.heads.fitting import fit, seeded
+from openjepa.heads.fitting import check_episodes, fit, seeded
 from openjepa.methods.lewm import LeWM
 from openjepa.models.latent_predictor import LatentPredictorConfig, build_predictor
 
@@ -53,29 +54,38 @@ class RefineConfig:
 
 
 def refine_predictor(
-    model: LeWM, latents: Tensor, actions: Tensor, config: RefineConfig, *, generator: torch.Generator
+    model: LeWM,
+    latents: Tensor,
+    actions: Tensor,
+    config: RefineConfig,
+    *,
+    generator: torch.Generator,
+    lengths: Tensor | None = None,
 ) -> LeWM:
-    """Trains `model.predictor` in place on rollouts of frozen latents and returns the model, in evaluation mode.
+    """Trains the predictor of a copy of a model on rollouts of frozen latents; returns the copy, in evaluation mode.
 
     Args:
-        model: a Markov world model.
+        model: a Markov world model; it is left as it was.
         latents: [E, T, 1, D] of whole training episodes.
         actions: [E, T - 1, A] in the environment's units.
         config: the options.
         generator: for initial weights and batches.
+        lengths: [E] number of states of each episode, T by default. A rollout that outlives its episode is scored up to
+            the episode's end.
     """
     sizes = check_shape(latents, "E T N=1 D", name="latents")
     check_shape(actions, f"E={sizes['E']} T={sizes['T'] - 1} A", name="actions")
+    model = copy.deepcopy(model)
     if not config.steps:
         return model.eval()
-    length = min(config.rollout, sizes["T"] - 1)
+    windows = _Windows(check_episodes(latents, lengths), config.rollout)
     z = latents.detach().squeeze(2)
     moves = (actions - model.action_mean) / model.action_std
     if config.predictor is not None:
         with seeded(generator):
             model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
     model.predictor.requires_grad_(True)
-    hard = _HardStarts(model, z, moves, length)
+    hard = _HardStarts(model, z, moves, windows)
     count, still = int(config.hard_share * config.batch_size), model.scene_dim
 
     def strayed(first: Tensor) -> Tensor:
@@ -85,28 +95,55 @@ def refine_predictor(
         return torch.cat([first[..., :still], (first + config.noise * moved)[..., still:]], -1)
 
     def loss() -> Tensor:
-        episode = torch.randint(sizes["E"], (config.batch_size,), generator=generator)
-        start = torch.randint(sizes["T"] - length, (config.batch_size,), generator=generator)
+        episode, start = windows.draw(config.batch_size, generator)
         if count:
             episode[:count], start[:count] = hard.draw(count, generator)
-        steps = start[:, None] + torch.arange(length + 1)
-        target, action = z[episode[:, None], steps], moves[episode[:, None], steps[:, :-1]]
+        steps = start[:, None] + torch.arange(windows.length + 1)
+        known = steps[:, 1:] < windows.lengths[episode, None]  # [B, length]
+        steps = steps.clamp(max=z.shape[1] - 1)
+        action = moves[episode[:, None], steps[:, :-1].clamp(max=moves.shape[1] - 1)]
+        target = z[episode[:, None], steps]
         path, state = [], strayed(target[:, :1])
-        for t in range(length):
+        for t in range(windows.length):
             state = model.predict(state, action[:, t : t + 1])
             path.append(state)
-        return functional.smooth_l1_loss(torch.cat(path, 1)[..., still:], target[:, 1:, still:], beta=0.1)
+        error = functional.smooth_l1_loss(
+            torch.cat(path, 1)[..., still:], target[:, 1:, still:], beta=0.1, reduction="none"
+        ).mean(-1)
+        return (error * known).sum() / known.sum()
 
     fit(model.predictor, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
     return model.eval()
 
 
+class _Windows:
+    """Where a rollout may begin: every place at which it fits, or the first state of an episode that is too short.
+
+    Args:
+        lengths: [E] states of each episode, >= 2.
+        longest: steps of a rollout, cut to the longest episode.
+    """
+
+    def __init__(self, lengths: Tensor, longest: int) -> None:
+        self.lengths = lengths
+        self.length = min(longest, int(lengths.max()) - 1)
+        self.places = (lengths - self.length).clamp(min=1)  # [E]
+        self._ends = self.places.cumsum(0)
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Episode and first state [count] of windows, each equally probable."""
+        number = torch.randint(int(self._ends[-1]), (count,), generator=generator)
+        episode = torch.searchsorted(self._ends, number, right=True)
+        return episode, number - (self._ends[episode] - self.places[episode])
+
+
 class _HardStarts:
     """Draws windows that contain a transition which the predictor gets wrong; looks anew every 100 draws."""
 
-    def __init__(self, model: LeWM, z: Tensor, actions: Tensor, length: int) -> None:
-        self.model, self.z, self.actions, self.length = model, z, actions, length
-        self.draws, self.weights = 0, torch.ones(actions.shape[0] * actions.shape[1])
+    def __init__(self, model: LeWM, z: Tensor, actions: Tensor, windows: _Windows) -> None:
+        self.model, self.z, self.actions, self.windows = model, z, actions, windows
+        self.real = torch.arange(actions.shape[1]) < windows.lengths[:, None] - 1  # [E, T - 1]
+        self.draws, self.weights = 0, self.real.float().flatten()
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.draws and self.draws % 100 == 0:
@@ -114,8 +151,9 @@ class _HardStarts:
         self.draws += 1
         row = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         steps = self.actions.shape[1]
-        before = torch.randint(self.length, (count,), generator=generator)
-        return row // steps, (row % steps - before).clamp(0, steps - self.length)
+        before = torch.randint(self.windows.length, (count,), generator=generator)
+        episode = row // steps
+        return episode, (row % steps - before).clamp(min=0).minimum(self.windows.places[episode] - 1)
 
     @torch.no_grad()
     def _measure(self) -> None:
@@ -123,4 +161,4 @@ class _HardStarts:
             (self.model.predict(z[:, :-1], a) - z[:, 1:]).square().mean(-1)
             for z, a in zip(self.z.split(100), self.actions.split(100), strict=True)
         ]
-        self.weights = torch.cat(errors).flatten() + 1e-12
+        self.weights = ((torch.cat(errors) + 1e-12) * self.real).flatten()

@@ -24,7 +24,6 @@ from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import gather_tokens, normalize_features
 from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import JEPALoss, VideoBatch
@@ -73,8 +72,6 @@ class VJEPA2Config:
 class VJEPA2(nn.Module):
     """The method; batches are `VideoBatch`."""
 
-    step: Tensor
-
     def __init__(self, config: VJEPA2Config):
         super().__init__()
         self.config = config
@@ -83,7 +80,6 @@ class VJEPA2(nn.Module):
             self.context_encoder = VisionTransformer(config.encoder, generator=generator)
             self.predictor = MaskedPredictor(config.predictor, generator=generator)
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def predict(self, pixels: Tensor, masks: Sequence[Masks]) -> list[tuple[Tensor, Tensor]]:
         """Predicts the hidden tokens of normalised clips [B, T, C, H, W], once for each mask.
@@ -107,18 +103,18 @@ class VJEPA2(nn.Module):
         return torch.stack(losses).mean()
 
     @torch.compiler.disable
-    def prepare(self, batch: VideoBatch) -> tuple[Tensor, list[Masks]]:
+    def prepare(self, batch: VideoBatch, step: int) -> tuple[Tensor, list[Masks]]:
         """Draws views and one mask of each kind: all that is random; normalised clips [B, T, C, H, W]."""
-        config, step = self.config, step_of(self)
+        config = self.config
         generator = keyed_generator(config.seed, step, rank())
         pixels = prepare_pixels(batch.clips, config.view, generator=generator)
         grid = self.context_encoder.patch_embed.grid(pixels)
         masks = sample_all_tubes(config.masks, len(pixels), grid, generator=generator, step=step)
         return pixels, [mask.to(pixels.device) for mask in masks]
 
-    def loss(self, batch: VideoBatch) -> JEPALoss:
+    def loss(self, batch: VideoBatch, step: int) -> JEPALoss:
         """Mean absolute error between predicted and encoded tubes of one batch."""
-        prediction = self.masked_loss(*self.prepare(batch))
+        prediction = self.masked_loss(*self.prepare(batch, step))
         return JEPALoss(prediction, {"prediction": prediction.detach()})
 
     def after_step(self, step: int) -> None:
@@ -126,4 +122,3 @@ class VJEPA2(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        finish_step(self, step)

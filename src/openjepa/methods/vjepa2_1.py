@@ -27,7 +27,6 @@ from openjepa.models.vit import Tokens, VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
 from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
-from openjepa.nn.step import finish_step, step_of
 from openjepa.nn.tokens import Grid, gather_tokens, nearest_distance, normalize_levels
 from openjepa.nn.views import ViewConfig, prepare_pixels
 from openjepa.protocols import ImageBatch, JEPALoss, VideoBatch
@@ -117,8 +116,6 @@ def context_weights(context_idx: Tensor, target_idx: Tensor, grid: Grid) -> Tens
 class VJEPA21(nn.Module):
     """The method; batches are `VideoBatch` or `ImageBatch`."""
 
-    step: Tensor
-
     def __init__(self, config: VJEPA21Config):
         super().__init__()
         self.config = config
@@ -127,14 +124,12 @@ class VJEPA21(nn.Module):
             self.context_encoder = VisionTransformer(config.encoder, generator=generator)
             self.predictor = MaskedPredictor(config.predictor, generator=generator)
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
-    @property
-    def context_weight(self) -> Tensor:
-        """Weight lambda of the context loss at this step; a scalar on the device."""
+    def context_weight(self, step: int) -> float:
+        """Weight lambda of the context loss at step number `step`."""
         first, last = self.config.context_ramp
-        share = (self.step - first) / max(last - first, 1)
-        return self.config.context_weight * torch.where(self.step >= last, 1.0, share.clamp(0.0, 1.0))
+        share = 1.0 if step >= last else max(0.0, (step - first) / max(last - first, 1))
+        return self.config.context_weight * share
 
     def predict(self, pixels: Tensor, masks: Sequence[Masks]) -> list[DensePrediction]:
         """Predicts target and context tokens of clips [B, T, C, H, W] or pictures [B, C, H, W]."""
@@ -161,9 +156,9 @@ class VJEPA21(nn.Module):
         return found
 
     @torch.compiler.disable
-    def prepare(self, batch: VideoBatch | ImageBatch) -> tuple[Tensor, list[Masks]]:
+    def prepare(self, batch: VideoBatch | ImageBatch, step: int) -> tuple[Tensor, list[Masks]]:
         """Draws views and one mask of each kind: all that is random; normalised clips or pictures."""
-        config, step = self.config, step_of(self)
+        config = self.config
         generator = keyed_generator(config.seed, step, rank())
         is_image = isinstance(batch, ImageBatch)
         frames = batch.images if isinstance(batch, ImageBatch) else batch.clips
@@ -174,13 +169,13 @@ class VJEPA21(nn.Module):
         masks = sample_all_tubes(kinds, len(pixels), grid, generator=generator, step=step)
         return pixels, [mask.to(pixels.device) for mask in masks]
 
-    def loss(self, batch: VideoBatch | ImageBatch) -> JEPALoss:
+    def loss(self, batch: VideoBatch | ImageBatch, step: int) -> JEPALoss:
         """Absolute errors at target and context tokens of one batch."""
-        found = self.predict(*self.prepare(batch))
+        found = self.predict(*self.prepare(batch, step))
         target = torch.stack([p.target_loss() for p in found]).mean()
         weighted = self.config.weigh_by_distance
         context = torch.stack([p.context_loss(weighted=weighted) for p in found]).mean()
-        loss = target + self.context_weight * context
+        loss = target + self.context_weight(step) * context
         # The tokenizer that had no work gets a gradient of zero, as it would from a process with other batches.
         loss = loss + 0.0 * torch.stack([p.sum() for p in self._tokenizers()]).sum()
         return JEPALoss(loss, {"prediction": target.detach(), "context": context.detach()})
@@ -194,7 +189,6 @@ class VJEPA21(nn.Module):
         start, end = self.config.ema_decay
         decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
         update_ema(self.target_encoder, self.context_encoder, decay)
-        finish_step(self, step)
 
 
 def _levels(encoder: VisionTransformer, tokens: Tokens, token_idx: Tensor | None = None) -> Tensor:

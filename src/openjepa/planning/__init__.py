@@ -2,6 +2,7 @@
 
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, WeightedSum, bind
+from openjepa.planning.exhaustive import Exhaustive, ExhaustiveConfig
 from openjepa.planning.gradient import GradientPlanner, GradientPlannerConfig
 from openjepa.planning.icem import ICEM, ICEMConfig
 from openjepa.planning.mean_cem import MeanCEM, MeanCEMConfig, vjepa2_ac_planner
@@ -17,6 +18,8 @@ __all__ = [
     "vjepa2_ac_planner",
     "MPPI",
     "MPPIConfig",
+    "Exhaustive",
+    "ExhaustiveConfig",
     "GradientPlanner",
     "GradientPlannerConfig",
     "PathCost",

@@ -1,4 +1,7 @@
-"""The cross-entropy method: sample plans, keep the cheapest, fit a Gaussian to them, repeat."""
+"""The cross-entropy method: sample plans, keep the cheapest, fit a Gaussian to them, repeat.
+
+Where actions are categories, probabilities take the place of the Gaussian (`planning/categorical.py`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.planning.categorical import categorical_search, elite_weights
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import (
     centre,
@@ -29,11 +33,14 @@ class CEMConfig:
         num_samples: candidates S per iteration and environment, > `num_elites`.
         num_elites: kept candidates, >= 2.
         num_iterations: rounds, >= 1.
-        init_std: first standard deviation, in half ranges of the bounds, > 0.
-        min_std: lower limit of the standard deviation, in half ranges, >= 0.
+        init_std: first standard deviation, in half ranges of the bounds, > 0; for categories, how much of uniform
+            chance is mixed with a guess, 1 or more being all of it.
+        min_std: lower limit of the standard deviation, in half ranges, >= 0; for categories, the share of uniform
+            chance that every iteration keeps, < 1.
         knot_steps: model steps for which each free action is held, >= 1.
         momentum: share of the old mean and std that an iteration keeps, in [0, 1).
-        early_stop: an environment stops when the elites' std falls below this many half ranges; None is off.
+        early_stop: an environment stops when the elites' std falls below this many half ranges; None is off. Unused
+            for categories.
         micro_batch: candidates of all environments in one call of the model, which bounds memory; 2048 suits
             the caches of a CPU, None is all at once.
     """
@@ -117,6 +124,20 @@ def cross_entropy_search(
         guess: [B, H, A] or None.
         num_kept: elites of one iteration that take part in the next one again.
     """
+    if bounds.categories:
+        return categorical_search(
+            problem,
+            bounds,
+            noise,
+            lambda costs: elite_weights(costs, config.num_elites),
+            horizon=config.horizon,
+            knot_steps=config.knot_steps,
+            width=config.init_std,
+            floor=config.min_std,
+            momentum=config.momentum,
+            guess=guess,
+            num_kept=num_kept,
+        )
     batch, _, samples, knots, dim = noise.shape
     half = half_range(bounds, noise)
     best = None if guess is None else bounds.clip(guess)  # [B, H, A]

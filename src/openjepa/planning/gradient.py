@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.planning.categorical import require_box
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import (
     centre,
@@ -58,6 +59,7 @@ class GradientPlanner:
     """
 
     def __init__(self, bounds: ActionBounds, config: GradientPlannerConfig | None = None) -> None:
+        require_box(bounds, "GradientPlanner")
         self.bounds = bounds
         self.config = config or GradientPlannerConfig()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.planning.categorical import require_box
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import check_problem, white_noise
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
@@ -82,6 +83,7 @@ class MeanCEM:
     """
 
     def __init__(self, bounds: ActionBounds, config: MeanCEMConfig | None = None) -> None:
+        require_box(bounds, "MeanCEM")
         self.bounds = bounds
         self.config = config or MeanCEMConfig()
         axes = [axis for axis, *_ in (*self.config.fixed, *self.config.forced)]

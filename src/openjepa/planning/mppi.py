@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.planning.categorical import categorical_search
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import (
     centre,
@@ -19,6 +20,8 @@ from openjepa.planning.sampling import (
 )
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
+CHANCE = 0.05  # for categories, the share of uniform chance that every iteration keeps
+
 
 @dataclass(frozen=True)
 class MPPIConfig:
@@ -28,7 +31,8 @@ class MPPIConfig:
         horizon: length H of a plan in model steps, >= 1.
         num_samples: candidates S per iteration and environment, >= 3.
         num_iterations: rounds, >= 1.
-        std: standard deviation of the noise, in half ranges of the bounds, > 0.
+        std: standard deviation of the noise, in half ranges of the bounds, > 0; for categories, how much of uniform
+            chance is mixed with a guess, 1 or more being all of it.
         temperature: > 0; weights are exp(-cost / temperature).
         normalise_cost: whether the temperature is in units of the costs' own std over candidates, so that it
             means the same under every cost; False gives the published form, in units of the cost.
@@ -82,6 +86,18 @@ class MPPI:
         problem = Imagination(model, z, cost, context_actions, c.micro_batch)
         batch, knots = len(z), num_knots(c.horizon, c.knot_steps)
         noise = white_noise(generators, (c.num_iterations, c.num_samples, knots, bounds.dim), z)
+        if bounds.categories:
+            return categorical_search(
+                problem,
+                bounds,
+                noise,
+                lambda costs: path_integral_weights(costs, c.temperature, normalise=c.normalise_cost),
+                horizon=c.horizon,
+                knot_steps=c.knot_steps,
+                width=c.std,
+                floor=CHANCE,
+                guess=guess,
+            )
         std = c.std * half_range(bounds, z)
         start = centre(bounds, z).expand(batch, c.horizon, bounds.dim)
         best = start if guess is None else bounds.clip(guess)

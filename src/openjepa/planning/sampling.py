@@ -5,6 +5,7 @@ Widths are relative to the bounds: a std of 1 is half the range of an action's d
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,11 +41,11 @@ def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Half the range of every action dimension [A], the unit of `init_std` and `min_std`."""
     low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
     half = (high - low) / 2
-    if not bool(torch.isfinite(half).all()) or not bool((half > 0).all()):
+    if not np.isfinite(bounds.high - bounds.low).all() or not (bounds.high > bounds.low).any():
         raise ConfigError(
             f"`bounds` must be finite with low < high; got {bounds.low} to {bounds.high}. Give the range to search."
         )
-    return half
+    return torch.where(half > 0, half, 1)  # an axis with one value stays there by clipping, whatever its unit
 
 
 def centre(bounds: ActionBounds, like: Tensor) -> Tensor:

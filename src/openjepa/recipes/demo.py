@@ -22,7 +22,7 @@ import torch
 from openjepa.baselines.behaviour_cloning import clone_latents
 from openjepa.config import save_json
 from openjepa.envs import make_policy
-from openjepa.envs.two_rooms import TwoRooms
+from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.errors import ConfigError
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
 from openjepa.eval.acting.manifest import Manifest
@@ -144,7 +144,8 @@ def _judge_agent(findings: Findings) -> SuccessReport:
     agent = make_agent(findings.model, findings.head, TwoRooms(1, options), recipe)
     judged = JudgeConfig(budget=recipe.act.budget, batch_size=recipe.act.pairs)
     pairs = findings.manifest.pairs
-    shown = [p.pair_id for p in pairs if p.cross_room][:4] + [p.pair_id for p in pairs if not p.cross_room][:2]
+    crossing = [p.pair_id for p in pairs if p.group == CROSS_ROOM]
+    shown = crossing[:4] + [p.pair_id for p in pairs if p.group != CROSS_ROOM][:2]
     seeds = {"training": recipe.seed, "planner": recipe.seed}
     return evaluate(
         agent, lambda n: TwoRooms(n, options), findings.manifest, judged, name="OpenJEPA", seeds=seeds, keep=shown
@@ -176,7 +177,7 @@ def _judge_others(findings: Findings) -> dict[str, SuccessReport]:
 def _results(config: DemoConfig, findings: Findings) -> dict[str, Any]:
     reports = findings.reports
     ours = reports["OpenJEPA"]
-    crossing = ours.success_cross_room
+    crossing = ours.success_by_group.get(CROSS_ROOM)
     probe = findings.diagnostics.probe
     return {
         "world": config.world,
@@ -211,7 +212,7 @@ def _write_results(config: DemoConfig, results: dict[str, Any]) -> None:
 def _summary(results: dict[str, Any], findings: Findings) -> str:
     lines = [f"reached of {results['episodes']} goals in held-out episodes (95 % interval; in the other room):"]
     for name, report in findings.reports.items():
-        crossing = report.success_cross_room
+        crossing = report.success_by_group.get(CROSS_ROOM)
         inside = "" if crossing is None else f"   other room {100 * crossing.estimate:5.1f} %"
         lines.append(f"  {name:28s} {report.success.percent():24s}{inside}")
     lines.append(f"{results['ms_per_decision']:.0f} ms per decision; {results['seconds']['total']:.0f} s in all")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from openjepa.envs.two_rooms import SIZE, TwoRooms, is_free
+from openjepa.envs.two_rooms import CROSS_ROOM, SAME_ROOM, SIZE, TwoRooms, is_free
 from openjepa.eval.acting.outcomes import PlayedEpisode
 from openjepa.eval.health.doctor import diagnose
 from openjepa.eval.intervals import Interval
@@ -45,8 +45,8 @@ def write_report(findings: "Findings", results: dict[str, Any], path: Path) -> P
     )
     ours = findings.reports["OpenJEPA"]
     cards: dict[str, Any] = {"goals reached": ours.success}
-    if ours.success_cross_room is not None:
-        cards["in the other room"] = ours.success_cross_room
+    if CROSS_ROOM in ours.success_by_group:
+        cards["in the other room"] = ours.success_by_group[CROSS_ROOM]
     cards["per decision"] = (f"{ours.times.median_ms or 0:.0f} ms", "one environment, median")
     cards["in all"] = (f"{sum(findings.seconds.values()):.0f} s", "play, training, planning and judging so far")
     page.cards(cards)
@@ -78,8 +78,8 @@ def _success(page: Report, findings: "Findings") -> None:
             [
                 name,
                 report.success,
-                report.success_same_room or "-",
-                report.success_cross_room or "-",
+                report.success_by_group.get(SAME_ROOM, "-"),
+                report.success_by_group.get(CROSS_ROOM, "-"),
                 "-" if median is None else f"{median:.0f}",
                 EXPLAIN[name],
             ]
@@ -144,7 +144,7 @@ def _imagination(page: Report, findings: "Findings", decoder: FrameDecoder) -> N
 
 def _energy(page: Report, findings: "Findings") -> None:
     config = findings.config
-    pair = next((p for p in findings.manifest.pairs if p.cross_room), findings.manifest.pairs[0])
+    pair = next((p for p in findings.manifest.pairs if p.group == CROSS_ROOM), findings.manifest.pairs[0])
     goal = np.array(pair.goal_state, np.float32)
     places = np.arange(4, SIZE - 3, 2, dtype=np.float32)
     x, y = np.meshgrid(places, places)

@@ -21,7 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.envs.physics.clips import NOVELTIES, PAIRS, PROPERTIES, render_novel, render_possible, render_quadruple
+from openjepa.envs.physics.clips import (
+    NOVELTIES,
+    PAIRS,
+    PROPERTIES,
+    render_novel,
+    render_possible,
+    render_quadruple,
+)
 from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,

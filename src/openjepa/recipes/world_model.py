@@ -174,8 +174,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
             progress=lambda done, _: bar.update(done - bar.n),
             info={"world": play.world, "policy": play.policy},
         )
-    if hasattr(world, "close"):
-        world.close()
+    world.close()
     return EpisodeStore.open(path)
 
 
@@ -195,7 +194,9 @@ def build(config: LearnConfig) -> Experiment:
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
-    names = tuple(getattr(make_world(config.play.world, 1, **config.play.options), "state_names", ()))
+    world = make_world(config.play.world, 1, **config.play.options)
+    names = world.state_names
+    world.close()
 
     def episodes() -> TrajectoryBatch:
         return read_episodes(store, held_out[:64], config.frameskip)

@@ -83,13 +83,13 @@ class LossModule(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: D102
-        out: JEPALoss = self.method.loss(batch)  # type: ignore[operator]
+    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: D102
+        out: JEPALoss = self.method.loss(batch, step)  # type: ignore[operator]
         return out.loss, out.terms
 
 
 def parallelize(method: nn.Module, sharding: str, device: torch.device, *, compiled: bool = False) -> nn.Module:
-    """Wraps a method that is on its device already; returns the module to call with a batch.
+    """Wraps a method that is on its device already; returns the module to call with a batch and the number of the step.
 
     FSDP2 shards every entry of a module list called `blocks` on its own, and the rest together.
 

@@ -114,7 +114,7 @@ def _loop(run: "_Run", source: BatchSource, diagnostics: Diagnostics | None) -> 
             for part, batch in enumerate(batches.get(step)):
                 with processes.accumulating(run.model, last=part == config.accumulate - 1):
                     with autocast(precision, run.device):
-                        loss, terms = run.model(batch)
+                        loss, terms = run.model(batch, step)
                     (loss / config.accumulate).backward()
                 loss_sum = loss_sum + loss.detach() / config.accumulate
                 for name, term in terms.items():

@@ -19,6 +19,9 @@ def method_state(method: nn.Module) -> dict[str, Tensor]:
 def load_method_state(method: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Copies a full state into a method, sharded or not.
 
+    Until version 0.1.0 every method kept the number of its steps in a buffer `step`. The loop counts now, so exactly
+    this tensor may be left over; a method with a buffer of that name of its own gets it as any other.
+
     Args:
         method: the module to fill.
         state: tensors by name, on the host.
@@ -34,7 +37,7 @@ def load_method_state(method: nn.Module, state: Mapping[str, Tensor], *, source:
         raise CheckpointError(
             f"`{missing[0]}`{more} must be in {source}; it is missing. The file belongs to another method or version."
         )
-    extra = [name for name in state if name not in own]
+    extra = [name for name, tensor in state.items() if name not in own and not _is_old_counter(name, tensor)]
     if extra:
         more = f" (and {len(extra) - 1} more)" if len(extra) > 1 else ""
         raise CheckpointError(
@@ -50,6 +53,10 @@ def load_method_state(method: nn.Module, state: Mapping[str, Tensor], *, source:
         if target.dtype != value.dtype:
             raise CheckpointError(f"`{name}` must be {target.dtype}; the file has {value.dtype}, in {source}.")
         _fill(target, value)
+
+
+def _is_old_counter(name: str, tensor: Tensor) -> bool:
+    return name == "step" and tensor.shape == () and tensor.dtype == torch.long
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, method: nn.Module) -> dict[str, dict[str, Tensor]]:

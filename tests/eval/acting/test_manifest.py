@@ -20,9 +20,9 @@ def test_drawn_pairs_keep_every_promise(config: TwoRoomsConfig) -> None:
     np.testing.assert_array_equal(starts[:, 2:], goals[:, 2:])  # one layout
     assert not world.is_success(starts, goals).any()
     assert (np.linalg.norm(starts[:, :2] - goals[:, :2], axis=1) >= 10).all()
-    crosses = world.is_cross_room(starts, goals)
-    assert crosses.sum() == 51  # at least half of an odd number
-    assert [pair.cross_room for pair in manifest.pairs] == crosses.tolist()
+    groups = world.groups(starts, goals)
+    assert groups.count("cross room") == 51  # at least half of an odd number
+    assert [pair.group for pair in manifest.pairs] == groups
     np.testing.assert_allclose([p.distance for p in manifest.pairs], world.distance(starts, goals))
     for states in (starts, goals):
         for offset in ((2, 0), (-2, 0), (0, 2), (0, -2)):  # 4 px from the wall, 2 of which are the clearance
@@ -59,7 +59,7 @@ def test_a_manifest_survives_the_disk_exactly(tmp_path: Path) -> None:
     assert loaded == manifest
     np.testing.assert_array_equal(loaded.starts, manifest.starts)
     content = json.loads(path.read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["protocol"]["reached_px"] == 3.0
     assert content["protocol"]["world"]["split"] == "held-out"
 
@@ -72,7 +72,7 @@ def test_a_changed_or_foreign_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was changed after it was frozen"):
         Manifest.load(path)
     path.write_text(json.dumps({**content, "schema_version": 7}))
-    with pytest.raises(DataError, match="schema_version 1; got 7"):
+    with pytest.raises(DataError, match="schema_version 2; got 7"):
         Manifest.load(path)
     path.write_text(json.dumps({**content, "colour": "red"}))
     with pytest.raises(DataError, match="is not a manifest of pairs"):
@@ -124,7 +124,7 @@ def test_recorded_pairs_lie_an_offset_apart_in_one_episode() -> None:
         assert pair.start_state == tuple(rows[pair.start_step].tolist())
         assert pair.goal_state == tuple(rows[pair.start_step + 5].tolist())
         assert pair.distance == pytest.approx(5)
-        assert pair.cross_room is False
+        assert pair.group == "same room"
     assert len({pair.start_step for pair in manifest.pairs}) > 2
     assert manifest.protocol["offset"] == 5
     again = draw_recorded_pairs(TwoRooms(1), states, 8, offset=5, seed=0, task="two-rooms")

@@ -153,8 +153,6 @@ class ToyConfig:
 class ToyMethod(nn.Module):
     """A JEPA in three lines, with faults to switch on."""
 
-    step: Tensor
-
     def __init__(self, fault: str = "") -> None:
         super().__init__()
         self.config, self.fault = ToyConfig(), fault
@@ -162,10 +160,10 @@ class ToyMethod(nn.Module):
         self.target_encoder = nn.Linear(12, 4).requires_grad_(fault == "target encoder")
         if fault == "gradient":
             self.unused = nn.Linear(2, 2)
-        if fault != "step buffer":
-            self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        if fault == "arguments":
+            self.after_step = lambda: None
 
-    def loss(self, batch: ImageBatch) -> JEPALoss:
+    def loss(self, batch: ImageBatch, step: int) -> JEPALoss:
         x = batch.images.flatten(1).float() / 255
         if self.fault == "inputs unchanged":
             batch.images.zero_()
@@ -182,8 +180,8 @@ class ToyMethod(nn.Module):
         return JEPALoss(loss, {"prediction": loss if self.fault == "detached terms" else loss.detach()})
 
     def after_step(self, step: int) -> None:
-        if self.fault != "step counter":
-            self.step.fill_(step + 1)
+        if self.fault == "after a step":
+            self.predictor.weight.data.mul_(0.5)
 
 
 IMAGES = ImageBatch(torch.randint(256, (5, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8))
@@ -201,7 +199,7 @@ def test_a_sound_method_passes_and_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "rule",
     [
-        "step buffer",
+        "arguments",
         "gradient",
         "target encoder",
         "inputs unchanged",
@@ -210,7 +208,7 @@ def test_a_sound_method_passes_and_is_left_alone() -> None:
         "repeatability",
         "loss type",
         "detached terms",
-        "step counter",
+        "after a step",
     ],
 )
 def test_every_broken_rule_of_a_method_is_named(rule: str) -> None:

@@ -5,6 +5,7 @@ A player has the interface of `planning.Agent`: `start(goal_frames, env_ids, goa
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -29,7 +30,14 @@ class StateView:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.num_envs, self.bounds, self.max_steps = world.num_envs, world.bounds, world.max_steps
+        self.name, self.num_envs, self.bounds, self.max_steps = (
+            world.name,
+            world.num_envs,
+            world.bounds,
+            world.max_steps,
+        )
+        self.frame_shape, self.state_names, self.has_states = world.frame_shape, world.state_names, world.has_states
+        self.can_reset_to, self.can_snapshot = world.can_reset_to, world.can_snapshot
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """See `World.reset`."""
@@ -39,9 +47,21 @@ class StateView:
         """See `World.reset_to`."""
         return self.world.reset_to(states)
 
+    def snapshot(self) -> list[Any]:
+        """See `World.snapshot`."""
+        return self.world.snapshot()
+
+    def restore(self, snapshots: Sequence[Any]) -> np.ndarray:
+        """See `World.restore`."""
+        return self.world.restore(snapshots)
+
     def step(self, actions: np.ndarray) -> np.ndarray:
         """See `World.step`."""
         return self.world.step(actions)
+
+    def ended(self) -> np.ndarray:
+        """See `World.ended`."""
+        return self.world.ended()
 
     def states(self) -> np.ndarray:
         """See `World.states`."""
@@ -58,6 +78,14 @@ class StateView:
     def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """See `World.is_success`."""
         return self.world.is_success(states, goals)
+
+    def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
+        """See `World.groups`."""
+        return self.world.groups(starts, goals)
+
+    def close(self) -> None:
+        """See `World.close`."""
+        self.world.close()
 
 
 class PolicyPlayer:

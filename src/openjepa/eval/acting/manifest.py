@@ -6,7 +6,7 @@ never trained on. Pairs that are solved before the first step are dropped and co
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from openjepa.envs.two_rooms import (
     CLEARANCE,
+    CROSS_ROOM,
     HALF_WALL,
     REACHED,
     TwoRooms,
@@ -26,7 +27,7 @@ from openjepa.errors import ConfigError, DataError, check_shape
 from openjepa.nn.random import keyed_seed
 from openjepa.protocols import World
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STREAM = 0x70616972  # sets the random numbers of pairs apart from those of worlds and policies
 
 
@@ -39,7 +40,7 @@ class Pair:
         start_state: [P] as `World.states` gives it.
         goal_state: [P].
         distance: true distance between the two, in the world's unit.
-        cross_room: whether a wall lies between them; None where there are no rooms.
+        group: which kind of task it is, as `World.groups` names it; None where there is one kind.
         episode_id: recorded episode that both come from, or None.
         start_step: step of the start in that episode, or None.
     """
@@ -48,7 +49,7 @@ class Pair:
     start_state: tuple[float, ...]
     goal_state: tuple[float, ...]
     distance: float
-    cross_room: bool | None = None
+    group: str | None = None
     episode_id: int | None = None
     start_step: int | None = None
 
@@ -183,7 +184,8 @@ def draw_two_rooms_pairs(
             for state in (start, goal):
                 state[0, :2] = _draw_inside_room(rng, state[0, 2 : 2 + width].astype(np.float64), margin)
             distance = float(world.distance(start, goal)[0])
-            if bool(world.is_cross_room(start, goal)[0]) != wants_cross:
+            group = world.groups(start, goal)[0]
+            if (group == CROSS_ROOM) != wants_cross:
                 statistics["dropped_wrong_rooms"] += 1
             elif bool(world.is_success(start, goal)[0]):
                 statistics["dropped_pre_solved"] += 1
@@ -191,7 +193,7 @@ def draw_two_rooms_pairs(
                 statistics["dropped_too_near"] += 1
             else:
                 break
-        pairs.append(Pair(i, _plain(start[0]), _plain(goal[0]), distance, wants_cross))
+        pairs.append(Pair(i, _plain(start[0]), _plain(goal[0]), distance, group))
     protocol = {
         "pairs": "drawn",
         "success": "distance_px < reached_px",
@@ -221,7 +223,7 @@ def draw_recorded_pairs(
     `pairs_per_episode`, they give another one.
 
     Args:
-        world: asked for distances and success (and rooms, where it knows any), never stepped.
+        world: asked for distances, success and groups of pairs, never stepped.
         states: by episode number the true states [T + 1, P] of episodes that were not trained on.
         count: number of pairs.
         offset: steps from start to goal, >= 1.
@@ -257,14 +259,14 @@ def draw_recorded_pairs(
     starts = np.stack([long_enough[i][t] for i, t in pairs]).astype(np.float32)
     goals = np.stack([long_enough[i][t + offset] for i, t in pairs]).astype(np.float32)
     distances = world.distance(starts, goals)
-    crosses = world.is_cross_room(starts, goals) if hasattr(world, "is_cross_room") else [None] * count
+    groups: Sequence[str | None] = world.groups(starts, goals) or [None] * count
     found = tuple(
         Pair(
             number,
             _plain(starts[number]),
             _plain(goals[number]),
             float(distances[number]),
-            None if crosses[number] is None else bool(crosses[number]),
+            groups[number],
             episode,
             step,
         )

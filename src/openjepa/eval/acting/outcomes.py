@@ -20,7 +20,7 @@ class Outcome:
     Attributes:
         pair_id: of the manifest.
         episode_id: recorded episode of the pair, or None.
-        cross_room: whether a wall lay between, or None.
+        group: of the pair, or None.
         steps: after which the goal was reached first, or None.
         success_at_end: whether the goal held at the last step; None where episodes stop at the goal.
         first_distance: true distance before the first step, in the world's unit.
@@ -30,7 +30,7 @@ class Outcome:
 
     pair_id: int
     episode_id: int | None
-    cross_room: bool | None
+    group: str | None
     steps: int | None
     success_at_end: bool | None
     first_distance: float
@@ -125,14 +125,10 @@ class SuccessReport:
         return _rate([outcome.success for outcome in self.outcomes])
 
     @property
-    def success_cross_room(self) -> Interval | None:
-        """First-hit rate of the pairs in different rooms, or None if there are none."""
-        return self._room_rate(True)
-
-    @property
-    def success_same_room(self) -> Interval | None:
-        """First-hit rate of the pairs in one room, or None if there are none."""
-        return self._room_rate(False)
+    def success_by_group(self) -> dict[str, Interval]:
+        """First-hit rate of every group of pairs that there is, by its name in alphabetical order."""
+        names = sorted({o.group for o in self.outcomes if o.group is not None})
+        return {name: _rate([o.success for o in self.outcomes if o.group == name]) for name in names}
 
     @property
     def success_at_end(self) -> Interval | None:
@@ -146,20 +142,12 @@ class SuccessReport:
         """Quantiles of the steps to the first hit, of the successful pairs; empty without any."""
         return _quantiles([o.steps for o in self.outcomes if o.steps is not None])
 
-    def _room_rate(self, crosses: bool) -> Interval | None:
-        group = [o.success for o in self.outcomes if o.cross_room is crosses]
-        return _rate(group) if group else None
-
     def as_json(self) -> dict[str, Any]:
         """Plain values: the summary first, every outcome last."""
         rates = {
-            name: None if rate is None else {"rate": rate.estimate, "ci95": [rate.low, rate.high]}
-            for name, rate in {
-                "success": self.success,
-                "success_cross_room": self.success_cross_room,
-                "success_same_room": self.success_same_room,
-                "success_at_end": self.success_at_end,
-            }.items()
+            "success": _plain_rate(self.success),
+            "success_by_group": {name: _plain_rate(rate) for name, rate in self.success_by_group.items()},
+            "success_at_end": None if self.success_at_end is None else _plain_rate(self.success_at_end),
         }
         distances = {
             which: _quantiles([getattr(o, f"{which}_distance") for o in self.outcomes])
@@ -185,8 +173,7 @@ class SuccessReport:
 SUCCESS_COLUMNS = (
     "",
     "reached",
-    "other room",
-    "same room",
+    "by group",
     "there at the end",
     "median steps",
     "ms per decision",
@@ -198,8 +185,7 @@ def success_row(report: SuccessReport) -> list[str | Interval | float | None]:
     return [
         report.name,
         report.success,
-        report.success_cross_room,
-        report.success_same_room,
+        ", ".join(f"{name} {rate.percent()}" for name, rate in report.success_by_group.items()) or None,
         report.success_at_end,
         report.steps_to_goal.get("0.5"),
         report.times.median_ms,
@@ -243,6 +229,10 @@ def pool_seeds(reports: Sequence[SuccessReport]) -> Interval:
 
 def _rate(flags: Sequence[bool]) -> Interval:
     return wilson(sum(flags), len(flags))
+
+
+def _plain_rate(rate: Interval) -> dict[str, Any]:
+    return {"rate": rate.estimate, "ci95": [rate.low, rate.high]}
 
 
 def _quantiles(values: Sequence[float | int]) -> dict[str, float]:

@@ -207,8 +207,7 @@ class _Trial:
             while self.steps < self.config.budget and self.active.any():
                 self.step()
         finally:
-            if hasattr(self.world, "close"):
-                self.world.close()
+            self.world.close()
 
     def step(self) -> None:
         """Takes one step in every active environment."""
@@ -241,7 +240,7 @@ class _Trial:
             Outcome(
                 pair_id=pair.pair_id,
                 episode_id=pair.episode_id,
-                cross_room=pair.cross_room,
+                group=pair.group,
                 steps=int(self.hit[i]) if self.hit[i] >= 0 else None,
                 success_at_end=None if self.config.stop_at_goal else bool(self.success[i]),
                 first_distance=float(self.first_distance[i]),
@@ -295,8 +294,7 @@ def _time_decisions(
         trial = _Trial(player, make_world(1), [pair], config, alone)
         while trial.steps < config.budget and trial.active.any() and len(alone.decision_seconds) < wanted:
             trial.step()
-        if hasattr(trial.world, "close"):
-            trial.world.close()
+        trial.world.close()
     milliseconds = 1000 * np.array(alone.decision_seconds[1:wanted])
     median, high = np.quantile(milliseconds, [0.5, 0.95]) if len(milliseconds) else (None, None)
     return DecisionTimes(

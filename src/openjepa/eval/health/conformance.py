@@ -6,10 +6,10 @@ raises a `ConformanceError` that names it.
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +35,12 @@ class PointWorld:
 
     A frame holds the position in its first pixel, one dimension per channel, 32 grey levels per unit around
     128.
+
+    Attributes:
+        rest: [A] the action that does not move the point.
     """
+
+    rest: Tensor | float = 0.0
 
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
         """Frames [B, T, C, H, W] uint8 to positions [B, T, 1, C]."""
@@ -44,7 +49,7 @@ class PointWorld:
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         """Context [B, T, 1, A] and actions [B, T - 1 + H, A] to [B, H, 1, A]."""
         new = actions[:, z.shape[1] - 1 :]
-        return z[:, -1:] + new.cumsum(1).unsqueeze(2) / 4
+        return z[:, -1:] + (new - self.rest).cumsum(1).unsqueeze(2) / 4
 
 
 def check_world_model(
@@ -183,6 +188,9 @@ def check_planner(
 ) -> None:
     """Checks a planner on a point that moves by a quarter of its action, with goals in opposite directions.
 
+    The middle of a box leaves the point where it is, and so does uniform chance among categories, on average: a plan
+    must be better than that.
+
     Args:
         planner: made for `bounds`.
         bounds: allowed actions.
@@ -194,14 +202,21 @@ def check_planner(
     Raises:
         ConformanceError: with the first rule that is broken.
     """
+    from openjepa.planning.categorical import chance
     from openjepa.planning.costs import PathCost, bind
 
     make_cost = cost or (lambda goals: bind(PathCost(), goals))
     model, dim = PointWorld(), bounds.dim
+    rest = torch.as_tensor((bounds.low + bounds.high) / 2, dtype=torch.float32)
+    reach = torch.as_tensor(bounds.high, dtype=torch.float32) - rest
+    if bounds.categories:
+        rest, reach = chance(bounds, rest), _opposite_choices(bounds)
+    model.rest = rest
     z = torch.linspace(-0.2, 0.2, 3)[:, None, None, None].expand(3, 1, 1, dim).contiguous()
     towards = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
-    z_goal = z[:, 0] + towards * float(np.max(bounds.high)) * horizon / 8
-    guess = bounds.clip(0.1 * towards.expand(3, horizon, dim))
+    ahead = towards * reach  # [3, 1, A]
+    z_goal = z[:, 0] + ahead * horizon / 8
+    guess = bounds.clip(rest + 0.1 * ahead.expand(3, horizon, dim))
     kept = z.clone(), guess.clone(), z_goal.clone()
 
     def plan(rows: slice, start: Tensor | None = None, seed: int = 0) -> Plan:
@@ -233,7 +248,7 @@ def check_planner(
         "score is of what is executed",
         "`cost` is not that of the returned actions",
     )
-    still = model.rollout(z, torch.zeros(3, horizon, dim))
+    still = model.rollout(z, rest.expand(3, horizon, dim))
     worst = make_cost(z_goal)(still.unsqueeze(1)).squeeze(1)
     _require(bool((found.cost < worst).all()), "improvement", "a plan costs no less than standing still.")
     _require(found.model_steps > 0, "accounting", f"`model_steps` must be positive; got {found.model_steps}.")
@@ -247,7 +262,8 @@ def check_planner(
         "batch independence",
         "a plan depends on its neighbours",
     )
-    opposite = (found.actions[0].sum() > 0) and (found.actions[1].sum() < 0)
+    headed = ((found.actions - rest).sum(1) * reach).sum(1)
+    opposite = (headed[0] > 0) and (headed[1] < 0)
     _require(bool(opposite), "one plan per environment", "opposite goals do not get opposite plans.")
     warm = plan(slice(None), guess, seed=1)
     start_cost = make_cost(z_goal)(model.rollout(z, guess).unsqueeze(1)).squeeze(1)
@@ -255,8 +271,18 @@ def check_planner(
     _require(bool((warm.cost <= allowed).all()), "warm start", "a plan costs more than the guess it was given.")
 
 
+def _opposite_choices(bounds: ActionBounds) -> Tensor:
+    """[A] 1 at the first choice of every group, -1 at the last, which lead opposite ways."""
+    way, first = torch.zeros(bounds.dim), 0
+    for size in bounds.categories:
+        way[first] += 1
+        way[first + size - 1] -= 1
+        first += size
+    return way
+
+
 def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), target: str = "target_encoder") -> None:
-    """Checks a method on one batch: loss, gradients, randomness, step counter; on a copy of the method.
+    """Checks a method on one batch: loss, gradients, randomness, what follows a step; on a copy of the method.
 
     Args:
         method: an `nn.Module` that follows `openjepa.protocols.Method`.
@@ -274,12 +300,13 @@ def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), targ
         "config",
         "`method.config` must be the dataclass it was built from.",
     )
-    step = dict(method.named_buffers()).get("step")
-    _require(
-        step is not None and step.dtype == torch.long and step.numel() == 1,
-        "step buffer",
-        "`method.step` must be a buffer with one long integer, so that a checkpoint holds it.",
-    )
+    for verb, wanted in ((method.loss, ("batch", "step")), (method.after_step, ("step",))):
+        taken = inspect.signature(verb)
+        try:
+            taken.bind(*wanted)
+        except TypeError:
+            found = f"`{verb.__name__}` must take ({', '.join(wanted)}); it takes {taken}."
+            raise ConformanceError("arguments", found) from None
     method = copy.deepcopy(method).train()
     kept = copy.deepcopy(batch)
     result = _loss(method, batch)
@@ -290,19 +317,17 @@ def check_method(method: Any, batch: Any, *, untrained: Iterable[str] = (), targ
     fresh = copy.deepcopy(method)
     first, second = _loss(copy.deepcopy(fresh), batch).loss, _loss(fresh, batch).loss
     _same(second, first, 0.0, "repeatability", "the same weights, step and random state give two losses")
-    before = int(method.step)
-    method.after_step(before)
-    _require(
-        int(method.step) == before + 1,
-        "step counter",
-        f"`after_step({before})` must leave `step` at {before + 1}.",
-    )
+    trained = {name: p.detach().clone() for name, p in method.named_parameters() if p.requires_grad}
+    method.after_step(0)
+    for name, value in trained.items():
+        same = torch.equal(value, method.get_parameter(name))
+        _require(same, "after a step", f"`after_step` moves `{name}`, which is the optimiser's.")
 
 
 def _loss(method: Any, batch: Any) -> JEPALoss:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        result = method.loss(batch)
+        result = method.loss(batch, 0)
     _require(
         isinstance(result, JEPALoss),
         "loss type",

@@ -19,6 +19,7 @@ import torch
 from openjepa.agent import Agent, AgentConfig
 from openjepa.envs.bridge import REACHED, SIDE, Bridge, BridgeConfig, goal_state, optimum, start_states
 from openjepa.errors import ConfigError
+from openjepa.eval.acting.floors import StateView
 from openjepa.eval.intervals import wilson
 from openjepa.heads.futures import FuturesConfig
 from openjepa.heads.futures_fitting import FuturesFitConfig, fit_futures
@@ -124,25 +125,11 @@ class Outcome:
         return {"episodes": count, **shares, "steps": steps, "cost": float(self.steps.mean())}
 
 
-class WithStates:
-    """A world whose proprioception is the truth, for the simulator that plans on it."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.world, name)
-
-    def proprio(self) -> np.ndarray:
-        """The true states [B, P]."""
-        return self.world.states()
-
-
 def play(agent: Agent, risk: float, episodes: int, seed: int, budget: int, *, with_states: bool) -> Outcome:
     """Plays episodes from the start to the goal behind the bridge, all at once."""
-    world: Any = Bridge(episodes, BridgeConfig(risk))
+    world: World = Bridge(episodes, BridgeConfig(risk))
     if with_states:
-        world = WithStates(world)
+        world = StateView(world)
     goals = np.repeat(goal_state()[None], episodes, 0)
     goal_frames = world.reset_to(goals)
     goal_proprio = world.proprio()

@@ -27,8 +27,8 @@ def count_flops(work: Callable[[], Any]) -> int:
 
 
 def training_flops(method: Any, batch: Any) -> int:
-    """Operations of one training step of a method: its loss and the gradient."""
-    found = count_flops(lambda: method.loss(batch).loss.backward())
+    """Operations of the first training step of a method: its loss and the gradient."""
+    found = count_flops(lambda: method.loss(batch, 0).loss.backward())
     method.zero_grad(set_to_none=True)
     return found
 

@@ -80,7 +80,8 @@ class FrozenWorld(nn.Module):
         """Trains the predictor on latents of the model [E, T, N, D] and actions [E, T - 1, A]."""
         with torch.no_grad():
             states = self.flat(latents)
-        refine_predictor(cast(Any, self), states, actions, config, generator=generator)
+        refined = refine_predictor(cast(Any, self), states, actions, config, generator=generator)
+        self.predictor = refined.predictor
 
 
 class OwnDynamics(nn.Module):

@@ -17,7 +17,7 @@ from openjepa.agent import Agent, AgentConfig
 from openjepa.baselines.behaviour_cloning import clone_pixels
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.envs import collect, make_policy
-from openjepa.envs.two_rooms import TwoRooms
+from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, simulator_player
 from openjepa.eval.acting.manifest import Manifest, draw_two_rooms_pairs
 from openjepa.eval.acting.rollout_error import rollout_error
@@ -273,8 +273,8 @@ def _reach(
     )
     report = evaluate(player, world, manifest, judged)
     found: dict[str, Any] = {
-        "short": [int(o.success) for o in report.outcomes if not o.cross_room],
-        "long": [int(o.success) for o in report.outcomes if o.cross_room],
+        "short": [int(o.success) for o in report.outcomes if o.group != CROSS_ROOM],
+        "long": [int(o.success) for o in report.outcomes if o.group == CROSS_ROOM],
     }
     if timed:
         seen = world(1)

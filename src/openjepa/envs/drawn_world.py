@@ -1,0 +1,54 @@
+"""What the worlds that this project draws itself have in common: their states say everything, and nothing ends."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from openjepa.errors import ConfigError
+from openjepa.protocols import ActionBounds
+
+
+class DrawnWorld:
+    """The parts of `openjepa.protocols.World` that are the same in every drawn world."""
+
+    name: str
+    num_envs: int
+    bounds: ActionBounds
+    max_steps: int
+    frame_shape = (3, 64, 64)
+    has_states = can_reset_to = can_snapshot = True
+
+    def reset_to(self, states: np.ndarray) -> np.ndarray:
+        """See `World.reset_to`; every world has its own."""
+        raise NotImplementedError
+
+    def states(self) -> np.ndarray:
+        """See `World.states`; every world has its own."""
+        raise NotImplementedError
+
+    def snapshot(self) -> list[np.ndarray]:
+        """The states, one by one."""
+        return list(self.states())
+
+    def restore(self, snapshots: Sequence[np.ndarray]) -> np.ndarray:
+        """See `World.restore`."""
+        return self.reset_to(np.stack(snapshots))
+
+    def ended(self) -> np.ndarray:
+        """[B] False: nothing ends an episode but its length."""
+        return np.zeros(self.num_envs, bool)
+
+    def proprio(self) -> None:
+        """None: the agent sees pictures only."""
+
+    def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
+        """None: all pairs are of one kind."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def check_seeds(self, seeds: Sequence[int]) -> None:
+        """Refuses another number of seeds than environments."""
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"`seeds` must have one entry per environment ({self.num_envs}); got {len(seeds)}.")

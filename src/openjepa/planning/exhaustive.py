@@ -1,0 +1,93 @@
+"""Looks at every plan: for few choices and few steps, where a search by samples would be a gamble."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openjepa.errors import ConfigError
+from openjepa.planning.imagination import Imagination
+from openjepa.planning.sampling import check_problem, hold, num_knots
+from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+
+
+@dataclass(frozen=True)
+class ExhaustiveConfig:
+    """Options of the exhaustive search.
+
+    Attributes:
+        horizon: length H of a plan in model steps, >= 1; None is the longest whose plans are at most `max_plans`.
+        knot_steps: model steps for which each choice is held, >= 1.
+        max_plans: plans that may be looked at, >= 1.
+        micro_batch: candidates of all environments in one call of the model; None is all at once.
+    """
+
+    horizon: int | None = None
+    knot_steps: int = 1
+    max_plans: int = 4096
+    micro_batch: int | None = 2048
+
+    def __post_init__(self) -> None:
+        if min(self.horizon or 1, self.knot_steps, self.max_plans, self.micro_batch or 1) < 1:
+            raise ConfigError("`horizon`, `knot_steps`, `max_plans` and `micro_batch` must be at least 1.")
+
+
+class Exhaustive:
+    """Scores every plan of categories and returns the cheapest; see `openjepa.protocols.Planner`.
+
+    Nothing is random; among equal plans the one that comes first in the order of the choices wins.
+
+    Args:
+        bounds: of categories.
+        config: the options.
+
+    Raises:
+        ConfigError: for a box, or where the plans are too many.
+    """
+
+    def __init__(self, bounds: ActionBounds, config: ExhaustiveConfig | None = None) -> None:
+        self.bounds, self.config = bounds, config or ExhaustiveConfig()
+        c = self.config
+        if not bounds.categories:
+            raise ConfigError("`Exhaustive` must have categories to choose from; got a box. Use CEM or ICEM.")
+        choices = math.prod(bounds.categories)
+        depth = 1
+        while choices > 1 and choices ** (depth + 1) <= c.max_plans:
+            depth += 1
+        self.horizon = depth * c.knot_steps if c.horizon is None else c.horizon
+        if choices ** num_knots(self.horizon, c.knot_steps) > c.max_plans:
+            limit = f"at most {depth * c.knot_steps}" if choices <= c.max_plans else "shorter than one step"
+            raise ConfigError(
+                f"`horizon` must be {limit} for {choices} choices at a step and {c.max_plans} plans; got "
+                f"{self.horizon}. Hold choices for more steps (`knot_steps`), or use CEM."
+            )
+        self._plans = self._every_plan()  # [S, H, A]
+
+    def _every_plan(self) -> Tensor:
+        knots = num_knots(self.horizon, self.config.knot_steps)
+        groups = [torch.eye(n) for n in self.bounds.categories]
+        actions = torch.stack([torch.cat(parts) for parts in itertools.product(*groups)])  # [choices, A]
+        order = torch.cartesian_prod(*[torch.arange(len(actions))] * knots).view(-1, knots)
+        return hold(actions[order], self.config.knot_steps, self.horizon)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        cost: PathCost,
+        *,
+        generators: Sequence[torch.Generator],
+        guess: Tensor | None = None,
+        context_actions: Tensor | None = None,
+    ) -> Plan:
+        """See `openjepa.protocols.Planner.plan`."""
+        check_problem(z, generators, guess, context_actions, horizon=self.horizon, bounds=self.bounds)
+        problem = Imagination(model, z, cost, context_actions, self.config.micro_batch)
+        candidates = self._plans.to(z).expand(len(z), -1, -1, -1)
+        best = candidates.take_along_dim(problem.scores(candidates).argmin(1)[:, None, None, None], 1)
+        finalists = best if guess is None else torch.cat([best, self.bounds.clip(guess).unsqueeze(1)], 1)
+        return problem.best_plan(finalists, self._plans.shape[0] * self.horizon, {})
