@@ -3,12 +3,14 @@
 The form is: *`name` must <rule>; got <value>. <Remedy>.*
 """
 
+import bisect
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHOWN = 120  # characters of names that a message lists
 LONGEST_WORD = 200  # characters that are compared with known names
+COMPARED = 1000  # names that are compared with a word
 
 
 class OpenJEPAError(Exception):
@@ -89,11 +91,13 @@ def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None =
     'unknown fruit `fig`. Known: kiwi, lemon.'
     """
     names, asked = sorted(known), word[:LONGEST_WORD]
-    if clear := difflib.get_close_matches(asked, names, n=1, cutoff=0.75):
+    place = bisect.bisect(names, asked)  # of a million files, those are compared that begin like the word
+    around = names[max(place - COMPARED // 2, 0) : place + COMPARED // 2] if len(names) > COMPARED else names
+    if clear := difflib.get_close_matches(asked, around, n=1, cutoff=0.75):
         return ConfigError(f"unknown {kind} `{brief(word)}`; did you mean `{brief(clear[0])}`?")
     if sum(map(len, names)) <= SHOWN:
         return ConfigError(f"unknown {kind} `{brief(word)}`. Known: {', '.join(names) or 'none'}.")
-    near = ", ".join(f"`{brief(name, 40)}`" for name in difflib.get_close_matches(asked, names, n=3, cutoff=0.0))
+    near = ", ".join(f"`{brief(name, 40)}`" for name in difflib.get_close_matches(asked, around, n=3, cutoff=0.0))
     rest = f" `{command}` shows all {len(names)}." if command else f" There are {len(names)}."
     return ConfigError(f"unknown {kind} `{brief(word)}`; the nearest are {near}.{rest}")
 

@@ -10,7 +10,7 @@ import tyro
 
 from openjepa.command_line.command import OK
 from openjepa.command_line.options import with_config
-from openjepa.errors import ConfigError
+from openjepa.errors import ConfigError, listing
 
 
 def demo_options(words: Sequence[str]) -> type:
@@ -62,7 +62,10 @@ def train_options(words: Sequence[str]) -> type:
     if not words or words[0].startswith("-"):
         if any(word in ("-h", "--help") for word in words):
             return TrainHelp
-        raise ConfigError(f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(experiments()))}.")
+        known = listing(sorted(experiments()))
+        raise ConfigError(
+            f"`train` needs a recipe: openjepa train RECIPE. Known: {known}. `openjepa list` tells what each does."
+        )
     return with_config("TrainOptions", own, load_experiment(words[0]).config)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from openjepa.data.folders import walk
-from openjepa.errors import DataError
+from openjepa.errors import DataError, listing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")
@@ -97,7 +97,7 @@ class DatasetItems:
         known = getattr(dataset, "column_names", None)
         for wanted in (column, label_column):
             if wanted is not None and known is not None and wanted not in known:
-                raise DataError(f"the data set must have a column `{wanted}`; it has {', '.join(map(str, known))}.")
+                raise DataError(f"the data set must have a column `{wanted}`; it has {listing(known)}.")
         if label_column is not None and hasattr(dataset, "select_columns"):
             self._label_rows = dataset.select_columns([label_column])  # a label costs no decoded picture
 

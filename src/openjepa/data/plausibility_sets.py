@@ -15,7 +15,7 @@ import numpy as np
 from openjepa.data.folders import list_folder
 from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from openjepa.errors import DataError, unknown
+from openjepa.errors import DataError, listing, unknown
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _rows(table: Path) -> Iterator[dict[str, str]]:
 def _column(row: Mapping[str, str], names: tuple[str, ...], table: Path) -> str:
     found = next((row[name] for name in names if row.get(name)), None)
     if found is None:
-        raise DataError(f"`{table}` must have a column {' or '.join(names)}; it has {', '.join(row)}.")
+        raise DataError(f"`{table}` must have a column {' or '.join(names)}; it has {listing(row)}.")
     return found
 
 

@@ -268,13 +268,14 @@ def _read_numpy(path: Path) -> Rows:
 def _write_parquet(path: Path, rows: Rows) -> None:
     arrow, parquet = _pyarrow()
     flat = rows.vectors.reshape(len(rows.vectors), -1)
-    stored = [name.encode("utf-8", "surrogateescape") for name in rows.paths]
-    shown = [name.decode("utf-8", "replace") for name in stored]  # Parquet has no text that is not UTF-8
-    raw = [None if name == own else own_bytes for name, own, own_bytes in zip(shown, rows.paths, stored, strict=True)]
+    raw = [name.encode("utf-8", "surrogateescape") for name in rows.paths]
+    shown = [name.decode("utf-8", "replace") for name in raw]
+    # Text in Parquet is UTF-8; names that are not have their bytes beside them.
+    extra = {} if shown == rows.paths else {"path_bytes": arrow.array(raw, arrow.binary())}
     table = arrow.table(
         {
             "path": shown,
-            "path_bytes": arrow.array(raw, arrow.binary()),
+            **extra,
             "index": rows.index,
             "frame": rows.frame,
             "time": rows.time,
@@ -290,10 +291,10 @@ def _read_parquet(path: Path) -> Rows:
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
-    names = table["path"].to_pylist()
     if "path_bytes" in table.column_names:
-        raw = table["path_bytes"].to_pylist()
-        names = [n if b is None else b.decode("utf-8", "surrogateescape") for n, b in zip(names, raw, strict=True)]
+        names = [raw.decode("utf-8", "surrogateescape") for raw in table["path_bytes"].to_pylist()]
+    else:
+        names = table["path"].to_pylist()
     return Rows(names, index, frame, time, vectors.reshape(len(table), *shape))
 
 

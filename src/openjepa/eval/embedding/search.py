@@ -72,9 +72,8 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
         raise DataError(
             f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
         )
-    found = _stored_query(config)
-    if found is None:
-        found = _embed_query(config, manifest, encoder).vectors
+    stored, has_changed = _stored_query(config)
+    found = stored if stored is not None and not has_changed else _embed_query(config, manifest, encoder, has_changed)
     wanted = _unit(_unit(found.astype(np.float32)).mean(0, keepdims=True))[0]  # [D]
     hits: list[Hit] = []
     for rows in read_parts(config.embeddings):
@@ -122,33 +121,31 @@ def _best(rows: Rows, scores: np.ndarray, config: SearchConfig) -> list[Hit]:
     return hits
 
 
-def _stored_query(config: SearchConfig) -> np.ndarray | None:
-    """The rows [R, D] of the query, or None where it is not embedded or has changed since."""
+def _stored_query(config: SearchConfig) -> tuple[np.ndarray | None, bool]:
+    """The rows [R, D] of the query, or None where it is not embedded; and whether its file has changed since."""
     query, found, index = str(config.query), [], -1
     for rows in read_parts(config.embeddings):
         own = [path == query for path in rows.paths]
         if any(own):
             found.append(rows.vectors[own])
             index = int(rows.index[own][0])
-    commit = next((c for c in read_commits(config.embeddings) if c.first <= index < c.first + c.count), None)
-    if commit is None or (
-        commit.stamps and file_stamp(config.query) not in (commit.stamps[index - commit.first], "missing")
-    ):
-        return None
-    return np.concatenate(found)
+    if not found:
+        return None, False
+    commit = next(c for c in read_commits(config.embeddings) if c.first <= index < c.first + c.count)
+    stamps = commit.stamps[index - commit.first : index - commit.first + 1]  # none in folders of version 0.1.0
+    return np.concatenate(found), bool(stamps) and file_stamp(config.query) not in (*stamps, "missing")
 
 
-def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None) -> Rows:
+def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None, has_changed: bool) -> np.ndarray:
     if not config.query.is_file():
         names = {p for rows in read_parts(config.embeddings) for p in rows.paths}
         raise DataError(f"{unknown('file', str(config.query), names)} It must be embedded, or exist.")
     if encoder is None:
-        raise ConfigError(
-            f"`{config.query}` is not among the embeddings, or has changed since; the model is needed to encode it."
-        )
+        why = "has changed since it was embedded" if has_changed else "is not among the embeddings"
+        raise ConfigError(f"`{config.query}` {why}; the model is needed to encode it.")
     if encoder.fingerprint() != manifest["model"]:
         raise ConfigError(f"the model must be the one that made `{config.embeddings}`; its weights or settings differ.")
-    return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query)
+    return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query).vectors
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
