@@ -33,6 +33,7 @@ VJEPA2_PROBE_DEFAULTS = {"num_pooler_layers": 3}
 SHOWN_BY_TENSORS = {
     *("hidden_size", "patch_size", "num_channels", "in_chans", "tubelet_size", "qkv_bias", "intermediate_size"),
     *("mlp_ratio", "pred_hidden_size", "pred_num_mask_tokens", "pred_mlp_ratio"),
+    *("num_hidden_layers", "pred_num_hidden_layers", "num_pooler_layers"),
 }
 
 
