@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openjepa import protocols
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import Cost
 
 # (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
@@ -89,7 +90,7 @@ class Weighted:
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Returns the weighted mean."""
-        weights = torch.linspace(self.first, self.last, distances.shape[-1]).to(distances)
+        weights = to_device(torch.linspace(self.first, self.last, distances.shape[-1]), distances)
         return distances @ (weights / weights.sum())
 
 
