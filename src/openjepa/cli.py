@@ -174,7 +174,8 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is not UTF-8 leaves as the bytes that it is
-        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "backslashreplace")
+        is_utf8 = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     words = list(sys.argv[1:] if words is None else words)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
