@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from openjepa.command_line import collecting, judging, seeing, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
+from openjepa.command_line.env_options import HELP as ENV_HELP
+from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
 from openjepa.errors import ConfigError, OpenJEPAError, unknown
 from openjepa.version import __version__
@@ -45,30 +48,34 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "collect": Command(
         "record episodes of play into a store",
-        "WORLD [--episodes N] [--out PATH]",
+        "WORLD [--episodes N] [--out PATH] [--env.NAME VALUE]",
         lambda words: collecting.CollectOptions,
         collecting.collect,
         resumes=True,
+        takes_env=True,
     ),
     "data": stores.DATA,
     "train": Command(
-        "train a recipe, or go on with an interrupted run",
-        "RECIPE [--run-dir DIR] [--a.b VALUE]",
+        "train a recipe, in a world or on a store, or go on with an interrupted run",
+        "RECIPE|WORLD|STORE [--run-dir DIR] [--a.b VALUE] [--env.NAME VALUE]",
         training.train_options,
         training.train,
         resumes=True,
+        takes_env=True,
     ),
     "eval": Command(
         "judge a run the way its recipe says",
-        "RUN",
+        "RUN [--manifest FILE]",
         lambda words: judging.EvalOptions,
         judging.evaluate,
+        takes_env=True,
     ),
     "plan": Command(
         "play one episode with a run and draw it",
-        "RUN [--seed N] [--out FILE.gif]",
+        "RUN [--goal PICTURE] [--world WORLD] [--seed N] [--out FILE.gif]",
         lambda words: judging.PlanOptions,
         judging.plan,
+        takes_env=True,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
@@ -208,9 +215,13 @@ def _run(name: str, words: Sequence[str]) -> int:
         if second not in command.commands:
             raise unknown("option" if second.startswith("-") else f"command of `{program}`", second, command.commands)
         command, program, words = command.commands[second], f"{program} {second}", words[1:]
+    env: tuple[dict[str, Any], ...] = ()
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
+    if command.takes_env:
+        words, found = split_env_options(words)
+        env, summary = (found,) if found else (), f"{summary}\n\n{ENV_HELP}"
     kind = command.options(words)
-    usage_line = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
-    return command.run(parse(kind, words, program=program, summary=usage_line))
+    return command.run(parse(kind, words, program=program, summary=summary), *env)
 
 
 def _complain(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 OK, SICK = 0, 1  # exit statuses; 2 is an error, 130 an interruption
 
@@ -18,13 +17,15 @@ class Command:
             named.
         run: does it; takes an instance of that dataclass and returns the exit status.
         resumes: whether the same command goes on where an interrupted one has stopped.
+        takes_env: whether `--env.NAME VALUE` is understood; `run` then takes them, by name, beside its own options.
     """
 
     summary: str
     usage: str
     options: Callable[[Sequence[str]], type]
-    run: Callable[[Any], int]
+    run: Callable[..., int]
     resumes: bool = False
+    takes_env: bool = False
 
 
 @dataclass(frozen=True)

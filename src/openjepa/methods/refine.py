@@ -6,7 +6,7 @@ finds every wall that the model does not believe in.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,6 +84,8 @@ def refine_predictor(
     if config.predictor is not None:
         with seeded(generator):
             model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
+        if isinstance(model, LeWM):  # else it would be reopened with the old predictor
+            model.config = replace(model.config, predictor=config.predictor)
     model.predictor.requires_grad_(True)
     hard = _HardStarts(model, z, moves, windows)
     count, still = int(config.hard_share * config.batch_size), model.scene_dim

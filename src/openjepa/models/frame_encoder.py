@@ -25,7 +25,10 @@ class FrameEncoderConfig:
         kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
             positions of small things), `split` (keypoints only, fine ones for the scene and coarse ones for what
             moves, both read linearly), or `vit` (ViT-Tiny with a class token and LeWM's projector).
-        image_size: px, square frames; a multiple of 16 for the convolutions, of `patch_size` for the ViT.
+        image_size: px, side of the square that the network sees; a multiple of 16 for the convolutions, of
+            `patch_size` for the ViT.
+        frame_size: (H, W) of the frames that come in, shrunk or stretched to that square with antialiasing; None where
+            they are such squares.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
         num_keypoints: of `keypoints`, and of each half of `split`.
@@ -40,6 +43,7 @@ class FrameEncoderConfig:
     num_keypoints: int = 16
     patch_size: int = 14
     depth: int = 12
+    frame_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "keypoints", "split", "vit"):
@@ -80,7 +84,10 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         size = self.config.image_size
-        check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
+        height, width = self.config.frame_size or (size, size)
+        check_shape(frames, f"B C=3 H={height} W={width}", name="frames")
+        if (height, width) != (size, size):
+            frames = functional.interpolate(frames.float(), (size, size), mode="bilinear", antialias=True)
         features = self.trunk(frames)
         with torch.autocast(frames.device.type, enabled=False):
             return self.head(features.float())

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
+from openjepa.agent import Agent
 from openjepa.baselines.behaviour_cloning import clone_latents
-from openjepa.config import save_json
+from openjepa.config import save_json, to_dict
 from openjepa.envs import make_policy
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.errors import ConfigError
@@ -32,17 +33,10 @@ from openjepa.eval.health.doctor import diagnose
 from openjepa.files import read_json, replace_text
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
+from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
 from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
-from openjepa.recipes.world_model import (
-    Memory,
-    WorldModelConfig,
-    build,
-    learn_to_act,
-    make_agent,
-    open_store,
-    seeded,
-)
+from openjepa.recipes.world_model import build, open_store, seeded
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
@@ -54,8 +48,9 @@ class Findings:
 
     config: WorldModelConfig
     manifest: Manifest
+    agent: Agent
     model: LeWM
-    head: TemporalDistanceHead
+    critic: TemporalDistanceHead
     memory: Memory
     diagnostics: LatentDiagnostics
     reports: dict[str, SuccessReport] = field(default_factory=dict)
@@ -83,15 +78,19 @@ def run(config: DemoConfig) -> dict[str, Any]:
         open_store(recipe).close()
         experiment = build(recipe)
     with clock("train", f"learning the world: {recipe.train.steps} steps"):
-        model: LeWM = train(experiment.method, experiment.source, recipe.train, config.out / "run").method
+        run_dir = config.out / "run"
+        record = {"recipe": config.world, **to_dict(recipe)}
+        model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
     with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        model, head, memory = learn_to_act(model, recipe)
+        model, critic, memory = learn_to_act(model, recipe)
+        agent = make_agent_of(recipe, model, critic)
+        save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
         found = measure(
             model, experiment.held_out(), untrained=untrained_twin(model), state_names=experiment.state_names
         )
-    findings = Findings(recipe, draw_pairs(recipe), model, head, memory, found, seconds=seconds)
+    findings = Findings(recipe, draw_pairs(recipe), agent, model, critic, memory, found, seconds=seconds)
     with clock("judge", f"reaching {config.pairs} goals given as pictures"):
         findings.reports["OpenJEPA"] = _judge_agent(findings)
     with clock("baselines", "the same goals by chance, by imitation and by an oracle"):
@@ -127,14 +126,19 @@ def _begin(config: DemoConfig, recipe: WorldModelConfig) -> None:
 def _judge_agent(findings: Findings) -> SuccessReport:
     recipe = findings.config
     options = world_config(recipe)
-    agent = make_agent(findings.model, findings.head, TwoRooms(1, options), recipe)
     judged = JudgeConfig(budget=recipe.act.budget, batch_size=recipe.act.pairs)
     pairs = findings.manifest.pairs
     crossing = [p.pair_id for p in pairs if p.group == CROSS_ROOM]
     shown = crossing[:4] + [p.pair_id for p in pairs if p.group != CROSS_ROOM][:2]
     seeds = {"training": recipe.seed, "planner": recipe.seed}
     return evaluate(
-        agent, lambda n: TwoRooms(n, options), findings.manifest, judged, name="OpenJEPA", seeds=seeds, keep=shown
+        findings.agent,
+        lambda n: TwoRooms(n, options),
+        findings.manifest,
+        judged,
+        name="OpenJEPA",
+        seeds=seeds,
+        keep=shown,
     )
 
 

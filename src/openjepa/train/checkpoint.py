@@ -291,21 +291,35 @@ def load_method(
     folder = find_checkpoint(path)
     verify(folder)
     described = read_json(folder / METHOD, damaged=lambda reason: _damaged(folder / METHOD, reason))
+    method = build_method(described, str(folder / METHOD), methods)
+    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
+    return method.to(device).eval()
+
+
+def build_method(described: Mapping[str, Any], source: str, methods: Mapping[str, MethodEntry] | None = None) -> Any:
+    """Builds a method from what `describe_method` returned, with weights that wait to be overwritten.
+
+    Args:
+        described: name and configuration.
+        source: where that was read, for errors.
+        methods: name to (class, configuration class), for methods that are neither in `METHODS` nor in `RIVALS`.
+
+    Raises:
+        CheckpointError: for a name or an option that this version does not know.
+    """
     table = {**METHODS, **RIVALS, **(methods or {})}
     name = str(described.get("method"))
     if name not in table:
-        raise CheckpointError(f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`.")
+        raise CheckpointError(f"{source}: {unknown('method', name, table)} Pass your own as `methods`.")
     kind, config_kind = table[name]()
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+    with torch.random.fork_rng(devices=[]):
         try:
-            method = kind(from_dict(config_kind, described.get("config")))
+            return kind(from_dict(config_kind, described.get("config")))
         except ConfigError as error:
             written = described.get("openjepa", "?")
             raise CheckpointError(
-                f"{folder / METHOD}: {error} It was written by openjepa {written}, this is {__version__}."
+                f"{source}: {error} It was written by openjepa {written}, this is {__version__}."
             ) from error
-    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
-    return method.to(device).eval()
 
 
 def _remedy(folder: Path) -> str:
