@@ -179,7 +179,7 @@ def test_wrong_values_are_one_line(capsys, words, message):
 
 
 def test_missing_words_are_asked_for(capsys):
-    assert fails(capsys, "train").startswith("`train` needs a recipe: openjepa train RECIPE. Known: ")
+    assert fails(capsys, "train").startswith("`train` needs a recipe, a world or a store: openjepa train WHAT.")
     assert fails(capsys, "collect") == "`openjepa collect` needs WORLD. See openjepa collect --help."
     assert fails(capsys, "data", "info") == "`openjepa data info` needs PATH. See openjepa data info --help."
     assert fails(capsys, "data", "merge", "a") == "`openjepa data merge` needs --out. See openjepa data merge --help."

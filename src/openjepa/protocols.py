@@ -146,7 +146,7 @@ class WorldModel(Protocol):
     """What a planner may call: two verbs."""
 
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
-        """Encodes each frame on its own.
+        """Encodes the successive frames of each row; a state may depend on earlier frames, never on later ones.
 
         Args:
             frames: [B, T, C, H, W] uint8.
