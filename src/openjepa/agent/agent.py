@@ -195,7 +195,7 @@ class Agent:
 
     def _bound_cost(self, now: "_Episode", rows: Tensor) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught."""
-        cost: PathCost = bind(self.cost, now.z_goal[rows])
+        cost = bind(self.cost, now.z_goal[rows], now.memory.now[rows])
         if now.failed_plans is None:
             return cost
         z = now.memory.now

@@ -23,7 +23,7 @@ from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
+from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, ResidualMLP, build_predictor
 from openjepa.nn.ema import update_ema
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
@@ -170,7 +170,10 @@ class LeWM(nn.Module):
         steps = self._check_rollout(z, actions)
         if self.config.futures is not None:
             return roll_likely(self.futures, z.squeeze(2), self._standardised(actions)).unsqueeze(2)
-        return self._rollout(z.squeeze(2), self._standardised(actions), steps).unsqueeze(2)
+        moves = self._standardised(actions)
+        if isinstance(self.predictor, ResidualMLP):  # Markov: the latest state is all that counts
+            return self.predictor.rollout(z[:, -1, 0], moves[:, -steps:], self.config.scene_dim).unsqueeze(2)
+        return self._rollout(z.squeeze(2), moves, steps).unsqueeze(2)
 
     def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
         """See `BranchingModel.rollout_futures`; without `futures` there is one, and it is certain."""

@@ -69,6 +69,28 @@ class ResidualMLP(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             return z.float() + self.change(torch.cat([z.float(), actions.float()], -1))
 
+    def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
+        """States [B, H, D] after each of actions [B, H, A] from z [B, D]; the leading `scene_dim` numbers stay.
+
+        As many calls would find, each fed with the last one's state, up to rounding. What does not change along the
+        way is computed once for all steps: the share of the actions and of the scene in the first layer.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            first, *middle, last = [(m.weight, m.bias) for m in self.change if isinstance(m, nn.Linear)]
+            scene, state = z.float().split([scene_dim, z.shape[1] - scene_dim], 1)
+            by_scene, by_state, by_action = first[0].split([scene_dim, state.shape[1], actions.shape[2]], 1)
+            given = functional.linear(actions.float().transpose(0, 1), by_action, first[1])  # [H, B, W]
+            if scene_dim:
+                given = given + functional.linear(scene, by_scene)
+            by_state, moves, shift, path = by_state.T, last[0][scene_dim:], last[1][scene_dim:], []
+            for share in given.unbind():
+                x = torch.addmm(share, state, by_state).relu_()
+                for weight, bias in middle:
+                    x = functional.linear(x, weight, bias).relu_()
+                state = state + functional.linear(x, moves, shift)
+                path.append(state)
+            return torch.cat([scene.unsqueeze(1).expand(-1, len(path), -1), torch.stack(path, 1)], -1)
+
 
 class GRUPredictor(nn.Module):
     """One GRU cell whose hidden state is z and whose input is the action (PLDM 2502.14819, EB-JEPA 2602.03604)."""
