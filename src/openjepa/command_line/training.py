@@ -15,7 +15,7 @@ from openjepa.errors import ConfigError, DataError, unknown
 
 def demo_options(words: Sequence[str]) -> type:
     """The configuration of the demonstration is its options."""
-    from openjepa.recipes.demo import DemoConfig
+    from openjepa.recipes.demo_options import DemoConfig
 
     return DemoConfig
 

@@ -45,7 +45,12 @@ class Bin:
 
 
 def judge(
-    config: ResolvedWorld, run_dir: Path, *, manifest: Path | None = None, say: Callable[[str], None] | None = None
+    config: ResolvedWorld,
+    run_dir: Path,
+    *,
+    manifest: Path | None = None,
+    radius: float | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measures what the agent of a run reaches, and keeps it with the agent.
 
@@ -53,6 +58,7 @@ def judge(
         config: of the run.
         run_dir: its folder.
         manifest: pairs to play instead of those drawn from held-out episodes.
+        radius: within which a goal counts as reached; None is the world's own rule, or a share of what is usual.
         say: called with a line for whoever waits; standard error by default.
     """
     say = say or (lambda line: print(line, file=sys.stderr))
@@ -61,7 +67,7 @@ def judge(
     _, held_out = split(store, config.play.held_out, config.seed)
     results: dict[str, Any] = {"offline": _offline(agent, store, held_out, config)}
     if config.play.world:
-        results |= _judge_live(agent, store, held_out, config, manifest, say)
+        results |= _judge_live(agent, store, held_out, config, manifest, radius, say)
     else:
         say("no world is known for these episodes: judged offline only. Give one with --world.")
     note_judged(find_agent(run_dir), "eval", _brief(results))
@@ -82,6 +88,7 @@ def _judge_live(
     held_out: np.ndarray,
     config: ResolvedWorld,
     manifest: Path | None,
+    radius: float | None,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     world = world_of(config.play)
@@ -92,9 +99,14 @@ def _judge_live(
         states = {}
         if "states" in [column.name for column in store.columns]:
             states = {int(i): np.asarray(store.rows_of("states", int(i))) for i in held_out}
-        radius = _radius(world, states)
-        if radius is not None:
-            say(f"success within {radius:.3g}: a tenth of the median distance of two states; nobody says it better")
+        if radius is None:
+            radius = _radius(world, states)
+            if radius is not None:
+                say(f"success within {radius:.3g}: a tenth of the median distance of two states, as nobody says it")
+        elif isinstance(world, GymnasiumWorld):
+            world.success_distance = radius
+        else:
+            raise ConfigError(f"`radius` is for Gymnasium environments; `{world.name}` has a rule of its own.")
         bins = _bins(world, states, config, manifest, say)
     finally:
         world.close()

@@ -24,7 +24,7 @@ class Choices:
     Attributes:
         frameskip: environment steps per model step.
         image_size: px, side of the square that the network sees.
-        frame_size: (H, W) of the frames, or None where they are such squares.
+        shrink_from: (H, W) of the frames, or None where they are such squares.
         encoder: kind of encoder.
         embed_dim: width of the latent.
         window: frames of a training window.
@@ -39,7 +39,7 @@ class Choices:
 
     frameskip: int
     image_size: int
-    frame_size: tuple[int, int] | None
+    shrink_from: tuple[int, int] | None
     encoder: Literal["conv", "keypoints", "split", "vit"]
     embed_dim: int
     window: int
@@ -76,7 +76,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     return Choices(
         frameskip=frameskip,
         image_size=size,
-        frame_size=None if (height, width) == (size, size) else (int(height), int(width)),
+        shrink_from=None if (height, width) == (size, size) else (int(height), int(width)),
         encoder=config.encoder or "conv",
         embed_dim=config.embed_dim or 16,
         window=window,

@@ -156,7 +156,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     encoder = FrameEncoderConfig(
         found.encoder,
         image_size=found.image_size,
-        frame_size=found.frame_size,
+        shrink_from=found.shrink_from,
         **found.encoder_options,
     )
     method = LeWMConfig(
