@@ -20,6 +20,7 @@ from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Items, list_file
 from openjepa.data.videos import is_picture, open_video
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.embedding.embedding_store import EmbeddingStore, Format, Rows
+from openjepa.eval.embedding.moments import Moments, Stretch
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 
 View = Literal["clip", "per_frame", "prefix"]
@@ -38,7 +39,8 @@ class EmbedConfig:
         pooling: `mean` of the tokens (one vector), `class` token, or `dense` for the grid of tokens.
         size: side of the picture in pixels; the centre square.
         num_frames: frames taken from a video, >= 1.
-        fps: frames per second they are apart; None spreads them evenly over the whole video.
+        fps: frames per second they are apart; None spreads them evenly over the whole video, or its moment.
+        every: seconds from one moment of a video to the next, each with a row of its own; None for one for all.
         batch_size: files encoded together, >= 1.
         part_size: files of a part on disk, >= 1; a kill loses at most the work of one.
         format: `parquet` or `numpy`.
@@ -55,6 +57,7 @@ class EmbedConfig:
     size: int = 224
     num_frames: int = 16
     fps: float | None = None
+    every: float | None = None
     batch_size: int = 8
     part_size: int = 64
     format: Format = "parquet"
@@ -68,6 +71,8 @@ class EmbedConfig:
                 raise ConfigError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
         if self.fps is not None and self.fps <= 0:
             raise ConfigError(f"`fps` must be > 0 or None; got {self.fps}.")
+        if self.every is not None and (self.every <= 0 or self.view != "clip"):
+            raise ConfigError(f"`every` must be > 0, with `view` clip; got {self.every} and {self.view}.")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"`max_damaged_share` must lie in [0, 1]; got {self.max_damaged_share}.")
         if self.pooling == "class" and self.view != "clip":
@@ -108,9 +113,10 @@ class EmbedReport:
 
 @dataclass(frozen=True)
 class _Decoded:
-    index: int
+    index: int  # of the file
     pixels: torch.Tensor  # [C, H, W] or [T, C, H, W] uint8
     times: np.ndarray  # [T] seconds
+    first: int = 0  # number of its first row within the file
 
 
 def run_embed(
@@ -134,15 +140,18 @@ def run_embed(
     """
     began = time.perf_counter()
     items = list_files(config.path, _suffixes(config.kind)) if items is None else items
-    if len(items) == 1 and not config.output.exists():
+    files = len(items)
+    items = items if config.every is None else Moments(items, config.every)
+    if files == 1 and not config.output.exists():
         _decode(items, config, 0)  # a single damaged file says so itself, before a folder is made
     manifest = _manifest(encoder, config, items)
     with EmbeddingStore(config.output, config.format, manifest) as store:
-        resumed = len(store.done()) - len(store.damaged())
+        done = store.done()
+        resumed = (items.finished_files(done) if isinstance(items, Moments) else len(done)) - len(store.damaged())
         _embed_rest(encoder, config, items, store, progress)
     report = EmbedReport(
-        files=len(items),
-        embedded=len(items) - len(store.damaged()),
+        files=files,
+        embedded=files - len(store.damaged()),
         resumed=resumed,
         rows=sum(c.rows for c in store.commits),
         damaged=store.damaged(),
@@ -162,7 +171,8 @@ def _embed_rest(
 ) -> None:
     """Embeds the parts that the store does not have yet."""
     done = store.done()
-    _check_damage(store, config, len(items))
+    files = len(items.files) if isinstance(items, Moments) else len(items)
+    _check_damage(store, config, files)
     parts = [
         range(first, min(first + config.part_size, len(items)))
         for first in range(0, len(items), config.part_size)
@@ -172,7 +182,7 @@ def _embed_rest(
         for part in parts:
             rows, damaged = _embed_part(encoder, config, items, part, decoded)
             store.add(part[0], len(part), rows, damaged)
-            _check_damage(store, config, len(items))
+            _check_damage(store, config, files)
             done.update(part)
             if progress is not None:
                 progress(len(done), len(items))
@@ -184,8 +194,13 @@ def embed_file(encoder: FrozenEncoder, config: EmbedConfig, path: Path) -> Rows:
     Raises:
         DataError: where it cannot be decoded.
     """
-    items = list_files(path, _suffixes("auto"))
-    return _encode(encoder, config, items, [_decode(items, config, 0)])
+    files = list_files(path, _suffixes("auto"))
+    items = files if config.every is None else Moments(files, config.every)
+    rows, _ = _embed_part(
+        encoder, config, items, range(len(items)), (_decode(items, config, i) for i in range(len(items)))
+    )
+    assert rows is not None
+    return rows
 
 
 def _suffixes(kind: str) -> tuple[str, ...]:
@@ -203,6 +218,8 @@ def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict
     chosen = to_dict(config)
     for name in ("output", "batch_size", "num_threads", "max_damaged_share"):  # may change between starts
         chosen.pop(name)
+    if config.every is None:  # embeddings of earlier versions can be gone on with
+        chosen.pop("every")
     return {
         "options": chosen,
         "files": {"count": len(items), "names": names.hexdigest()},
@@ -221,10 +238,10 @@ def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> Non
         )
 
 
-def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Generator[_Decoded | DataError]:
-    """Decodes files in order, several at once, no more than two batches ahead."""
-    ahead = 2 * max(config.batch_size, config.num_threads)
-    waiting: deque[Future[_Decoded]] = deque()
+def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Generator[list[_Decoded] | DataError]:
+    """Decodes samples in order, several at once, no more than two batches ahead."""
+    ahead = 2 * (config.num_threads if isinstance(items, Moments) else max(config.batch_size, config.num_threads))
+    waiting: deque[Future[list[_Decoded]]] = deque()
     queue = iter(order)
     with ThreadPoolExecutor(config.num_threads, thread_name_prefix="decode") as pool:
         try:
@@ -234,7 +251,7 @@ def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Ge
                 if not waiting:
                     return
                 try:
-                    result: _Decoded | DataError = waiting.popleft().result()
+                    result: list[_Decoded] | DataError = waiting.popleft().result()
                 except DataError as error:
                     result = error
                 yield result
@@ -243,17 +260,23 @@ def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Ge
                 future.cancel()
 
 
-def _decode(items: Items, config: EmbedConfig, index: int) -> _Decoded:
+def _decode(items: Items, config: EmbedConfig, index: int) -> list[_Decoded]:
     content = items.content(index)
+    stretch = items.stretches[index] if isinstance(items, Moments) else Stretch(index, 0, 1)
     if is_picture(content):
-        return _Decoded(index, torch.from_numpy(read_image(content, config.size)), np.zeros(1))
+        return [_Decoded(stretch.file, torch.from_numpy(read_image(content, config.size)), np.zeros(1))]
     with open_video(content, items.name(index), min_frames=2) as video:
         info = video.info
-        if config.fps is None:
-            times = (np.arange(config.num_frames) + 0.5) * info.num_frames / info.fps / config.num_frames
+        if isinstance(items, Moments):
+            times = items.times(index, config.num_frames, config.fps)
+        elif config.fps is None:
+            times = (np.arange(config.num_frames) + 0.5)[None] * info.num_frames / info.fps / config.num_frames
         else:
-            times = 0.5 / info.fps + np.arange(config.num_frames) / config.fps
-        return _Decoded(index, torch.from_numpy(video.read(times, config.size)), times)
+            times = 0.5 / info.fps + np.arange(config.num_frames)[None] / config.fps
+        pixels = torch.from_numpy(video.read(times.ravel(), config.size)).unflatten(0, times.shape)
+        return [
+            _Decoded(stretch.file, p, t, stretch.first + i) for i, (p, t) in enumerate(zip(pixels, times, strict=True))
+        ]
 
 
 def _embed_part(
@@ -261,21 +284,23 @@ def _embed_part(
     config: EmbedConfig,
     items: Items,
     part: Sequence[int],
-    decoded: Iterator[_Decoded | DataError],
+    decoded: Iterator[list[_Decoded] | DataError],
 ) -> tuple[Rows | None, dict[str, str]]:
     found, damaged = [], dict[str, str]()
+    names = items.files if isinstance(items, Moments) else items
     batches: dict[tuple[int, ...], list[_Decoded]] = {}
     for index in part:
         result = next(decoded)
         if isinstance(result, DataError):
             damaged[items.name(index)] = str(result)
             continue
-        batch = batches.setdefault(tuple(result.pixels.shape), [])  # pictures and clips apart
-        batch.append(result)
-        if len(batch) == config.batch_size:
-            found.append(_encode(encoder, config, items, batch))
-            batch.clear()
-    found += [_encode(encoder, config, items, batch) for batch in batches.values() if batch]
+        for one in result:
+            batch = batches.setdefault(tuple(one.pixels.shape), [])  # pictures and clips apart
+            batch.append(one)
+            if len(batch) == config.batch_size:
+                found.append(_encode(encoder, config, names, batch))
+                batch.clear()
+    found += [_encode(encoder, config, names, batch) for batch in batches.values() if batch]
     return _join(found), damaged
 
 
@@ -296,7 +321,7 @@ def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Se
     return Rows(
         [items.name(d.index) for d in batch for _ in range(steps)],
         np.repeat(np.array([d.index for d in batch], np.int64), steps),
-        np.tile(np.arange(steps, dtype=np.int32), len(batch)),
+        np.concatenate([d.first + np.arange(steps, dtype=np.int32) for d in batch]),
         np.concatenate([d.times[last_seen] for d in batch]).astype(np.float32),
         vectors.flatten(0, 1).cpu().numpy().astype(config.dtype),
     )
@@ -309,13 +334,15 @@ def _join(found: Sequence[Rows]) -> Rows | None:
     shapes = {rows.vectors.shape[1:] for rows in found}
     if len(shapes) > 1:
         raise ConfigError(f"pictures and videos must give embeddings of one shape; got {sorted(shapes)}. Set `kind`.")
-    index = np.concatenate([rows.index for rows in found])
-    order = np.argsort(index, kind="stable")
+    index, frame = (
+        np.concatenate(numbers) for numbers in zip(*((rows.index, rows.frame) for rows in found), strict=True)
+    )
+    order = np.lexsort((frame, index))
     names = [name for rows in found for name in rows.paths]
     return Rows(
         [names[i] for i in order],
         index[order],
-        np.concatenate([rows.frame for rows in found])[order],
+        frame[order],
         np.concatenate([rows.time for rows in found])[order],
         np.concatenate([rows.vectors for rows in found])[order],
     )

@@ -21,12 +21,14 @@ class SearchConfig:
         query: name of an embedded file, or any other picture or video (which needs the encoder).
         k: neighbours returned, >= 1.
         moments: whether the rows of one file compete as moments; else its best row stands for it.
+        at: second of the moment that is looked for, in an embedded video with several; None for all of the file.
     """
 
     embeddings: Path = Path("embeddings")
     query: Path = Path()
     k: int = 10
     moments: bool = False
+    at: float | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -55,7 +57,10 @@ class SearchReport:
 
 
 def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> SearchReport:
-    """Finds the neighbours of a file; an embedded one is not its own neighbour.
+    """Finds the neighbours of a file, or of a moment of it; an embedded one is not its own neighbour.
+
+    Moments of a video are neighbours of another of its moments, and of the video where it is the only one: then those
+    come first that are most like all of it.
 
     Args:
         config: query and folder.
@@ -70,18 +75,53 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
         raise DataError(
             f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
         )
-    own = [rows.vectors[[p == query for p in rows.paths]] for rows in read_parts(config.embeddings)]
-    found = np.concatenate(own) if own else np.zeros((0, 1))
-    if not len(found):
+    own = _Own.of(config.embeddings, query)
+    if len(own.vectors):
+        found = own.vectors if config.at is None else own.vectors[[own.at(config.at)]]
+    elif config.at is not None:
+        raise ConfigError(f"`at` must name a moment of an embedded file; `{query}` is not among the embeddings.")
+    else:
         found = _embed_query(config, manifest, encoder).vectors
     wanted = _unit(_unit(found.astype(np.float32)).mean(0, keepdims=True))[0]  # [D]
     hits: list[Hit] = []
     for rows in read_parts(config.embeddings):
         scores = _unit(rows.vectors.astype(np.float32)) @ wanted  # [R]
-        scores[[p == query for p in rows.paths]] = -np.inf
+        itself = np.array([p == query for p in rows.paths])
+        if config.moments and config.at is not None:
+            itself &= rows.time == own.times[own.at(config.at)]
+        elif config.moments and own.is_alone:
+            itself[:] = False
+        scores[itself] = -np.inf
         hits += _best(rows, scores, config)
         hits = sorted(hits, key=lambda h: -h.score)[: config.k]
     return SearchReport(query, tuple(hits))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The rows of the query itself: vectors [R, D], times [R] in seconds, and whether there is no other file."""
+
+    vectors: np.ndarray
+    times: np.ndarray
+    is_alone: bool
+
+    @classmethod
+    def of(cls, folder: Path, query: str) -> "_Own":
+        """Reads them."""
+        vectors, times, others = [np.zeros((0, 1))], [np.zeros(0)], 0
+        for rows in read_parts(folder):
+            own = np.array([p == query for p in rows.paths])
+            others += int((~own).sum())
+            if own.any():
+                vectors.append(rows.vectors[own])
+                times.append(rows.time[own])
+        return cls(np.concatenate(vectors[1:] or vectors), np.concatenate(times), not others)
+
+    def at(self, second: float) -> int:
+        """The row whose moment holds a second: the first that has seen it, else the last."""
+        if second > self.times.max():
+            return int(self.times.argmax())
+        return int(np.where(self.times >= second, self.times, np.inf).argmin())
 
 
 def nearest(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
