@@ -1,14 +1,14 @@
-"""`openjepa collect` and `openjepa data`: record play into a store, and look at what is in one."""
+"""`openjepa collect`: record play into a store."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
-from openjepa.command_line.command import OK, SICK
+from openjepa.command_line.command import OK
 from openjepa.errors import ConfigError
 
 DEFAULT_POLICIES = {"push-t": "push", "gym_pusht/PushT-v0": "push"}
@@ -89,29 +89,3 @@ def parse_image_size(text: str) -> tuple[int, int]:
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise ConfigError(f"`--image-size` must be a side in px, or HxW as in 64x96; got {text}.")
     return int(sides[0]), int(sides[-1])
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Options of `data`."""
-
-    action: tyro.conf.Positional[Literal["info", "check"]]  # info: what is inside; check: verify every byte
-    path: tyro.conf.Positional[Path]  # folder of an episode store
-
-
-def data(options: DataOptions) -> int:
-    """Describes a store, or verifies it; status 1 for a damaged one."""
-    from openjepa.data import check, describe
-
-    if options.action == "check":
-        report = check(options.path)
-        print(report)
-        return OK if report.is_sound else SICK
-    for name, value in describe(options.path).items():
-        if isinstance(value, dict):
-            print(f"{name}:")
-            for key, inner in value.items():
-                print(f"  {key}: {inner}")
-        else:
-            print(f"{name}: {value}")
-    return OK

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from openjepa.data.images import MAX_PIXELS, read_image
+from openjepa.data.images import MAX_PIXELS, label_tensor, read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Content, FileItems, Items, list_files
 from openjepa.data.sampling import DamageLog, Sampling, Slots
 from openjepa.data.video_file import VideoFile
@@ -113,12 +113,8 @@ class VideoSource:
         The clips of one video are neighbours.
         """
         read = self.slots.read(step, rank, world_size, self._read)
-        labels = [self.items.label(i) for i, _ in read]
-        known = [n for n in labels if n is not None]
-        return VideoBatch(
-            torch.from_numpy(np.concatenate([clips for _, clips in read])),
-            torch.tensor(known).repeat_interleave(self.config.clips_per_video) if len(known) == len(labels) else None,
-        )
+        labels = [self.items.label(i) for i, _ in read for _ in range(self.config.clips_per_video)]
+        return VideoBatch(torch.from_numpy(np.concatenate([clips for _, clips in read])), label_tensor(labels))
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
         """Clips [clips_per_video, T, 3, size, size] at random positions."""

@@ -29,6 +29,7 @@ __all__ = [
     "TwoRoomsConfig",
     "collect",
     "default_policy",
+    "is_environment_id",
     "make_policy",
     "make_world",
 ]
@@ -92,6 +93,11 @@ def make_world(
         return DRAWN[name](num_envs, {**options, **(env_options or {})})
     size = 64 if image_size is None else image_size
     name = BY_ID.get(name, name)
-    if not re.fullmatch(r"([\w.]+:)?([\w-]+/)?[\w.-]+", name) or not re.search(r"[/:]|-v\d", name):
+    if not is_environment_id(name):
         raise unknown("environment", name, WORLDS)
     return GymnasiumWorld(name, num_envs, image_size=size, workers=workers, env_options=env_options, **options)
+
+
+def is_environment_id(name: str) -> bool:
+    """Whether a word is written like the id of a Gymnasium environment, such as `package:Name-v0`."""
+    return bool(re.fullmatch(r"([\w.]+:)?([\w-]+/)?[\w.-]+", name) and re.search(r"[/:]|-v\d", name))

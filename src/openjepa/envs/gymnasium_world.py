@@ -21,7 +21,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from openjepa.envs.gymnasium_stage import DEEDS, Stage, StageOptions
 from openjepa.envs.gymnasium_states import StateAdapter
@@ -168,6 +167,8 @@ class GymnasiumWorld:
                 f"{actions[i, a]:.4g}. Clip them with `world.bounds.clip`."
             )
         if self.bounds.categories:
+            import torch  # worlds are NumPy; who only looks at one does not wait for PyTorch
+
             is_choice = np.abs(self.bounds.clip(torch.from_numpy(actions)).numpy() - actions).max(1) <= 1e-5
             if not is_choice.all():
                 raise ConfigError(
