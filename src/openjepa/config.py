@@ -80,17 +80,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+def from_dict(cls: type[T], values: Mapping[str, Any] | None) -> T:
     """Rebuilds a config from `to_dict`; a missing key takes its default, an unknown one is an error.
 
     Raises:
         ConfigError: for a key that `cls` does not have, a value of another type, or one its validation refuses.
     """
     kinds = field_types(cls)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"the options of {cls.__name__} must be names with values; got {values!r}.")
     for key in values:
         if key not in kinds:
             raise ConfigError(f"unknown option `{brief(key)}` of {cls.__name__}{did_you_mean(key, kinds)}")
-    return cls(**{key: _typed(kinds[key], value, f"`{key}` of {cls.__name__}") for key, value in values.items()})
+    typed = {key: _typed(kinds[key], value, f"`{key}` of {cls.__name__}") for key, value in values.items()}
+    try:
+        return cls(**typed)
+    except TypeError as error:  # a value is missing, or of a kind that the validation cannot compare
+        raise ConfigError(f"the options of {cls.__name__} do not fit ({brief(error)}).") from error
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:
