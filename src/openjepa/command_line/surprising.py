@@ -79,9 +79,12 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
         ConfigError: for a model without a predictor of coming frames.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
+    import torch
+
     from openjepa.eval.plausibility.energy import MaskedEnergy, energy_model
-    from openjepa.interop import PUBLISHED, load
+    from openjepa.interop.load import load_networks
     from openjepa.interop.networks import layout_of
+    from openjepa.interop.registry import PUBLISHED
     from openjepa.train import load_method
     from openjepa.train.device import pick_device
 
@@ -89,22 +92,16 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
     path = Path(name)
     if path.exists() and layout_of(path) == "run":
         return energy_model(load_method(path, device=device), name="model"), path if path.is_dir() else path.parent
-    options = {"path": loading.weights, "offline": loading.offline, "device": device}
-    try:
-        predictor = load(name, part="predictor", **options)  # type: ignore[arg-type]
-    except ConfigError as error:
-        if "has no `predictor`" not in str(error):
-            raise
+    parts = {"target_encoder", "context_encoder", "predictor"}
+    found = load_networks(name, parts=parts, path=loading.weights, offline=loading.offline)
+    context, target = found.context_encoder or found.target_encoder, found.target_encoder or found.context_encoder
+    if context is None or target is None or found.predictor is None:
         raise ConfigError(
             f"the model must have a predictor of coming frames to be surprised; `{name}` has none. Take a run of "
             "`openjepa train physics`, or a V-JEPA 2 file that holds its predictor."
-        ) from None
-    target = load(name, **options)  # type: ignore[arg-type]
-    try:
-        context = load(name, part="context_encoder", **options)  # type: ignore[arg-type]
-    except ConfigError:
-        context = target
-    judge = MaskedEnergy(context, target, predictor)  # type: ignore[arg-type]
+        )
+    networks = (n.to(device=device, dtype=torch.float32).eval() for n in (context, target, found.predictor))
+    judge = MaskedEnergy(*networks)  # type: ignore[arg-type]
     folder = Path("calibrations") / name.replace("/", "-") if name in PUBLISHED or not path.is_dir() else path
     return judge, folder
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from openjepa.data.images import MAX_PIXELS, read_image
+from openjepa.data.images import MAX_PIXELS, label_tensor, read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Content, FileItems, Items, list_files
 from openjepa.data.sampling import DamageLog, Sampling, Slots
 from openjepa.data.video_file import VideoFile
@@ -105,12 +105,8 @@ class VideoSource:
         The clips of one video are neighbours.
         """
         read = self.slots.read(step, rank, world_size, self._read)
-        labels = [self.items.label(i) for i, _ in read]
-        known = [n for n in labels if n is not None]
-        return VideoBatch(
-            torch.from_numpy(np.concatenate([clips for _, clips in read])),
-            torch.tensor(known).repeat_interleave(self.config.clips_per_video) if len(known) == len(labels) else None,
-        )
+        labels = [self.items.label(i) for i, _ in read for _ in range(self.config.clips_per_video)]
+        return VideoBatch(torch.from_numpy(np.concatenate([clips for _, clips in read])), label_tensor(labels))
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
         """Clips [clips_per_video, T, 3, size, size] at random positions."""
@@ -119,12 +115,7 @@ class VideoSource:
             still = read_image(content, c.size)
             return np.broadcast_to(still, (c.clips_per_video, c.num_frames, *still.shape))
         with open_video(content, self.items.name(index), c.min_frames) as video:
-            return np.stack(
-                [
-                    video.read(clip_times(c, video.info.num_frames, video.info.fps, draws), c.size)
-                    for _ in range(c.clips_per_video)
-                ]
-            )
+            return np.stack([video.read(draw_clip(c, video, draws), c.size) for _ in range(c.clips_per_video)])
 
 
 def video_folder(root: Path | str, *, labels: bool = False) -> FileItems:
@@ -157,8 +148,20 @@ def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
     return video
 
 
+def draw_clip(config: ClipConfig, video: VideoFile, draws: np.random.Generator) -> np.ndarray:
+    """Draws a clip of a video and returns moments [T] in the middle of its frames, in seconds.
+
+    What counts frames of the file counts them where they stand; their rate may vary.
+    """
+    info = video.info
+    times = clip_times(config, info.num_frames, info.fps, draws)
+    if config.stride is None and config.frame_indices == "exact":
+        return times
+    return video.middles(np.floor(times * info.fps).astype(int))
+
+
 def clip_times(config: ClipConfig, num_frames: int, fps: float, draws: np.random.Generator) -> np.ndarray:
-    """Draws a clip and returns the moments [T] of its frames, in seconds; each in the middle of a frame."""
+    """Draws a clip of a video of constant rate and returns moments [T] in the middle of its frames, in seconds."""
     if config.frame_indices == "reference":
         stride = config.stride or max(1, int(np.ceil(fps) // (config.fps or 1)))
         return (reference_frame_indices(num_frames, config.num_frames, stride, draws) + 0.5) / fps

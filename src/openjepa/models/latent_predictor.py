@@ -25,6 +25,8 @@ class LatentPredictorConfig:
         context_len: states that the transformer sees; 1 for the others.
         num_heads: of the transformer, 64 wide each.
         dropout: of the transformer, in [0, 1).
+        scaled: whether the MLP sees states, and says changes, in units of the data, which the refinement measures.
+            Else an MLP is slow to learn where latents, or their steps, are much smaller or larger than 1.
     """
 
     kind: Literal["mlp", "gru", "transformer"] = "mlp"
@@ -33,6 +35,7 @@ class LatentPredictorConfig:
     context_len: int = 1
     num_heads: int = 16
     dropout: float = 0.1
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "gru", "transformer"):
@@ -43,6 +46,8 @@ class LatentPredictorConfig:
             raise ConfigError("`predictor_dim`, `depth`, `context_len` and `num_heads` must be at least 1.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"`dropout` must be in [0, 1); got {self.dropout}.")
+        if self.scaled and self.kind != "mlp":
+            raise ConfigError(f"`scaled` must be off for `kind` {self.kind}; only mlp knows it.")
 
 
 def build_predictor(config: LatentPredictorConfig, embed_dim: int, action_dim: int) -> nn.Module:
@@ -51,23 +56,84 @@ def build_predictor(config: LatentPredictorConfig, embed_dim: int, action_dim: i
     return kinds[config.kind](config, embed_dim, action_dim)
 
 
+def build_scale(config: LatentPredictorConfig, dim: int) -> "PlainScale | DataScale":
+    """Builds the units in which a residual MLP sees latents of width D and says their changes."""
+    return DataScale(dim) if config.scaled else PlainScale()
+
+
+def change_network(config: LatentPredictorConfig, width_in: int, width_out: int) -> nn.Sequential:
+    """Builds the MLP of a residual predictor, whose last layer starts at zero: at first nothing moves."""
+    width, layers = width_in, list[nn.Module]()
+    for _ in range(config.depth):
+        layers += [nn.Linear(width, config.predictor_dim), nn.ReLU()]
+        width = config.predictor_dim
+    last = nn.Linear(width, width_out)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
+
+
+class PlainScale(nn.Module):
+    """Latents as they are; steps between neighbours, which are close, are shown four times as large."""
+
+    def of_states(self, z: Tensor) -> Tensor:
+        """Latents [..., D] to what the network sees."""
+        return z
+
+    def of_steps(self, way: Tensor) -> Tensor:
+        """Differences of successive latents [..., D] to what the network sees."""
+        return 4 * way
+
+    def to_steps(self, change: Tensor) -> Tensor:
+        """What the network says to differences of latents."""
+        return change
+
+
+class DataScale(nn.Module):
+    """Latents standardised by statistics that are measured once, and steps in units of their root mean square."""
+
+    mean: Tensor
+    std: Tensor
+    step: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        self.register_buffer("step", torch.full((dim,), 0.25))
+
+    @torch.no_grad()
+    def measure(self, z: Tensor, way: Tensor) -> None:
+        """Takes the statistics of latents z [S, D] and of steps between neighbours [R, D]."""
+        self.mean.copy_(z.mean(0))
+        self.std.copy_(z.std(0).clamp_min(1e-6))
+        self.step.copy_(way.square().mean(0).sqrt().clamp_min(1e-6))
+
+    def of_states(self, z: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return (z - self.mean) / self.std
+
+    def of_steps(self, way: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return way / self.step
+
+    def to_steps(self, change: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return change * self.step
+
+
 class ResidualMLP(nn.Module):
     """z + MLP([z, a]), whose last layer starts at zero: at first nothing moves."""
 
     def __init__(self, config: LatentPredictorConfig, embed_dim: int, action_dim: int) -> None:
         super().__init__()
-        width, layers = embed_dim + action_dim, list[nn.Module]()
-        for _ in range(config.depth):
-            layers += [nn.Linear(width, config.predictor_dim), nn.ReLU()]
-            width = config.predictor_dim
-        last = nn.Linear(width, embed_dim)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.change = nn.Sequential(*layers, last)
+        self.scale = build_scale(config, embed_dim)
+        self.change = change_network(config, embed_dim + action_dim, embed_dim)
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(z.device.type, enabled=False):
-            return z.float() + self.change(torch.cat([z.float(), actions.float()], -1))
+            seen = torch.cat([self.scale.of_states(z.float()), actions.float()], -1)
+            return z.float() + self.scale.to_steps(self.change(seen))
 
 
 class GRUPredictor(nn.Module):

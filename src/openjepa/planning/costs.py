@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openjepa import protocols
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import Cost
 
 # (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
@@ -89,7 +90,7 @@ class Weighted:
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Returns the weighted mean."""
-        weights = torch.linspace(self.first, self.last, distances.shape[-1]).to(distances)
+        weights = to_device(torch.linspace(self.first, self.last, distances.shape[-1]), distances)
         return distances @ (weights / weights.sum())
 
 
@@ -108,6 +109,30 @@ class AtStep:
         if not 0 <= self.step < distances.shape[-1]:
             raise ConfigError(f"`step` must be below the horizon ({distances.shape[-1]}); got {self.step}.")
         return distances[..., self.step]
+
+
+@dataclass(frozen=True)
+class Last:
+    """The mean of the last steps before a moment; [..., T] to [...].
+
+    Near the goal at two successive steps is to be there and to be slow, also where a velocity cannot be compared: the
+    cost of a goal that is due at a stated moment.
+
+    Attributes:
+        steps: how many, >= 1; fewer where the path is shorter.
+        until: steps of the path that count, >= 1, e.g. those that are left until the goal is due; None is all.
+    """
+
+    steps: int = 2
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.steps, 1 if self.until is None else self.until) < 1:
+            raise ConfigError(f"`steps` and `until` must be at least 1; got {self.steps} and {self.until}.")
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the mean distance."""
+        return distances[..., : self.until][..., -self.steps :].mean(-1)
 
 
 @dataclass(frozen=True)
@@ -150,21 +175,24 @@ class PathCost:
         aggregate: over the steps, e.g. `mean`, `final`, `closest`.
         stride: only every stride-th state is measured, counted back from the last; saves time with a learned
             distance and held actions.
+        pose_dim: leading dimensions of a state that are measured: the pose of a state that holds a velocity too. None
+            measures all.
     """
 
     distance: Distance = squared_l2
     aggregate: Aggregate = mean
     stride: int = 1
+    pose_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ConfigError(f"`stride` must be at least 1; got {self.stride}.")
+        if min(self.stride, 1 if self.pose_dim is None else self.pose_dim) < 1:
+            raise ConfigError(f"`stride` and `pose_dim` must be at least 1; got {self.stride} and {self.pose_dim}.")
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
         first = (z_path.shape[-3] - 1) % self.stride
-        z_path = z_path[..., first :: self.stride, :, :]
-        return self.aggregate(self.distance(z_path, z_goal.unsqueeze(-3)))
+        z_path = z_path[..., first :: self.stride, :, : self.pose_dim]
+        return self.aggregate(self.distance(z_path, z_goal[..., : self.pose_dim].unsqueeze(-3)))
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +17,9 @@ import numpy as np
 import torch
 
 from openjepa.config import to_dict
+from openjepa.data.folders import file_stamp, shown_name
 from openjepa.data.images import read_image
-from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Items, list_files
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items, list_files
 from openjepa.data.videos import is_picture, open_video
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.embedding.embedding_store import EmbeddingStore, Format, Rows
@@ -86,6 +89,7 @@ class EmbedReport:
         damaged: name of each undecodable file to one line that says why.
         seconds: of this start.
         output: folder of the embeddings.
+        changed: files that had changed since an earlier start, and were embedded anew with their parts.
     """
 
     files: int
@@ -95,6 +99,7 @@ class EmbedReport:
     damaged: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     output: Path = Path()
+    changed: int = 0
 
     def text(self) -> str:
         """Returns the report as lines for a terminal."""
@@ -102,15 +107,24 @@ class EmbedReport:
             f"{self.embedded} of {self.files} files embedded ({self.resumed} of them earlier) in "
             f"{self.seconds:.1f} s: {self.rows} rows in {self.output}"
         )
-        lines = [f"  {why}" if name in why else f"  {name}: {why}" for name, why in self.damaged.items()]
-        return "\n".join([head, f"{len(lines)} damaged", *lines] if lines else [head])
+        changed = [f"{self.changed} had changed and were embedded anew"] if self.changed else []
+        lines = [f"  {shown_name(why if name in why else f'{name}: {why}')}" for name, why in self.damaged.items()]
+        return "\n".join([head, *changed, *([f"{len(lines)} damaged", *lines] if lines else [])])
 
 
 @dataclass(frozen=True)
 class _Decoded:
     index: int
+    stamp: str  # of the file before it was read
     pixels: torch.Tensor  # [C, H, W] or [T, C, H, W] uint8
     times: np.ndarray  # [T] seconds
+
+
+@dataclass(frozen=True)
+class _Damaged:
+    index: int
+    stamp: str
+    why: str
 
 
 def run_embed(
@@ -137,7 +151,7 @@ def run_embed(
     if len(items) == 1 and not config.output.exists():
         _decode(items, config, 0)  # a single damaged file says so itself, before a folder is made
     manifest = _manifest(encoder, config, items)
-    with EmbeddingStore(config.output, config.format, manifest) as store:
+    with EmbeddingStore(config.output, config.format, manifest, partial(_stamp, items)) as store:
         resumed = len(store.done()) - len(store.damaged())
         _embed_rest(encoder, config, items, store, progress)
     report = EmbedReport(
@@ -148,6 +162,7 @@ def run_embed(
         damaged=store.damaged(),
         seconds=time.perf_counter() - began,
         output=config.output,
+        changed=store.changed,
     )
     (config.output / "_report.json").write_text(json.dumps(to_dict(report), indent=2) + "\n")
     return report
@@ -170,8 +185,7 @@ def _embed_rest(
     ]
     with closing(_decode_ahead(items, config, [i for part in parts for i in part])) as decoded:
         for part in parts:
-            rows, damaged = _embed_part(encoder, config, items, part, decoded)
-            store.add(part[0], len(part), rows, damaged)
+            store.add(part[0], len(part), *_embed_part(encoder, config, items, islice(decoded, len(part))))
             _check_damage(store, config, len(items))
             done.update(part)
             if progress is not None:
@@ -199,7 +213,7 @@ def _suffixes(kind: str) -> tuple[str, ...]:
 def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict[str, object]:
     names = hashlib.blake2b(digest_size=8)
     for i in range(len(items)):
-        names.update(items.name(i).encode() + b"\0")
+        names.update(items.name(i).encode("utf-8", "surrogateescape") + b"\0")
     chosen = to_dict(config)
     for name in ("output", "batch_size", "num_threads", "max_damaged_share"):  # may change between starts
         chosen.pop(name)
@@ -221,54 +235,60 @@ def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> Non
         )
 
 
-def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Generator[_Decoded | DataError]:
+def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Generator[_Decoded | _Damaged]:
     """Decodes files in order, several at once, no more than two batches ahead."""
     ahead = 2 * max(config.batch_size, config.num_threads)
-    waiting: deque[Future[_Decoded]] = deque()
+    waiting: deque[Future[_Decoded | _Damaged]] = deque()
     queue = iter(order)
     with ThreadPoolExecutor(config.num_threads, thread_name_prefix="decode") as pool:
         try:
             while True:
                 while len(waiting) < ahead and (index := next(queue, None)) is not None:
-                    waiting.append(pool.submit(_decode, items, config, index))
+                    waiting.append(pool.submit(_try_to_decode, items, config, index))
                 if not waiting:
                     return
-                try:
-                    result: _Decoded | DataError = waiting.popleft().result()
-                except DataError as error:
-                    result = error
-                yield result
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _decode(items: Items, config: EmbedConfig, index: int) -> _Decoded:
+def _try_to_decode(items: Items, config: EmbedConfig, index: int) -> _Decoded | _Damaged:
+    stamp = _stamp(items, index)
+    try:
+        return _decode(items, config, index, stamp)
+    except DataError as error:
+        return _Damaged(index, stamp, str(error))
+
+
+def _decode(items: Items, config: EmbedConfig, index: int, stamp: str = "") -> _Decoded:
     content = items.content(index)
     if is_picture(content):
-        return _Decoded(index, torch.from_numpy(read_image(content, config.size)), np.zeros(1))
+        return _Decoded(index, stamp, torch.from_numpy(read_image(content, config.size)), np.zeros(1))
     with open_video(content, items.name(index), min_frames=2) as video:
         info = video.info
         if config.fps is None:
             times = (np.arange(config.num_frames) + 0.5) * info.num_frames / info.fps / config.num_frames
         else:
             times = 0.5 / info.fps + np.arange(config.num_frames) / config.fps
-        return _Decoded(index, torch.from_numpy(video.read(times, config.size)), times)
+        return _Decoded(index, stamp, torch.from_numpy(video.read(times, config.size)), times)
+
+
+def _stamp(items: Items, index: int) -> str:
+    """What tells that a file has changed; rows of a data set and members of shards are taken to stay."""
+    return file_stamp(items.paths[index]) if isinstance(items, FileItems) else ""
 
 
 def _embed_part(
-    encoder: FrozenEncoder,
-    config: EmbedConfig,
-    items: Items,
-    part: Sequence[int],
-    decoded: Iterator[_Decoded | DataError],
-) -> tuple[Rows | None, dict[str, str]]:
-    found, damaged = [], dict[str, str]()
+    encoder: FrozenEncoder, config: EmbedConfig, items: Items, decoded: Iterable[_Decoded | _Damaged]
+) -> tuple[Rows | None, dict[str, str], list[str]]:
+    """The rows of a part, why its damaged files are damaged, and the stamps of all."""
+    found, damaged, stamps = [], dict[str, str](), []
     batches: dict[tuple[int, ...], list[_Decoded]] = {}
-    for index in part:
-        result = next(decoded)
-        if isinstance(result, DataError):
-            damaged[items.name(index)] = str(result)
+    for result in decoded:
+        stamps.append(result.stamp)
+        if isinstance(result, _Damaged):
+            damaged[items.name(result.index)] = result.why
             continue
         batch = batches.setdefault(tuple(result.pixels.shape), [])  # pictures and clips apart
         batch.append(result)
@@ -276,7 +296,7 @@ def _embed_part(
             found.append(_encode(encoder, config, items, batch))
             batch.clear()
     found += [_encode(encoder, config, items, batch) for batch in batches.values() if batch]
-    return _join(found), damaged
+    return _join(found), damaged, stamps
 
 
 def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Sequence[_Decoded]) -> Rows:
@@ -298,8 +318,21 @@ def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Se
         np.repeat(np.array([d.index for d in batch], np.int64), steps),
         np.tile(np.arange(steps, dtype=np.int32), len(batch)),
         np.concatenate([d.times[last_seen] for d in batch]).astype(np.float32),
-        vectors.flatten(0, 1).cpu().numpy().astype(config.dtype),
+        _stored(vectors.flatten(0, 1).cpu().numpy(), config.dtype),
     )
+
+
+def _stored(vectors: np.ndarray, dtype: str) -> np.ndarray:
+    """Embeddings in the type that is stored.
+
+    Raises:
+        DataError: where it cannot hold them.
+    """
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise DataError(f"embeddings must fit {dtype}; the largest is {np.abs(vectors).max():.3g}. Store float32.")
+    return stored
 
 
 def _join(found: Sequence[Rows]) -> Rows | None:

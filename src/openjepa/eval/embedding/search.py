@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from openjepa.config import from_dict
+from openjepa.data.folders import file_stamp, shown_name
 from openjepa.errors import ConfigError, DataError, unknown
 from openjepa.eval.embedding.embed import EmbedConfig, embed_file
-from openjepa.eval.embedding.embedding_store import Rows, read_manifest, read_parts
+from openjepa.eval.embedding.embedding_store import Rows, read_commits, read_manifest, read_parts
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 
 
@@ -51,18 +52,19 @@ class SearchReport:
 
     def text(self) -> str:
         """Returns the neighbours as lines for a terminal."""
-        return "\n".join(f"{hit.score:7.4f}  {hit.time:8.2f} s  {hit.path}" for hit in self.hits)
+        return "\n".join(f"{hit.score:7.4f}  {hit.time:8.2f} s  {shown_name(hit.path)}" for hit in self.hits)
 
 
 def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> SearchReport:
-    """Finds the neighbours of a file; an embedded one is not its own neighbour.
+    """Finds the neighbours of a file; an embedded one is not its own neighbour, and is encoded anew if it has changed.
 
     Args:
         config: query and folder.
         encoder: the one that made the embeddings; only for a query that is not among them.
 
     Raises:
-        DataError: where the query is neither embedded nor a file, or the folder holds dense embeddings.
+        DataError: where the query is neither embedded nor a file, or the folder holds dense embeddings, or such that
+            are not finite.
         ConfigError: where the encoder is another one.
     """
     manifest, query = read_manifest(config.embeddings), str(config.query)
@@ -70,13 +72,15 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
         raise DataError(
             f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
         )
-    own = [rows.vectors[[p == query for p in rows.paths]] for rows in read_parts(config.embeddings)]
-    found = np.concatenate(own) if own else np.zeros((0, 1))
-    if not len(found):
-        found = _embed_query(config, manifest, encoder).vectors
+    stored, has_changed = _stored_query(config)
+    found = stored if stored is not None and not has_changed else _embed_query(config, manifest, encoder, has_changed)
     wanted = _unit(_unit(found.astype(np.float32)).mean(0, keepdims=True))[0]  # [D]
     hits: list[Hit] = []
     for rows in read_parts(config.embeddings):
+        if not np.isfinite(rows.vectors).all():
+            raise DataError(
+                f"`{config.embeddings}` must hold finite embeddings; it holds NaN or infinity. Embed again."
+            )
         scores = _unit(rows.vectors.astype(np.float32)) @ wanted  # [R]
         scores[[p == query for p in rows.paths]] = -np.inf
         hits += _best(rows, scores, config)
@@ -117,15 +121,31 @@ def _best(rows: Rows, scores: np.ndarray, config: SearchConfig) -> list[Hit]:
     return hits
 
 
-def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None) -> Rows:
+def _stored_query(config: SearchConfig) -> tuple[np.ndarray | None, bool]:
+    """The rows [R, D] of the query, or None where it is not embedded; and whether its file has changed since."""
+    query, found, index = str(config.query), [], -1
+    for rows in read_parts(config.embeddings):
+        own = [path == query for path in rows.paths]
+        if any(own):
+            found.append(rows.vectors[own])
+            index = int(rows.index[own][0])
+    if not found:
+        return None, False
+    commit = next(c for c in read_commits(config.embeddings) if c.first <= index < c.first + c.count)
+    stamps = commit.stamps[index - commit.first : index - commit.first + 1]  # none in folders of version 0.1.0
+    return np.concatenate(found), bool(stamps) and file_stamp(Path(config.query)) not in (*stamps, "missing")
+
+
+def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None, has_changed: bool) -> np.ndarray:
     if not config.query.is_file():
         names = {p for rows in read_parts(config.embeddings) for p in rows.paths}
         raise DataError(f"{unknown('file', str(config.query), names)} It must be embedded, or exist.")
     if encoder is None:
-        raise ConfigError(f"`{config.query}` is not among the embeddings; the model is needed to encode it.")
+        why = "has changed since it was embedded" if has_changed else "is not among the embeddings"
+        raise ConfigError(f"`{config.query}` {why}; the model is needed to encode it.")
     if encoder.fingerprint() != manifest["model"]:
         raise ConfigError(f"the model must be the one that made `{config.embeddings}`; its weights or settings differ.")
-    return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query)
+    return embed_file(encoder, from_dict(EmbedConfig, manifest["options"]), config.query).vectors
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
