@@ -4,33 +4,42 @@ Exit status: 0 done, 1 a verdict against the run or the data, 2 an error (one li
 interrupted.
 """
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from openjepa.command_line import collecting, judging, seeing, surprising, training
-from openjepa.command_line.command import OK, Command
+import tyro
+
+from openjepa.command_line import collecting, judging, seeing, stores, surprising, training
+from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
+from openjepa.command_line.env_options import HELP as ENV_HELP
+from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
-from openjepa.errors import OpenJEPAError, unknown
+from openjepa.errors import ConfigError, OpenJEPAError, unknown
 from openjepa.version import __version__
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """Options of a command that has none."""
+class ListOptions:
+    """Options of `list`."""
+
+    what: tyro.conf.Positional[Literal["all", "models"]] = "all"  # models: the published ones, and their licences
 
 
-def show_list(options: NoOptions) -> int:
-    """Prints recipes, worlds, methods and planners."""
-    from openjepa.command_line.listing import text
+def show_list(options: ListOptions) -> int:
+    """Prints recipes, worlds, methods and planners, or the published models."""
+    from openjepa.command_line.listing import models, tables, text
 
-    print(text())
+    print(text(models() if options.what == "models" else tables()))
     return OK
 
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, Command | Group] = {
     "demo": Command(
         "learn a world from random play, then reach goals in it (start here)",
         "[--world NAME] [--seed N] [--out DIR]",
@@ -38,42 +47,41 @@ COMMANDS: dict[str, Command] = {
         training.demo,
     ),
     "list": Command(
-        "show recipes, worlds, methods and planners",
-        "",
-        lambda words: NoOptions,
+        "show recipes, worlds, methods and planners, or the published models",
+        "[models]",
+        lambda words: ListOptions,
         show_list,
     ),
     "collect": Command(
         "record episodes of play into a store",
-        "WORLD [--episodes N] [--out PATH]",
+        "WORLD [--episodes N] [--out PATH] [--env.NAME VALUE]",
         lambda words: collecting.CollectOptions,
         collecting.collect,
         resumes=True,
+        takes_env=True,
     ),
-    "data": Command(
-        "show what is in a store, or verify it",
-        "info|check PATH",
-        lambda words: collecting.DataOptions,
-        collecting.data,
-    ),
+    "data": stores.DATA,
     "train": Command(
-        "train a recipe, or go on with an interrupted run",
-        "RECIPE [--run-dir DIR] [--a.b VALUE]",
+        "train a recipe, in a world or on a store, or go on with an interrupted run",
+        "RECIPE|WORLD|STORE [--run-dir DIR] [--a.b VALUE] [--env.NAME VALUE]",
         training.train_options,
         training.train,
         resumes=True,
+        takes_env=True,
     ),
     "eval": Command(
         "judge a run the way its recipe says",
-        "RUN",
+        "RUN [--manifest FILE]",
         lambda words: judging.EvalOptions,
         judging.evaluate,
+        takes_env=True,
     ),
     "plan": Command(
         "play one episode with a run and draw it",
-        "RUN [--seed N] [--out FILE.gif]",
+        "RUN [--goal PICTURE] [--world WORLD] [--seed N] [--out FILE.gif]",
         lambda words: judging.PlanOptions,
         judging.plan,
+        takes_env=True,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
@@ -166,6 +174,9 @@ def main(words: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait starve their neighbours; must be set before PyTorch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is not UTF-8 leaves as the bytes that it is
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     words = list(sys.argv[1:] if words is None else words)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
@@ -180,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _run(name, words[1:])
     except OpenJEPAError as error:
-        return _complain(" ".join(str(error).split()))
+        return _complain(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives until exit
@@ -189,8 +200,10 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
     except KeyboardInterrupt:
-        resumes = name in COMMANDS and COMMANDS[name].resumes
-        hint = "; run the same command again to go on" if resumes else ""
+        command = COMMANDS.get(name)
+        if isinstance(command, Group):
+            command = command.commands.get(words[1]) if len(words) > 1 else None
+        hint = "; run the same command again to go on" if command is not None and command.resumes else ""
         print(f"\nopenjepa: interrupted{hint}.", file=sys.stderr)
         return 130
     except SystemExit as stop:  # the option parser has printed its help
@@ -200,15 +213,28 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
-    command = COMMANDS[name]
+    command, program = COMMANDS[name], f"openjepa {name}"
+    if isinstance(command, Group):
+        second = words[0] if words else ""
+        if second in ("-h", "--help"):
+            print(command.help(program))
+            return OK
+        if not second:
+            raise ConfigError(f"`{program}` needs one of {', '.join(command.commands)}. See {program} --help.")
+        if second not in command.commands:
+            raise unknown("option" if second.startswith("-") else f"command of `{program}`", second, command.commands)
+        command, program, words = command.commands[second], f"{program} {second}", words[1:]
+    env: tuple[dict[str, Any], ...] = ()
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
+    if command.takes_env:
+        words, found = split_env_options(words)
+        env, summary = (found,) if found else (), f"{summary}\n\n{ENV_HELP}"
     kind = command.options(words)
-    program = f"openjepa {name}"
-    usage_line = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
-    return command.run(parse(kind, words, program=program, summary=usage_line))
+    return command.run(parse(kind, words, program=program, summary=summary), *env)
 
 
 def _complain(text: str) -> int:
-    print(f"openjepa: {text}", file=sys.stderr)
+    print(f"openjepa: {' '.join(text.split())}", file=sys.stderr)
     return 2
 
 

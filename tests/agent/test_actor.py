@@ -73,7 +73,8 @@ def test_only_what_gains_too_little_is_repaired(box: ActionBounds, streams: Any)
     assert plan.terms["stage"].tolist() == [0, 1]
     assert plan.terms["steps"].tolist() == [6, 6 + (2 * 32 + 2) * 6]
     assert plan.model_steps == 6 + (2 * 32 + 2) * 6
-    assert plan.cost[0] < 1e-8 and plan.cost[1] < 0.2
+    assert plan.cost[0] < 1e-8
+    assert plan.cost[1] < 0.2
     for i in range(2):  # and an environment does not care about its neighbours
         alone = planner.plan(
             PointWorld(), z[i : i + 1], cost.select(torch.tensor([i])), generators=streams(2)[i : i + 1]
@@ -122,7 +123,8 @@ def test_a_proposal_through_a_place_where_plans_failed_is_searched_around(box: A
     plan = planner.plan(PointWorld(), z, doubtful, generators=streams(2))
     assert plan.terms["stage"].tolist() == [1, 0]
     gap = (plan.z_path[0, :, 0] - places[0]).norm(dim=-1).min()
-    assert gap > 0.2 and plan.cost[0] < 0.7
+    assert gap > 0.2
+    assert plan.cost[0] < 0.7
 
 
 def test_context_reaches_the_model(delayed_world: Any, box: ActionBounds, streams: Any) -> None:
@@ -144,7 +146,7 @@ def test_mistakes_are_named(box: ActionBounds, streams: Any) -> None:
     with pytest.raises(ConfigError, match="Make it with `bind"):
         planner.plan(PointWorld(), z, lambda path: path.sum((-3, -2, -1)), generators=streams(1))
     other = ProposeVerifyRepair(exact_policy, box, repair=CEMConfig(horizon=5))
-    with pytest.raises(ShapeError, match="`the policy's plan` must be .*K = 5; got"):
+    with pytest.raises(ShapeError, match=r"`the policy's plan` must be .*K = 5; got"):
         other.plan(PointWorld(), z, bind(PathCost(), torch.ones(1, 1, 2)), generators=streams(1))
     with pytest.raises(ConfigError, match="`num_policy` must be at least 1"):
         ProposalConfig(num_policy=0)

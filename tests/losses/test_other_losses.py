@@ -44,6 +44,14 @@ def test_inverse_dynamics_of_a_latent_that_adds_actions_is_zero() -> None:
     assert gradient.abs().sum() > 0
 
 
+def test_inverse_dynamics_of_choices_is_the_mean_cross_entropy_of_groups() -> None:
+    z = torch.zeros(1, 2, 1, 1)
+    actions = torch.tensor([[[0.0, 1.0, 0.0, 1.0, 0.0]]])  # the second of three, the first of two
+    odds = torch.tensor([[[0.0, math.log(2), 0.0, 0.0, math.log(3)]]])
+    loss = inverse_dynamics_loss(lambda a, b: odds, z, actions, categories=(3, 2))
+    assert loss.item() == pytest.approx((math.log(4 / 2) + math.log(4)) / 2)
+
+
 def test_unexplained_variance_is_one_for_the_mean_action() -> None:
     actions = torch.tensor([[[1.0, 2.0], [3.0, -2.0]]])
     loss = (actions - actions.mean(1, keepdim=True)).square().mean()

@@ -132,6 +132,12 @@ def test_open_loop_loss_by_hand():
     torch.testing.assert_close(method.loss(batch, 0).loss, sum(errors) / 3)
 
 
+def test_both_is_the_mean_of_the_two_losses():
+    batch = windows()
+    apart = [make(rollout=kind, **PREDICTION_ONLY).loss(batch, 0).loss for kind in ("open_loop", "one_step")]
+    torch.testing.assert_close(make(rollout="both", **PREDICTION_ONLY).loss(batch, 0).loss, sum(apart) / 2)
+
+
 @pytest.mark.parametrize("predictor", [TOY.predictor, CAUSAL])
 def test_one_step_loss_by_hand(predictor):
     method, batch = make(rollout="one_step", predictor=predictor, **PREDICTION_ONLY).eval(), windows()
@@ -425,9 +431,12 @@ def test_windows_longer_than_the_context_slide():
         ({"scene_weight": 1.0}, "`scene_weight` needs scene dimensions. Set `scene_dim` above 0"),
         ({"scene_dim": 16}, "`scene_dim` must be from 0 to below `embed_dim` 16; got 16"),
         ({"sigreg_weight": -0.1}, "`sigreg_weight` must be 0 or more; got -0.1"),
-        ({"rollout": "both"}, "`rollout` must be open_loop or one_step"),
+        ({"rollout": "half"}, "`rollout` must be open_loop, one_step or both"),
         ({"target": "teacher"}, "`target` encoder or ema"),
         ({"ema_decay": 1.5}, r"`ema_decay` must be in \[0, 1\]; got 1.5"),
+        ({"categories": (3,)}, r"`categories` must be sizes >= 1 that sum to `action_dim` 2; got \(3,\)"),
+        ({"state": "triple"}, "`state` must be one of frame, pair; got triple"),
+        ({"state": "pair", "scene_dim": 2}, "`state` must be frame where there are scene dimensions"),
         ({"action_dim": 0}, "`action_dim` and `embed_dim` must be >= 1"),
     ],
 )

@@ -9,6 +9,7 @@ CONFIGS = {
     "conv": FrameEncoderConfig("conv", **SMALL),
     "keypoints": FrameEncoderConfig("keypoints", **SMALL),
     "split": FrameEncoderConfig("split", **SMALL),
+    "attn": FrameEncoderConfig("attn", 32, 4, num_keypoints=3, patch_size=5),
     "vit": FrameEncoderConfig("vit", image_size=28, patch_size=14, depth=1),
 }
 
@@ -93,9 +94,48 @@ def test_keypoints_are_the_positions_of_features():
     torch.testing.assert_close(seen[0][:, -6:], expected, atol=1e-5, rtol=0)
 
 
+def brightest_cell(trunk):
+    """Weights by hand: channel 0 is a cell's brightness, channel 1 its red, and every map finds the brightest cell."""
+    with torch.no_grad():
+        for layer in (trunk.stem, trunk.local, trunk.maps):
+            layer.weight.zero_(), layer.bias.zero_()
+        trunk.stem.weight[0], trunk.stem.weight[1, 0] = 1 / 75, 1 / 25
+        trunk.local.weight[0, 0, 1, 1] = trunk.local.weight[1, 1, 1, 1] = 1.0
+        trunk.maps.weight[:, 0] = 50.0
+
+
+def test_attn_tells_where_something_is_and_what():
+    """A frame of 20 x 33 px in cells of 5 px, the last column of which is filled up."""
+    config = FrameEncoderConfig("attn", 20, 4, num_keypoints=3, patch_size=5, image_width=33, gain=1.0)
+    encoder = FrameEncoder(config, 5)
+    brightest_cell(encoder.trunk)
+    encoder.pixels.measure(torch.zeros(3, 20, 33), 255.0)
+    frames = torch.zeros(2, 3, 20, 33, dtype=torch.uint8)
+    frames[0, :, 5:10, 15:20] = 255  # row 1 of 4, column 3 of 7
+    frames[1, 0, 15:20, 30:] = 255  # row 3, the column of which 3 px are seen
+    points = encoder.trunk(encoder.pixels(frames))
+    assert points.shape == (2, 3 * (2 + 4))
+    torch.testing.assert_close(points[:, :3], torch.tensor([[7 / 7 - 1] * 3, [13 / 7 - 1] * 3]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(points[:, 3:6], torch.tensor([[3 / 4 - 1] * 3, [7 / 4 - 1] * 3]), atol=1e-4, rtol=0)
+    seen = torch.tensor([[1.0, 1, 0, 0], [0.2, 0.6, 0, 0]])  # a third of the second cell's brightness is red
+    torch.testing.assert_close(points[:, 6:].view(2, 3, 4), seen[:, None].expand(-1, 3, -1), atol=1e-3, rtol=0)
+
+
+def test_gain_sees_what_differs_from_the_mean_frame():
+    encoder = FrameEncoder(FrameEncoderConfig("conv", 16, 4, gain=0.5), 3)
+    frames = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(encoder.pixels(frames), frames / 127.5 - 1)  # until it is told
+    mean = frames.float().mean(0)
+    rest = frames - mean
+    encoder.pixels.measure(mean, float(rest.square().mean().sqrt()))
+    seen = encoder.pixels(frames)
+    assert seen.square().mean().sqrt().item() == pytest.approx(0.5)
+    torch.testing.assert_close(seen / seen[0, 0, 0, 0], rest / rest[0, 0, 0, 0], atol=1e-4, rtol=1e-4)
+
+
 def test_split_reads_scene_and_motion_from_their_own_keypoints_linearly():
     encoder, frames = make("split"), pictures("split")
-    points = encoder.trunk(frames)
+    points = encoder.trunk(encoder.pixels(frames))
     assert points.shape == (3, 2 * 6)
     assert points.abs().max() < 1  # positions in the picture
     z = encoder(frames)
@@ -124,10 +164,12 @@ def test_vit_projects_its_class_token():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split or vit; got resnet"),
+        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split, attn or vit; got resnet"),
         ({"image_size": 40}, "`image_size` must be a multiple of 16; got 40"),
         ({"kind": "vit", "image_size": 64}, "`image_size` must be a multiple of 14; got 64"),
         ({"width": 0}, "must be at least 1"),
+        ({"gain": 0.0}, "`gain` must be above 0, or None; got 0.0"),
+        ({"image_width": 32}, "`image_width` must be `image_size` .64. for `kind` conv; got 32. Use attn"),
     ],
 )
 def test_impossible_configs(options, message):

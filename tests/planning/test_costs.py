@@ -9,6 +9,7 @@ from openjepa.heads.critic import FrameGapHead, TemporalDistanceHead
 from openjepa.planning.costs import (
     Arrival,
     AtStep,
+    Last,
     PathCost,
     SoftMinimum,
     Weighted,
@@ -40,6 +41,10 @@ def test_distances_by_hand() -> None:
         (AtStep(1), 0.0),
         (Weighted(0.0, 1.0), (0.5 * 0 + 1 * 4) / 1.5),
         (Weighted(1.0, 1.0), 8 / 3),
+        (Last(2), (0 + 4) / 2),
+        (Last(2, until=2), (4 + 0) / 2),
+        (Last(5), 8 / 3),
+        (Last(1, until=9), 4.0),
         (SoftMinimum(2.0), -2 * math.log((1 + 2 * math.exp(-2)) / 3)),
     ],
 )
@@ -59,6 +64,12 @@ def test_stride_counts_back_from_the_last_step() -> None:
     steps = PathCost(lambda z, goal: z[..., 0, 0], sum, stride=2)(path, path[0])  # type: ignore[arg-type]
     assert steps == 0 + 2 + 4
     assert PathCost(lambda z, goal: z[..., 0, 0], sum, stride=3)(path, path[0]) == 1 + 4  # type: ignore[arg-type]
+
+
+def test_a_cost_of_poses_does_not_see_velocities() -> None:
+    pose, way = Z_PATH, torch.tensor([[5.0, 6.0], [7.0, 8.0], [9.0, 1.0]]).view(3, 1, 2)
+    cost = PathCost(squared_l2, final, pose_dim=2)
+    assert cost(torch.cat([pose, way], -1), torch.cat([Z_GOAL, torch.zeros(1, 2)], -1)).item() == 4.0
 
 
 @pytest.mark.parametrize("head", [TemporalDistanceHead(2, 3), FrameGapHead(2, 3)])
@@ -105,3 +116,9 @@ def test_arrival_counts_steps_until_the_goal_is_first_reached():
     torch.testing.assert_close(soft, torch.tensor([3.0, 5.0, 1.0]), atol=1e-3, rtol=0)
     with pytest.raises(ConfigError, match="`radius` must be > 0"):
         Arrival(0.0)
+
+
+@pytest.mark.parametrize("make", [lambda: Last(0), lambda: Last(2, until=0), lambda: PathCost(pose_dim=0)])
+def test_steps_and_widths_are_at_least_one(make: Any) -> None:
+    with pytest.raises(ConfigError, match="must be at least 1; got"):
+        make()

@@ -1,4 +1,4 @@
-"""The actor's two modes in one planner: a policy proposes (Mode-1), the world model verifies, a search repairs (Mode-2).
+"""The actor's two modes in one planner: a policy proposes (Mode-1), the model verifies, a search repairs (Mode-2).
 
 One batch of candidate plans is imagined: what the policy proposes, what is left of the last plan, and plans around
 both and anywhere; the cheapest is executed. Only where it gains too little over standing still does a search go on
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.nn.host import to_device, to_host
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
 from openjepa.planning.imagination import Imagination
@@ -82,13 +83,11 @@ class ProposeVerifyRepair:
         self.policy, self.bounds = policy, bounds
         self.config = config or ProposalConfig()
         self.repair = CEM(bounds, repair or CEMConfig(num_samples=64, num_elites=8, num_iterations=2))
-        c, kinds = self.config, []
-        for kind, (count, std) in enumerate(
-            ((c.num_policy, c.near_std), (c.num_last, c.near_std), (c.num_wide, c.wide_std))
-        ):
-            kinds += [(kind, std * (i > 0)) for i in range(count)]  # the first of each kind is the plan itself
-        self._kind = torch.tensor([kind for kind, _ in kinds])
-        self._width = torch.tensor([std for _, std in kinds]).view(-1, 1, 1)
+        c = self.config
+        kinds = ((c.num_policy, c.near_std), (c.num_last, c.near_std), (c.num_wide, c.wide_std))
+        self._kind = torch.tensor([kind for kind, (count, _) in enumerate(kinds) for _ in range(count)])
+        widths = [std if i else 0.0 for count, std in kinds for i in range(count)]  # the first is the plan itself
+        self._width = torch.tensor(widths).view(-1, 1, 1)
 
     @torch.no_grad()
     def plan(
@@ -109,18 +108,20 @@ class ProposeVerifyRepair:
         problem = Imagination(model, z, cost, context_actions, search.micro_batch)
         candidates = self.candidates(z, cost.z_goal, generators, guess)
         found, still = problem.best_plan(candidates, 0, {}), cost_of_standing_still(z, cost, search.horizon)
-        rows = (found.cost > (1 - self.config.accept_gain) * still).nonzero().squeeze(1)
-        stage = torch.zeros(len(z), dtype=torch.long, device=z.device).index_fill(0, rows, 1)
+        unsolved = to_host(found.cost > (1 - self.config.accept_gain) * still).nonzero().squeeze(1)
+        stage = torch.zeros(len(z), dtype=torch.long, device=z.device)
         steps = torch.full_like(stage, found.model_steps)
-        if len(rows):
+        if len(unsolved):
+            rows = to_device(unsolved, z.device)
             better = self.repair.plan(
                 model,
                 z[rows],
                 cost.select(rows),
-                generators=[generators[int(i)] for i in rows],
+                generators=[generators[i] for i in unsolved.tolist()],
                 guess=found.actions[rows],
                 context_actions=None if context_actions is None else context_actions[rows],
             )
+            stage.index_fill_(0, rows, 1)
             steps[rows] += better.model_steps
             found = _keep_better(replace(found, model_steps=found.model_steps + better.model_steps), rows, better)
         return replace(found, terms={"stage": stage, "steps": steps})
@@ -136,9 +137,9 @@ class ProposeVerifyRepair:
         guess = None if guess is None else self.bounds.clip(guess)
         last = proposed if guess is None else to_knots(guess, search.knot_steps)
         middle = centre(self.bounds, z).expand_as(proposed)
-        centres = torch.stack([proposed, last, middle], 1)[:, self._kind]  # [B, S, K, A]
+        centres = torch.stack([proposed, last, middle], 1)[:, to_device(self._kind, z.device)]  # [B, S, K, A]
         noise = white_noise(generators, centres.shape[1:], z)
-        plans = hold(around(centres, self._width.to(z), noise, self.bounds), search.knot_steps, search.horizon)
+        plans = hold(around(centres, to_device(self._width, z), noise, self.bounds), search.knot_steps, search.horizon)
         if guess is not None and c.num_last:
             plans[:, c.num_policy] = guess  # to the step, whatever its knots
         return plans
@@ -147,10 +148,14 @@ class ProposeVerifyRepair:
 def _keep_better(plan: Plan, rows: Tensor, other: Plan) -> Plan:
     """Replaces the plans of some environments where the other ones cost less."""
     wins = other.cost < plan.cost[rows]
-    rows = rows[wins]
+
+    def better(ours: Tensor, theirs: Tensor) -> Tensor:
+        won = wins.view(-1, *[1] * (ours.ndim - 1))
+        return ours.index_copy(0, rows, torch.where(won, theirs, ours[rows]))
+
     return replace(
         plan,
-        actions=plan.actions.index_copy(0, rows, other.actions[wins]),
-        cost=plan.cost.index_copy(0, rows, other.cost[wins]),
-        z_path=plan.z_path.index_copy(0, rows, other.z_path[wins]),
+        actions=better(plan.actions, other.actions),
+        cost=better(plan.cost, other.cost),
+        z_path=better(plan.z_path, other.z_path),
     )

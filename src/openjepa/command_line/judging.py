@@ -1,17 +1,19 @@
 """`openjepa eval`, `openjepa plan` and `openjepa doctor`: look at a finished run."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from openjepa.command_line.command import OK, SICK
-from openjepa.command_line.runs import examine, open_run
+from openjepa.command_line.runs import check_up, check_up_run, open_run
 from openjepa.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from openjepa.data.data_use import DataUse
     from openjepa.protocols import TrajectoryBatch
 
 EPISODES = 64  # held-out episodes that the doctor looks at
@@ -23,16 +25,30 @@ class EvalOptions:
     """Options of `eval`."""
 
     run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms
+    manifest: Path | None = None  # pairs of start and goal; None = drawn from episodes that were held out
+    world: str | None = None  # where recorded episodes come from, if the run does not know
+    radius: float | None = None  # within which a goal counts as reached, in the unit of the world's states
 
 
-def evaluate(options: EvalOptions) -> int:
+def evaluate(options: EvalOptions, env: Mapping[str, Any] | None = None) -> int:
     """Judges a run the way its recipe says, prints the figures and writes `results.json`."""
     run = open_run(options.run)
     if run.recipe.judge is None:
         raise ConfigError(
             f"the recipe `{run.name}` has no evaluation. `openjepa doctor {run.path}` looks at its latents."
         )
-    results = run.recipe.judge(run.config, run.path)
+    if run.name == "world":
+        from openjepa.recipes.judge_world import judge
+
+        results = judge(
+            in_world(run.config, options.world, env), run.path, manifest=options.manifest, radius=options.radius
+        )
+    elif options.manifest or options.world or options.radius or env:
+        raise ConfigError(
+            f"`--manifest`, `--world`, `--radius` and `--env` are for runs of the recipe `world`, not `{run.name}`."
+        )
+    else:
+        results = run.recipe.judge(run.config, run.path)
     path = run.path / "results.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     for name, value in _flat(results).items():
@@ -41,26 +57,46 @@ def evaluate(options: EvalOptions) -> int:
     return OK
 
 
+def in_world(config: Any, world: str | None, env: Mapping[str, Any] | None) -> Any:
+    """The configuration of a run of `world`, with another world or other options where they are given."""
+    if world is None and not env:
+        return config
+    play = replace(config.play, world=world or config.play.world, options=dict(env or config.play.options))
+    return replace(config, play=play)
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """Options of `plan`."""
 
-    run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms
+    run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms, or an agent's folder
+    goal: Path | None = None  # a picture of the goal; None = one that is drawn
+    world: str | None = None  # where to play; None = where the agent learned
+    steps: int = 100  # that the agent has on its way to a picture
     seed: int = 0  # of start and goal
     out: Path | None = None  # .gif is animated, .png a strip of frames; None = plan.gif in RUN
 
 
-def plan(options: PlanOptions) -> int:
+def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
     """Plays one episode towards a goal and writes it as a picture."""
     from openjepa.eval.pages.animation import write_replay
 
-    run = open_run(options.run)
-    if run.recipe.replay is None:
-        raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
-    replay = run.recipe.replay(run.config, run.path, options.seed)
-    path = write_replay(replay, options.out or run.path / "plan.gif")
-    outcome = "reached" if replay.success else "did not reach"
-    print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {path}")
+    out = options.out or options.run / "plan.gif"
+    if options.goal is None and options.world is None and not env:
+        run = open_run(options.run)
+        if run.recipe.replay is not None:
+            replay = run.recipe.replay(run.config, run.path, options.seed)
+            outcome = "reached" if replay.success else "did not reach"
+            print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {write_replay(replay, out)}")
+            return OK
+        if run.name != "world":
+            raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
+    from openjepa.recipes.play_to_picture import play_to_picture
+
+    result = play_to_picture(
+        options.run, goal=options.goal, world=options.world, env=env, steps=options.steps, seed=options.seed
+    )
+    print(f"{result.words}: {write_replay(result.replay, out)}")
     return OK
 
 
@@ -71,63 +107,58 @@ class DoctorOptions:
     run: tyro.conf.Positional[Path]  # a run directory, or a checkpoint inside one
     data: Path | None = None  # a store of held-out episodes; None = those that the recipe keeps back
     frameskip: int = 1  # environment steps between two frames of the model; only with --data
+    window: int = 2  # frames of a training window, for what it cannot use; only with --data
+    out: Path | None = None  # a picture (.png, .svg, .pdf) of where in the frame the model is blind
     json: bool = False  # print the measured numbers as JSON
 
 
 def doctor(options: DoctorOptions) -> int:
     """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick."""
-    from openjepa.eval.health.doctor import diagnose
     from openjepa.train import load_method
 
     method = load_method(options.run)
-    names: tuple[str, ...] = ()
     if options.data is not None:
-        held_out = read_held_out(options.data, options.frameskip)
+        held_out, use = read_held_out(options.data, options.frameskip, options.window)
+        checked = check_up(method, held_out, data=use)
     else:
         run = open_run(options.run)
-        experiment = run.recipe.build(run.config)
-        if experiment.held_out is None:
+        found = check_up_run(method, run.recipe.build(run.config))
+        if found is None:
             raise ConfigError(f"the recipe `{run.name}` keeps no episodes back; give some with --data STORE.")
-        held_out, names = experiment.held_out(), experiment.state_names
-    found = examine(method, held_out, names)
-    verdict = diagnose(found)
-    if options.json:
-        print(json.dumps({"kind": verdict.kind, "healthy": verdict.healthy, **found.as_json()}, indent=2))
-    else:
-        print(verdict.text())
-    return OK if verdict.healthy else SICK
+        checked = found
+    print(json.dumps(checked.as_json(), indent=2) if options.json else checked.verdict.text())
+    if options.out is not None:
+        figure = checked.picture()
+        if figure is None:
+            raise DataError(f"{options.out} was not drawn: nothing was found that moves in a way pictures foretell.")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.out, dpi=160)
+        if not options.json:
+            print(f"picture: {options.out}")
+    return OK if checked.verdict.healthy else SICK
 
 
-def read_held_out(path: Path, frameskip: int = 1) -> "TrajectoryBatch":
-    """Reads the last episodes of a store, cut to the length of the shortest.
+def read_held_out(path: Path, frameskip: int = 1, window: int = 2) -> "tuple[TrajectoryBatch, DataUse]":
+    """Reads the last episodes of a store, each in full up to a number of frames, and counts what windows cannot use.
 
     Raises:
-        DataError: where there are fewer than two episodes or one is too short.
+        DataError: where there are fewer than two episodes of one model step.
     """
-    import numpy as np
-    import torch
-
     from openjepa.data import EpisodeStore
-    from openjepa.protocols import TrajectoryBatch
+    from openjepa.data.data_use import data_use
+    from openjepa.data.whole_episodes import long_enough, read_episodes
 
+    if window < 2 or frameskip < 1:
+        raise ConfigError(f"`window` must be >= 2 and `frameskip` >= 1; got {window} and {frameskip}.")
     store = EpisodeStore.open(path)
-    if len(store) < 2:
-        raise DataError(f"the doctor needs at least 2 episodes; `{path}` has {len(store)}. Collect more.")
-    ids = range(max(0, len(store) - EPISODES), len(store))
-    steps = min(int(min(store.lengths[i] for i in ids)) // frameskip, FRAMES - 1)
-    if steps < 1:
-        raise DataError(f"every episode needs at least {frameskip} steps; one of `{path}` is shorter.")
-
-    def rows(name: str) -> torch.Tensor | None:
-        if name not in [column.name for column in store.columns]:
-            return None
-        parts = [store.rows_of(name, i)[: steps * frameskip + 1 : frameskip] for i in ids]
-        return torch.from_numpy(np.stack(parts))
-
-    actions = [store.rows_of("actions", i)[: steps * frameskip].reshape(steps, -1) for i in ids]
-    frames = rows("frames")
-    assert frames is not None
-    return TrajectoryBatch(frames, torch.from_numpy(np.stack(actions)), rows("proprio"), rows("states"))
+    ids = long_enough(store, range(len(store)), frameskip)[-EPISODES:]
+    if len(ids) < 2:
+        raise DataError(
+            f"the doctor needs at least 2 episodes of {frameskip} steps or more; `{path}` has {len(ids)} among "
+            f"{len(store)}. Collect more."
+        )
+    use = data_use(store.lengths, (window - 1) * frameskip)
+    return read_episodes(store, ids, frameskip, max_frames=FRAMES), use
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

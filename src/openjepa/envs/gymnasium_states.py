@@ -65,12 +65,14 @@ HINGE = 3  # MuJoCo's number of the joint whose position is an angle in rad
 
 
 def _simulation(env: Any) -> Any:
-    """The part of an environment that has MuJoCo's `data` and `model`: itself, or one that it wraps by hand."""
+    """The part of an environment that has MuJoCo's `data` and `model`: itself, or one that it wraps by hand.
+
+    One that only passes them on from another comes after that other, which can be set and drawn.
+    """
     inner = env.unwrapped
-    for owner in (inner, *vars(inner).values()):
-        if hasattr(owner, "model") and hasattr(getattr(owner, "data", None), "qpos"):
-            return owner
-    return None
+    owners = [x for x in (inner, *vars(inner).values()) if hasattr(x, "model") and hasattr(x, "data")]
+    owners = [x for x in owners if hasattr(x.data, "qpos")]
+    return max(owners, key=lambda x: hasattr(x, "set_state") + hasattr(x, "mujoco_renderer"), default=None)
 
 
 def _mujoco_parts(env: Any) -> dict[str, np.ndarray]:

@@ -61,13 +61,14 @@ def keypoints(model: LeWM, frames: Tensor, config: CompactConfig) -> tuple[Tenso
     Raises:
         ConfigError: where the model has no `split` encoder.
     """
-    trunk = model.context_encoder.trunk
+    encoder = model.context_encoder
+    trunk = encoder.trunk
     if not isinstance(trunk, SplitTrunk):
         raise ConfigError(
             f"`model` must have an encoder of kind split to be compacted; got {model.config.encoder.kind}."
         )
     some = frames[:, :: config.scene_every]
-    scene, moving = trunk.of_scene(some.flatten(0, 1)), trunk.of_moving(frames.flatten(0, 1))
+    scene, moving = trunk.scene(encoder.pixels(some.flatten(0, 1))), trunk.moving(encoder.pixels(frames.flatten(0, 1)))
     return scene.unflatten(0, some.shape[:2]), moving.unflatten(0, frames.shape[:2])
 
 
@@ -110,6 +111,7 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
         )
     )
     found.context_encoder.trunk.load_state_dict(model.context_encoder.trunk.state_dict())
+    found.context_encoder.pixels.load_state_dict(model.context_encoder.pixels.state_dict())
     head = found.context_encoder.head
     assert isinstance(head, SplitLinear)
     _set(head.scene, *scene_map)

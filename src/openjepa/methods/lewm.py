@@ -23,7 +23,10 @@ from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, ResidualMLP, build_predictor
+from openjepa.models.frame_input import Gain
+from openjepa.models.latent_predictor import LatentPredictorConfig, ResidualMLP
+from openjepa.models.latent_rollout import predict_next, roll_out
+from openjepa.models.latent_states import STATES, PairPredictor
 from openjepa.nn.ema import update_ema
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
@@ -35,7 +38,11 @@ class LeWMConfig:
 
     Attributes:
         action_dim: width A of a model action (frameskip times the environment's).
-        embed_dim: width D of the latent.
+        categories: sizes of the one-hot groups that a model action consists of; empty for numbers. Choices are not
+            standardised, and inverse dynamics names them (cross-entropy).
+        embed_dim: width D of the latent of a frame.
+        state: `frame`, or `pair`: a frame's latent and its difference from the one before, which is its velocity; a
+            state is then 2 D wide (`models.latent_states`).
         scene_dim: leading dimensions of the latent that hold what stays the same in an episode, and that a rollout
             copies; the rest holds what moves. 0 makes no such difference.
         proprio_dim: width P of proprioception, 0 for none.
@@ -47,7 +54,8 @@ class LeWMConfig:
         prediction_start: its weight at the first step; it rises linearly to the full one between the two steps
             of `prediction_ramp`, so that the latent holds the agent before it must be predictable.
         prediction_ramp: steps at which the rise begins and ends.
-        rollout: `open_loop` rolls out from the first state, `one_step` predicts each state from encoded ones.
+        rollout: `open_loop` rolls out from the first state, `one_step` predicts each state from encoded ones, `both`
+            is the mean of the two losses.
         target: `encoder` predicts the encoder's own states, `ema` those of a moving average, without gradient.
         ema_decay: share of the old weights per step, for `target` ema.
         sigreg_weight: of SIGReg.
@@ -66,7 +74,9 @@ class LeWMConfig:
     """
 
     action_dim: int = 2
+    categories: tuple[int, ...] = ()
     embed_dim: int = 16
+    state: Literal["frame", "pair"] = "frame"
     scene_dim: int = 0
     proprio_dim: int = 0
     encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
@@ -75,7 +85,7 @@ class LeWMConfig:
     prediction_weight: float = 1.0
     prediction_start: float | None = None
     prediction_ramp: tuple[int, int] = (0, 0)
-    rollout: Literal["open_loop", "one_step"] = "open_loop"
+    rollout: Literal["open_loop", "one_step", "both"] = "open_loop"
     target: Literal["encoder", "ema"] = "encoder"
     ema_decay: float = 0.99
     sigreg_weight: float = 0.0
@@ -94,6 +104,14 @@ class LeWMConfig:
     def __post_init__(self) -> None:
         if min(self.action_dim, self.embed_dim) < 1 or self.proprio_dim < 0 or self.seed < 0:
             raise ConfigError("`action_dim` and `embed_dim` must be >= 1, `proprio_dim` and `seed` >= 0.")
+        if self.categories and (min(self.categories) < 1 or sum(self.categories) != self.action_dim):
+            raise ConfigError(
+                f"`categories` must be sizes >= 1 that sum to `action_dim` {self.action_dim}; got {self.categories}."
+            )
+        if self.state not in STATES:
+            raise ConfigError(f"`state` must be one of {', '.join(STATES)}; got {self.state}.")
+        if self.state == "pair" and (self.scene_dim or self.futures is not None):
+            raise ConfigError("`state` must be frame where there are scene dimensions or `futures`; got pair.")
         if not 0 <= self.scene_dim < self.embed_dim:
             raise ConfigError(
                 f"`scene_dim` must be from 0 to below `embed_dim` {self.embed_dim}; got {self.scene_dim}."
@@ -108,8 +126,8 @@ class LeWMConfig:
         start = self.prediction_weight if self.prediction_start is None else self.prediction_start
         if self.prediction_weight <= 0 or start < 0:
             raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
-        if self.rollout not in ("open_loop", "one_step") or self.target not in ("encoder", "ema"):
-            raise ConfigError("`rollout` must be open_loop or one_step, `target` encoder or ema.")
+        if self.rollout not in ("open_loop", "one_step", "both") or self.target not in ("encoder", "ema"):
+            raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
         if not 0 <= self.ema_decay <= 1:
             raise ConfigError(f"`ema_decay` must be in [0, 1]; got {self.ema_decay}.")
 
@@ -130,11 +148,12 @@ class LeWM(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)
             dim, action_dim = config.embed_dim, config.action_dim
+            self.states = STATES[config.state](dim)
             self.context_encoder = FrameEncoder(config.encoder, dim, config.scene_dim)
             self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
-            self.predictor = build_predictor(config.predictor, dim, action_dim)
+            self.predictor = self.states.predictor(config.predictor, action_dim)
             self.action_readout = (
-                ActionReadout(dim - config.scene_dim, action_dim) if config.inverse_dynamics_weight else nn.Identity()
+                self.states.readout(action_dim, config.scene_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
             self.futures: Any = nn.Identity()
             if config.futures is not None:
@@ -151,29 +170,48 @@ class LeWM(nn.Module):
         return self.config.scene_dim
 
     def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
+        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions.
+
+        Choices stay one-hot, whatever these are.
+        """
         check_shape(mean, f"A={self.config.action_dim}", name="mean")
         check_shape(std, f"A={self.config.action_dim}", name="std")
         if not bool((std > 0).all()):
             raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        self.action_mean.copy_(mean)
-        self.action_std.copy_(std)
+        if not self.config.categories:
+            self.action_mean.copy_(mean)
+            self.action_std.copy_(std)
+
+    def set_frame_statistics(self, mean: Tensor, rms: float) -> None:
+        """Sets the mean frame [3, H, W] of the training data and the root mean square without it, in grey levels.
+
+        Raises:
+            ConfigError: where the encoder sees frames as they are.
+        """
+        for encoder in (self.context_encoder, self.target_encoder):
+            if isinstance(encoder, FrameEncoder):
+                if not isinstance(encoder.pixels, Gain):
+                    raise ConfigError("`encoder.gain` must be set for frame statistics; it is None.")
+                encoder.pixels.measure(mean, rms)
 
     # ---------------------------------------------------------------------------------------------- world model
 
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
-        """Frames [B, T, 3, H, W] uint8 (and proprio [B, T, P]) to states [B, T, 1, D]."""
+        """Frames [B, T, 3, H, W] uint8 (and proprio [B, T, P]) to states [B, T, 1, D], 2 D wide for pairs.
+
+        The T frames of a row follow one another: a pair takes its velocity from the frame before.
+        """
         return self._encode(self.context_encoder, frames, proprio)
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         """See `WorldModel.rollout`; actions are in the environment's units. With `futures`, the most probable one."""
-        steps = self._check_rollout(z, actions)
+        self._check_rollout(z, actions)
         if self.config.futures is not None:
             return roll_likely(self.futures, z.squeeze(2), self._standardised(actions)).unsqueeze(2)
         moves = self._standardised(actions)
-        if isinstance(self.predictor, ResidualMLP):  # Markov: the latest state is all that counts
-            return self.predictor.rollout(z[:, -1, 0], moves[:, -steps:], self.config.scene_dim).unsqueeze(2)
-        return self._rollout(z.squeeze(2), moves, steps).unsqueeze(2)
+        if isinstance(self.predictor, ResidualMLP | PairPredictor):  # Markov: the latest state is all that counts
+            return self.predictor.rollout(z[:, -1, 0], moves[:, z.shape[1] - 1 :], self.scene_dim).unsqueeze(2)
+        return self._roll_out(z.squeeze(2), moves).unsqueeze(2)
 
     def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
         """See `BranchingModel.rollout_futures`; without `futures` there is one, and it is certain."""
@@ -184,38 +222,24 @@ class LeWM(nn.Module):
         path, weights = roll_futures(self.futures, z.squeeze(2), moves, num_futures=num_futures, generator=generator)
         return Futures(path.unsqueeze(3), weights)
 
-    def _check_rollout(self, z: Tensor, actions: Tensor) -> int:
-        """Checks the arguments of a rollout and returns its number of steps."""
-        sizes = check_shape(z, f"B T N=1 D={self.config.embed_dim}", name="z")
+    def _check_rollout(self, z: Tensor, actions: Tensor) -> None:
+        sizes = check_shape(z, f"B T N=1 D={self.states.dim}", name="z")
         check_shape(actions, f"B T A={self.config.action_dim}", name="actions", sizes={"B": sizes["B"]})
-        steps = actions.shape[1] - sizes["T"] + 1
-        if steps < 1:
-            raise ConfigError(
-                f"`actions` must hold at least {sizes['T']} steps for {sizes['T']} states; got {actions.shape[1]}."
-            )
-        return steps
 
     def _encode(self, encoder: nn.Module, frames: Tensor, proprio: Tensor | None) -> Tensor:
         sizes = check_shape(frames, "B T C H W", name="frames")
         z = encoder(frames.flatten(0, 1)).view(sizes["B"], sizes["T"], 1, -1)
-        if not self.config.proprio_dim:
-            return z
-        if proprio is None:
-            raise ConfigError("`proprio` must be given: this model was trained with `proprio_dim` above 0.")
-        return z + self.proprio_encoder(proprio).unsqueeze(2)
+        if self.config.proprio_dim:
+            if proprio is None:
+                raise ConfigError("`proprio` must be given: this model was trained with `proprio_dim` above 0.")
+            z = z + self.proprio_encoder(proprio).unsqueeze(2)
+        return self.states.of(z)
 
     def _standardised(self, actions: Tensor) -> Tensor:
         return (actions - self.action_mean) / self.action_std
 
-    def _rollout(self, z: Tensor, actions: Tensor, steps: int) -> Tensor:
-        """States after each of the last `steps` actions: z [B, T, D], actions [B, T - 1 + steps, A]."""
-        context, path = self.config.predictor.context_len, [z[:, t] for t in range(z.shape[1])]
-        known = len(path)
-        for t in range(known - 1, known - 1 + steps):
-            first = max(0, t + 1 - context)
-            past = torch.stack(path[first : t + 1], 1)
-            path.append(self.predict(past, actions[:, first : t + 1])[:, -1])
-        return torch.stack(path[known:], 1)
+    def _roll_out(self, z: Tensor, actions: Tensor) -> Tensor:
+        return roll_out(self.predict, z, actions, self.config.predictor.context_len)
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
         """One step: states [B, T, D] and standardised actions [B, T, A] to the next states; the scene stays."""
@@ -229,16 +253,19 @@ class LeWM(nn.Module):
         """Returns the weighted sum and the unweighted terms of windows of T frames at step number `step`."""
         c = self.config
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
-        if sizes["T"] < 2:
-            raise ShapeError(f"`frames` must hold at least 2 time steps to predict; got {sizes['T']}.")
+        if sizes["T"] < 2 + self.states.memory:
+            raise ShapeError(
+                f"`frames` must hold at least {2 + self.states.memory} time steps to predict; got {sizes['T']}."
+            )
         check_shape(batch.actions, f"B={sizes['B']} T={sizes['T'] - 1} A={c.action_dim}", name="actions")
-        z = self.encode(batch.frames, batch.proprio)  # [B, T, 1, D]
-        actions = self._standardised(batch.actions)
+        known = self.states.memory  # states of a window before this one lack a velocity
+        z = self.encode(batch.frames, batch.proprio)[:, known:]  # [B, T, 1, D]
+        actions = self._standardised(batch.actions)[:, known:]
         z_target = z
         if c.target == "ema":
             with torch.no_grad():
-                z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)
-        terms = {"prediction": functional.mse_loss(self._predict(z, actions), z_target[:, 1:])}
+                z_target = self._encode(self.target_encoder, batch.frames, batch.proprio)[:, known:]
+        terms = {"prediction": self._prediction_loss(z, actions, z_target)}
         if c.futures is not None:
             drawn = keyed_generator(c.seed, step, 3)
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
@@ -254,26 +281,28 @@ class LeWM(nn.Module):
         if self.config.target == "ema":
             update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay, buffers="copy")
 
-    def _predict(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Predictions [B, T - 1, 1, D] of all states but the first."""
-        flat, context = z.squeeze(2), self.config.predictor.context_len
-        if self.config.rollout == "open_loop":
-            return self._rollout(flat[:, :1], actions, actions.shape[1]).unsqueeze(2)
-        if context >= actions.shape[1]:
-            return self.predict(flat[:, :-1], actions).unsqueeze(2)
-        past = flat[:, :-1].unfold(1, context, 1).transpose(2, 3)  # [B, W, context, D]
-        moves = actions.unfold(1, context, 1).transpose(2, 3)
-        found = self.predict(past.flatten(0, 1), moves.flatten(0, 1)).view(past.shape)
-        return torch.cat([found[:, 0], found[:, 1:, -1]], 1).unsqueeze(2)
+    def _prediction_loss(self, z: Tensor, actions: Tensor, z_target: Tensor) -> Tensor:
+        """Squared error of the poses that are predicted after each of the actions [B, T - 1, A]; a scalar."""
+        flat, target = z.squeeze(2), z_target.squeeze(2)[:, 1:, : self.config.embed_dim]
+        paths = []
+        if self.config.rollout != "one_step":
+            paths.append(self._roll_out(flat[:, :1], actions))
+        if self.config.rollout != "open_loop":
+            paths.append(predict_next(self.predict, flat, actions, self.config.predictor.context_len))
+        errors = [functional.mse_loss(path[..., : self.config.embed_dim], target) for path in paths]
+        return torch.stack(errors).mean()
 
     def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config
-        moving = z[..., c.scene_dim :]
+        poses = z[..., : c.embed_dim]
+        moving = poses[..., c.scene_dim :]
         terms: dict[str, Tensor] = {}
         if c.sigreg_weight:
-            terms["sigreg"] = sigreg_states(z, c.sigreg, seed=c.seed, step=step)
+            terms["sigreg"] = sigreg_states(poses, c.sigreg, seed=c.seed, step=step)
         if c.variance_weight or c.covariance_weight:
-            parts = [vicreg_states(part, pool="pooled") for part in (moving, z[..., : c.scene_dim]) if part.shape[-1]]
+            parts = [
+                vicreg_states(part, pool="pooled") for part in (moving, poses[..., : c.scene_dim]) if part.shape[-1]
+            ]
             terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
             terms["covariance"] = parts[0].covariance
             if c.scene_dim:
@@ -282,9 +311,11 @@ class LeWM(nn.Module):
             over_time = vicreg_states(moving, pool="per_sample", scale="mean")
             terms |= {"variance_t": over_time.variance, "covariance_t": over_time.covariance}
         if c.similarity_weight:
-            terms["similarity"] = time_similarity(z)
+            terms["similarity"] = time_similarity(poses)
         if c.inverse_dynamics_weight:
-            terms["inverse_dynamics"] = inverse_dynamics_loss(self.action_readout, moving, actions)
+            terms["inverse_dynamics"] = inverse_dynamics_loss(
+                self.action_readout, z[..., c.scene_dim :], actions, categories=c.categories
+            )
         if c.straightening_weight:
             terms["straightening"] = straightening_loss(moving)
         return terms

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
-from openjepa.heads.fitting import check_episodes, fit, seeded
+from openjepa.heads.fitting import check_episodes, fit, seeded, valid_states
 from openjepa.methods.lewm import LeWM
-from openjepa.models.latent_predictor import LatentPredictorConfig, build_predictor
+from openjepa.models.latent_predictor import DataScale, LatentPredictorConfig
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class RefineConfig:
         weight_decay: of AdamW.
         hard_share: share of a batch that is drawn in proportion to the present one-step error, in [0, 1).
         noise: largest standard deviation of what is added to the first state of a rollout (the scene dimensions
-            stay), in units of the latent, >= 0. The target is the path of the true state, so that imagined states
-            which have strayed into a wall are led back out of it.
+            stay), in units of the latent, of its standard deviations for a `scaled` predictor, >= 0. The target is the
+            path of the true state, so that imagined states which have strayed into a wall are led back out of it.
         predictor: a new predictor to train from scratch, or None to go on with the old one.
     """
 
@@ -64,9 +64,12 @@ def refine_predictor(
 ) -> LeWM:
     """Trains the predictor of a copy of a model on rollouts of frozen latents; returns the copy, in evaluation mode.
 
+    The copy's config names the new predictor, if there is one, so it can be rebuilt from what it says.
+
     Args:
         model: a Markov world model; it is left as it was.
-        latents: [E, T, 1, D] of whole training episodes.
+        latents: [E, T, 1, D] of whole training episodes. For pairs of frames, the first state of an episode, whose
+            velocity nobody saw, is left out.
         actions: [E, T - 1, A] in the environment's units.
         config: the options.
         generator: for initial weights and batches.
@@ -78,23 +81,30 @@ def refine_predictor(
     model = copy.deepcopy(model)
     if not config.steps:
         return model.eval()
-    windows = _Windows(check_episodes(latents, lengths), config.rollout)
-    z = latents.detach().squeeze(2)
-    moves = (actions - model.action_mean) / model.action_std
+    unknown = model.states.memory
+    known = check_episodes(latents, lengths) - unknown
+    kept = known >= 2  # shorter ones hold no step
+    known = known[kept]
+    z = latents.detach()[kept, unknown:]
+    moves = ((actions - model.action_mean) / model.action_std)[kept, unknown:]
+    windows = _Windows(known, config.rollout)
     if config.predictor is not None:
+        model.config = replace(model.config, predictor=config.predictor)
         with seeded(generator):
-            model.predictor = build_predictor(config.predictor, z.shape[-1], moves.shape[-1])
-        if isinstance(model, LeWM):  # else it would be reopened with the old predictor
-            model.config = replace(model.config, predictor=config.predictor)
+            model.predictor = model.states.predictor(config.predictor, moves.shape[-1])
+        if config.predictor.scaled:
+            _measure(model, z, known)
+    unit = _unit(model, z)
+    z = z.squeeze(2)
     model.predictor.requires_grad_(True)
     hard = _HardStarts(model, z, moves, windows)
-    count, still = int(config.hard_share * config.batch_size), model.scene_dim
+    count, still, pose_dim = int(config.hard_share * config.batch_size), model.scene_dim, model.config.embed_dim
 
     def strayed(first: Tensor) -> Tensor:
         if not config.noise:
             return first
         moved = torch.randn(first.shape, generator=generator) * torch.rand(len(first), 1, 1, generator=generator)
-        return torch.cat([first[..., :still], (first + config.noise * moved)[..., still:]], -1)
+        return torch.cat([first[..., :still], (first + config.noise * unit * moved)[..., still:]], -1)
 
     def loss() -> Tensor:
         episode, start = windows.draw(config.batch_size, generator)
@@ -109,13 +119,31 @@ def refine_predictor(
         for t in range(windows.length):
             state = model.predict(state, action[:, t : t + 1])
             path.append(state)
-        error = functional.smooth_l1_loss(
-            torch.cat(path, 1)[..., still:], target[:, 1:, still:], beta=0.1, reduction="none"
-        ).mean(-1)
+        off = (torch.cat(path, 1) - target[:, 1:]) / unit
+        off = off[..., still:pose_dim]
+        error = functional.smooth_l1_loss(off, torch.zeros_like(off), beta=0.1, reduction="none").mean(-1)
         return (error * known).sum() / known.sum()
 
     fit(model.predictor, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
     return model.eval()
+
+
+def _measure(model: LeWM, z: Tensor, lengths: Tensor) -> None:
+    """Tells a scaled predictor the units of the data, from states [E, T, 1, D] of episodes."""
+    poses = z[..., : model.config.embed_dim]
+    scale = model.predictor.scale
+    assert isinstance(scale, DataScale)
+    steps = valid_states(poses.diff(dim=1), lengths - 1)
+    scale.measure(valid_states(poses, lengths).flatten(0, 1), steps.flatten(0, 1))
+
+
+def _unit(model: LeWM, z: Tensor) -> Tensor:
+    """What counts as one in each dimension of a state [D]: a standard deviation for a scaled predictor, else 1."""
+    if not model.config.predictor.scaled:
+        return z.new_ones(z.shape[-1])
+    scale = model.predictor.scale
+    assert isinstance(scale, DataScale)
+    return scale.std.repeat(z.shape[-1] // len(scale.std)).to(z)  # a velocity errs by as much as its poses
 
 
 class _Windows:

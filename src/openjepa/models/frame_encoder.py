@@ -1,8 +1,9 @@
-"""Encoders of single frames for world models: a small convolutional net, the same with keypoints, and a ViT.
+"""Encoders of single frames for world models: a small convolutional net, keypoints, points with features, and a ViT.
 
 The last layer always runs in float32: in bfloat16 it would quantise latents of small variance.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.models.frame_input import Centred, Gain, ImageNet, centred
 from openjepa.models.keypoints import Keypoints
+from openjepa.models.point_features import PointFeatures
 from openjepa.models.vit import VisionTransformer, ViTConfig
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -24,33 +25,55 @@ class FrameEncoderConfig:
     Attributes:
         kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
             positions of small things), `split` (keypoints only, fine ones for the scene and coarse ones for what
-            moves, both read linearly), or `vit` (ViT-Tiny with a class token and LeWM's projector).
-        image_size: px, square frames; a multiple of 16 for the convolutions, of `patch_size` for the ViT.
+            moves, both read linearly), `attn` (keypoints and the features under them: where, and what), or `vit`
+            (ViT-Tiny with a class token and LeWM's projector).
+        image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
+            size for `attn`.
+        shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
+            they have it.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
-        num_keypoints: of `keypoints`, and of each half of `split`.
-        patch_size: px, of `vit`.
+        num_keypoints: of `keypoints`, `attn`, and each half of `split`.
+        patch_size: px, of `vit`, and of the cells of `attn`: that of the cells in which things move, if they do.
         depth: blocks, of `vit`.
+        gain: root mean square of the pixels without the mean frame of the data set, > 0 (`set_frame_statistics` of the
+            method gives it); None sees pixels as they are.
+        image_width: px, for `attn` where frames are not square; None for square ones.
     """
 
-    kind: Literal["conv", "keypoints", "split", "vit"] = "conv"
+    kind: Literal["conv", "keypoints", "split", "attn", "vit"] = "conv"
     image_size: int = 64
     width: int = 32
     hidden_dim: int = 128
     num_keypoints: int = 16
     patch_size: int = 14
     depth: int = 12
+    gain: float | None = None
+    image_width: int | None = None
+    shrink_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("conv", "keypoints", "split", "vit"):
-            raise ConfigError(f"`kind` must be conv, keypoints, split or vit; got {self.kind}.")
+        if self.kind not in ("conv", "keypoints", "split", "attn", "vit"):
+            raise ConfigError(f"`kind` must be conv, keypoints, split, attn or vit; got {self.kind}.")
         if self.patch_size < 1:
             raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
-        unit = self.patch_size if self.kind == "vit" else 16
+        if self.gain is not None and not self.gain > 0:
+            raise ConfigError(f"`gain` must be above 0, or None; got {self.gain}.")
+        if self.image_width not in (None, self.image_size) and self.kind != "attn":
+            raise ConfigError(
+                f"`image_width` must be `image_size` ({self.image_size}) for `kind` {self.kind}; got "
+                f"{self.image_width}. Use attn for frames that are not square."
+            )
+        unit = {"vit": self.patch_size, "attn": 1}.get(self.kind, 16)
         if self.image_size % unit or self.image_size < unit:
             raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
-        if min(self.width, self.hidden_dim, self.num_keypoints, self.depth) < 1:
-            raise ConfigError("`width`, `hidden_dim`, `num_keypoints` and `depth` must be at least 1.")
+        if min(self.width, self.hidden_dim, self.num_keypoints, self.depth, self.image_width or 1) < 1:
+            raise ConfigError("`width`, `hidden_dim`, `num_keypoints`, `depth` and `image_width` must be at least 1.")
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of a frame in px."""
+        return self.image_size, self.image_width or self.image_size
 
 
 class FrameEncoder(nn.Module):
@@ -66,8 +89,21 @@ class FrameEncoder(nn.Module):
     def __init__(self, config: FrameEncoderConfig, embed_dim: int, scene_dim: int = 0) -> None:
         super().__init__()
         self.config = config
-        kinds: dict[str, type[ConvTrunk | KeypointTrunk | SplitTrunk | ViTTrunk]]
-        kinds = {"conv": ConvTrunk, "keypoints": KeypointTrunk, "split": SplitTrunk, "vit": ViTTrunk}
+        self.pixels: Gain | ImageNet | Centred
+        if config.gain is not None:
+            self.pixels = Gain(config.gain, *config.frame_size)
+        else:
+            self.pixels = ImageNet() if config.kind == "vit" else Centred()
+        kinds: dict[
+            str, Callable[[FrameEncoderConfig], ConvTrunk | KeypointTrunk | SplitTrunk | PointFeatures | ViTTrunk]
+        ]
+        kinds = {
+            "conv": ConvTrunk,
+            "keypoints": KeypointTrunk,
+            "split": SplitTrunk,
+            "attn": point_trunk,
+            "vit": ViTTrunk,
+        }
         self.trunk = kinds[config.kind](config)
         if config.kind == "split":
             if not 0 < scene_dim < embed_dim:
@@ -79,9 +115,12 @@ class FrameEncoder(nn.Module):
             self.head = nn.Linear(self.trunk.out_dim, embed_dim)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        size = self.config.image_size
-        check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
-        features = self.trunk(frames)
+        size = self.config.frame_size
+        height, width = self.config.shrink_from or size
+        check_shape(frames, f"B C=3 H={height} W={width}", name="frames")
+        if (height, width) != size:
+            frames = functional.interpolate(frames.float(), size, mode="bilinear", antialias=True)
+        features = self.trunk(self.pixels(frames))
         with torch.autocast(frames.device.type, enabled=False):
             return self.head(features.float())
 
@@ -104,8 +143,8 @@ class ConvTrunk(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        return self.body(functional.relu(self.stem(_centred(frames))))
+    def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
+        return self.body(functional.relu(self.stem(pixels)))
 
 
 class CellEncoder(nn.Module):
@@ -130,7 +169,7 @@ class CellEncoder(nn.Module):
         """Frames [B, 3, H, W] uint8 to cells [B, D, H / 16, W / 16]."""
         size = self.config.image_size
         check_shape(frames, f"B C=3 H={size} W={size}", name="frames")
-        cells = self.body(functional.relu(self.stem(_centred(frames))))
+        cells = self.body(functional.relu(self.stem(centred(frames))))
         with torch.autocast(frames.device.type, enabled=False):
             return self.head(cells.float())
 
@@ -155,10 +194,10 @@ class KeypointTrunk(nn.Module):
         side = config.image_size // 4
         self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
 
-    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        stem = functional.relu(self.conv.stem(_centred(frames)))  # [B, W, H / 4, W / 4]
+    def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
+        stem = functional.relu(self.conv.stem(pixels))  # [B, W, H / 4, W / 4]
         maps = self.maps(functional.relu(self.local(stem)))
-        with torch.autocast(frames.device.type, enabled=False):
+        with torch.autocast(pixels.device.type, enabled=False):
             weights = (maps.float() * self.sharpness).flatten(2).softmax(-1).view(maps.shape)
             x = (weights.sum(2) * self.cells).sum(-1)  # [B, keypoints]
             y = (weights.sum(3) * self.cells).sum(-1)
@@ -175,17 +214,15 @@ class SplitTrunk(nn.Module):
         self.scene = Keypoints(count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=True)
         self.moving = Keypoints(count, image_size=size, stride=4, width=width, depth=1, placed=False)
 
-    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        pixels = _centred(frames)
+    def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         return torch.cat([self.scene(pixels), self.moving(pixels)], -1)
 
-    def of_scene(self, frames: Tensor) -> Tensor:
-        """Keypoints of the scene [B, 2 K] in frames [B, 3, H, W] uint8."""
-        return self.scene(_centred(frames))
 
-    def of_moving(self, frames: Tensor) -> Tensor:
-        """Keypoints of what moves [B, 2 K] in frames [B, 3, H, W] uint8."""
-        return self.moving(_centred(frames))
+def point_trunk(config: FrameEncoderConfig) -> PointFeatures:
+    """Points and the features under them, in cells of a patch."""
+    return PointFeatures(
+        config.num_keypoints, frame_size=config.frame_size, patch_size=config.patch_size, width=config.width
+    )
 
 
 class SplitLinear(nn.Module):
@@ -203,9 +240,6 @@ class SplitLinear(nn.Module):
 class ViTTrunk(nn.Module):
     """ViT-Tiny on one frame, its class token, and LeWM's projector (192, 2048, BatchNorm, GELU; 2603.19312)."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: FrameEncoderConfig) -> None:
         super().__init__()
         size = config.image_size
@@ -222,14 +256,6 @@ class ViTTrunk(nn.Module):
         )
         self.out_dim = 2048
         self.project = nn.Sequential(nn.Linear(192, 2048), nn.BatchNorm1d(2048), nn.GELU())
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
-    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        pixels = (frames.float() / 255 - self.mean) / self.std
+    def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         return self.project(self.vit(pixels)[:, 0])
-
-
-def _centred(frames: Tensor) -> Tensor:
-    """uint8 pixels to [-1, 1], channels last."""
-    return frames.float().div(127.5).sub_(1).contiguous(memory_format=torch.channels_last)

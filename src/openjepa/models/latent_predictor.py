@@ -25,6 +25,8 @@ class LatentPredictorConfig:
         context_len: states that the transformer sees; 1 for the others.
         num_heads: of the transformer, 64 wide each.
         dropout: of the transformer, in [0, 1).
+        scaled: whether the MLP sees states, and says changes, in units of the data, which the refinement measures.
+            Else an MLP is slow to learn where latents, or their steps, are much smaller or larger than 1.
     """
 
     kind: Literal["mlp", "gru", "transformer"] = "mlp"
@@ -33,6 +35,7 @@ class LatentPredictorConfig:
     context_len: int = 1
     num_heads: int = 16
     dropout: float = 0.1
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "gru", "transformer"):
@@ -43,6 +46,8 @@ class LatentPredictorConfig:
             raise ConfigError("`predictor_dim`, `depth`, `context_len` and `num_heads` must be at least 1.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"`dropout` must be in [0, 1); got {self.dropout}.")
+        if self.scaled and self.kind != "mlp":
+            raise ConfigError(f"`scaled` must be off for `kind` {self.kind}; only mlp knows it.")
 
 
 def build_predictor(config: LatentPredictorConfig, embed_dim: int, action_dim: int) -> nn.Module:
@@ -51,45 +56,141 @@ def build_predictor(config: LatentPredictorConfig, embed_dim: int, action_dim: i
     return kinds[config.kind](config, embed_dim, action_dim)
 
 
+def build_scale(config: LatentPredictorConfig, dim: int) -> "PlainScale | DataScale":
+    """Builds the units in which a residual MLP sees latents of width D and says their changes."""
+    return DataScale(dim) if config.scaled else PlainScale()
+
+
+def change_network(config: LatentPredictorConfig, width_in: int, width_out: int) -> nn.Sequential:
+    """Builds the MLP of a residual predictor, whose last layer starts at zero: at first nothing moves."""
+    width, layers = width_in, list[nn.Module]()
+    for _ in range(config.depth):
+        layers += [nn.Linear(width, config.predictor_dim), nn.ReLU()]
+        width = config.predictor_dim
+    last = nn.Linear(width, width_out)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
+
+
+class PlainScale(nn.Module):
+    """Latents as they are; steps between neighbours, which are close, are shown four times as large."""
+
+    def of_states(self, z: Tensor) -> Tensor:
+        """Latents [..., D] to what the network sees."""
+        return z
+
+    def of_steps(self, way: Tensor) -> Tensor:
+        """Differences of successive latents [..., D] to what the network sees."""
+        return 4 * way
+
+    def to_steps(self, change: Tensor) -> Tensor:
+        """What the network says to differences of latents."""
+        return change
+
+    def fold(self, by_state: Tensor, by_step: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A first layer of weights [W, D] on `of_states` and `of_steps`, as one on the latents themselves."""
+        return by_state, 4 * by_step, bias
+
+    def fold_last(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A last layer under `to_steps`, as one that says differences of latents."""
+        return weight, bias
+
+
+class DataScale(nn.Module):
+    """Latents standardised by statistics that are measured once, and steps in units of their root mean square."""
+
+    mean: Tensor
+    std: Tensor
+    step: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+        self.register_buffer("step", torch.full((dim,), 0.25))
+
+    @torch.no_grad()
+    def measure(self, z: Tensor, way: Tensor) -> None:
+        """Takes the statistics of latents z [S, D] and of steps between neighbours [R, D]."""
+        self.mean.copy_(z.mean(0))
+        self.std.copy_(z.std(0).clamp_min(1e-6))
+        self.step.copy_(way.square().mean(0).sqrt().clamp_min(1e-6))
+
+    def of_states(self, z: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return (z - self.mean) / self.std
+
+    def of_steps(self, way: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return way / self.step
+
+    def to_steps(self, change: Tensor) -> Tensor:
+        """See `PlainScale`."""
+        return change * self.step
+
+    def fold(self, by_state: Tensor, by_step: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `PlainScale`."""
+        by_state = by_state / self.std
+        return by_state, by_step / self.step[: by_step.shape[1]], bias - by_state @ self.mean
+
+    def fold_last(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PlainScale`."""
+        return weight * self.step.unsqueeze(1), bias * self.step
+
+
+def roll_residual(
+    scale: PlainScale | DataScale, change: nn.Sequential, z: Tensor, actions: Tensor, scene_dim: int = 0
+) -> Tensor:
+    """States [B, H, D] after each of some actions, as calls of a residual predictor would find them up to rounding.
+
+    What is the same in every step is computed once: the units, and what actions and scene add to the first layer.
+
+    Args:
+        scale: units of the network.
+        change: says the step of a pose from pose, way (of pairs) and action.
+        z: [B, D] first states: poses, or pairs of pose and way.
+        actions: [B, H, A], standardised.
+        scene_dim: leading numbers of a pose that stay.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        first, *middle, last = [(m.weight, m.bias) for m in change if isinstance(m, nn.Linear)]
+        pose_dim, way_dim = len(last[1]), z.shape[1] - len(last[1])
+        by_pose, by_way, by_action = first[0].split([pose_dim, way_dim, actions.shape[2]], 1)
+        by_pose, by_way, bias = scale.fold(by_pose, by_way, first[1])
+        by_state = torch.cat([by_pose, by_way], 1).T
+        to_step, shift = (part[scene_dim:] for part in scale.fold_last(*last))
+        scene, state = z.float().split([scene_dim, z.shape[1] - scene_dim], 1)
+        given = functional.linear(actions.float().transpose(0, 1), by_action, bias)  # [H, B, W]
+        if scene_dim:
+            given = given + scene @ by_state[:scene_dim]
+        by_state, path = by_state[scene_dim:], []
+        for share in given.unbind():
+            x = torch.addmm(share, state, by_state).relu_()
+            for weight, bias in middle:
+                x = functional.linear(x, weight, bias).relu_()
+            step = functional.linear(x, to_step, shift)
+            state = torch.cat([state[:, :pose_dim] + step, step], 1) if way_dim else state + step
+            path.append(state)
+        return torch.cat([scene.unsqueeze(1).expand(-1, len(path), -1), torch.stack(path, 1)], -1)
+
+
 class ResidualMLP(nn.Module):
     """z + MLP([z, a]), whose last layer starts at zero: at first nothing moves."""
 
     def __init__(self, config: LatentPredictorConfig, embed_dim: int, action_dim: int) -> None:
         super().__init__()
-        width, layers = embed_dim + action_dim, list[nn.Module]()
-        for _ in range(config.depth):
-            layers += [nn.Linear(width, config.predictor_dim), nn.ReLU()]
-            width = config.predictor_dim
-        last = nn.Linear(width, embed_dim)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.change = nn.Sequential(*layers, last)
+        self.scale = build_scale(config, embed_dim)
+        self.change = change_network(config, embed_dim + action_dim, embed_dim)
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(z.device.type, enabled=False):
-            return z.float() + self.change(torch.cat([z.float(), actions.float()], -1))
+            seen = torch.cat([self.scale.of_states(z.float()), actions.float()], -1)
+            return z.float() + self.scale.to_steps(self.change(seen))
 
     def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
-        """States [B, H, D] after each of actions [B, H, A] from z [B, D]; the leading `scene_dim` numbers stay.
-
-        As many calls would find, each fed with the last one's state, up to rounding. What does not change along the
-        way is computed once for all steps: the share of the actions and of the scene in the first layer.
-        """
-        with torch.autocast(z.device.type, enabled=False):
-            first, *middle, last = [(m.weight, m.bias) for m in self.change if isinstance(m, nn.Linear)]
-            scene, state = z.float().split([scene_dim, z.shape[1] - scene_dim], 1)
-            by_scene, by_state, by_action = first[0].split([scene_dim, state.shape[1], actions.shape[2]], 1)
-            given = functional.linear(actions.float().transpose(0, 1), by_action, first[1])  # [H, B, W]
-            if scene_dim:
-                given = given + functional.linear(scene, by_scene)
-            by_state, moves, shift, path = by_state.T, last[0][scene_dim:], last[1][scene_dim:], []
-            for share in given.unbind():
-                x = torch.addmm(share, state, by_state).relu_()
-                for weight, bias in middle:
-                    x = functional.linear(x, weight, bias).relu_()
-                state = state + functional.linear(x, moves, shift)
-                path.append(state)
-            return torch.cat([scene.unsqueeze(1).expand(-1, len(path), -1), torch.stack(path, 1)], -1)
+        """States [B, H, D] after each of actions [B, H, A] from z [B, D]; the leading `scene_dim` numbers stay."""
+        return roll_residual(self.scale, self.change, z, actions, scene_dim)
 
 
 class GRUPredictor(nn.Module):

@@ -1,12 +1,16 @@
 """Rolling a latent predictor forward: open loop from a context, or one step from every encoded state."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openjepa.errors import ConfigError
 
+Predictor = Callable[[Tensor, Tensor], Tensor]  # states [B, T, D] and actions [B, T, A] to the next states [B, T, D]
 
-def roll_out(predictor: nn.Module, z: Tensor, actions: Tensor, context_len: int) -> Tensor:
+
+def roll_out(predictor: Predictor, z: Tensor, actions: Tensor, context_len: int) -> Tensor:
     """States [B, H, D] after each of the last H actions, every prediction fed back.
 
     Args:
@@ -29,7 +33,7 @@ def roll_out(predictor: nn.Module, z: Tensor, actions: Tensor, context_len: int)
     return torch.stack(path[known:], 1)
 
 
-def predict_next(predictor: nn.Module, z: Tensor, actions: Tensor, context_len: int) -> Tensor:
+def predict_next(predictor: Predictor, z: Tensor, actions: Tensor, context_len: int) -> Tensor:
     """The state after each of T - 1 actions, every one predicted from encoded states; [B, T - 1, D].
 
     Args:

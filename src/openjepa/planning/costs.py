@@ -16,6 +16,7 @@ from torch import Tensor
 
 from openjepa import protocols
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import Cost
 
 # (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
@@ -105,7 +106,7 @@ class Weighted:
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Returns the weighted mean."""
-        weights = torch.linspace(self.first, self.last, distances.shape[-1]).to(distances)
+        weights = to_device(torch.linspace(self.first, self.last, distances.shape[-1]), distances)
         return distances @ (weights / weights.sum())
 
 
@@ -124,6 +125,30 @@ class AtStep:
         if not 0 <= self.step < distances.shape[-1]:
             raise ConfigError(f"`step` must be below the horizon ({distances.shape[-1]}); got {self.step}.")
         return distances[..., self.step]
+
+
+@dataclass(frozen=True)
+class Last:
+    """The mean of the last steps before a moment; [..., T] to [...].
+
+    Near the goal at two successive steps is to be there and to be slow, also where a velocity cannot be compared: the
+    cost of a goal that is due at a stated moment.
+
+    Attributes:
+        steps: how many, >= 1; fewer where the path is shorter.
+        until: steps of the path that count, >= 1, e.g. those that are left until the goal is due; None is all.
+    """
+
+    steps: int = 2
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.steps, 1 if self.until is None else self.until) < 1:
+            raise ConfigError(f"`steps` and `until` must be at least 1; got {self.steps} and {self.until}.")
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Returns the mean distance."""
+        return distances[..., : self.until][..., -self.steps :].mean(-1)
 
 
 @dataclass(frozen=True)
@@ -166,19 +191,22 @@ class PathCost:
         aggregate: over the steps, e.g. `mean`, `final`, `closest`.
         stride: only every stride-th state is measured, counted back from the last; saves time with a learned
             distance and held actions.
+        pose_dim: leading dimensions of a state that are measured: the pose of a state that holds a velocity too. None
+            measures all.
     """
 
     distance: Distance = squared_l2
     aggregate: Aggregate = mean
     stride: int = 1
+    pose_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ConfigError(f"`stride` must be at least 1; got {self.stride}.")
+        if min(self.stride, 1 if self.pose_dim is None else self.pose_dim) < 1:
+            raise ConfigError(f"`stride` and `pose_dim` must be at least 1; got {self.stride} and {self.pose_dim}.")
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
-        return self.aggregate(self.distance(self._measured(z_path), z_goal.unsqueeze(-3)))
+        return self.aggregate(self.distance(self._measured(z_path), z_goal[..., : self.pose_dim].unsqueeze(-3)))
 
     @cached_property
     def embedding(self) -> EmbeddingDistance | None:
@@ -191,7 +219,8 @@ class PathCost:
         return self.aggregate(self.embedding.to_embedded(self._measured(z_path), goal.unsqueeze(-2)))
 
     def _measured(self, z_path: Tensor) -> Tensor:
-        return z_path if self.stride == 1 else z_path[..., (z_path.shape[-3] - 1) % self.stride :: self.stride, :, :]
+        first = (z_path.shape[-3] - 1) % self.stride
+        return z_path[..., first :: self.stride, :, : self.pose_dim]
 
 
 @dataclass(frozen=True)
@@ -244,7 +273,7 @@ class BoundCost:
     Attributes:
         cost: of a path and a goal.
         z_goal: [B, N, D].
-        embedded: [B, E] the same goals where the cost is an `EmbeddingDistance` along a path, else None.
+        embedded: [B, E] the same goals where the distance of a `PathCost` embeds them, else None.
     """
 
     cost: Cost
@@ -253,7 +282,10 @@ class BoundCost:
 
     def __call__(self, z_path: Tensor) -> Tensor:
         """z_path [B, S, T, N, D] to [B, S]."""
-        _check_path(z_path, self.z_goal)
+        if z_path.ndim != 5 or z_path.shape[0] != len(self.z_goal):
+            raise ShapeError(
+                f"`z_path` must be [B, S, T, N, D] with B = {len(self.z_goal)} goals; got {list(z_path.shape)}."
+            )
         if self.embedded is None:
             return self.cost(z_path, self.z_goal.unsqueeze(1))
         assert isinstance(self.cost, PathCost)
@@ -263,11 +295,6 @@ class BoundCost:
         """The same cost for some environments: their indices, or a mask [B]."""
         embedded = None if self.embedded is None else self.embedded[environments]
         return BoundCost(self.cost, self.z_goal[environments], embedded)
-
-
-def _check_path(z_path: Tensor, z_goal: Tensor) -> None:
-    if z_path.ndim != 5 or z_path.shape[0] != len(z_goal):
-        raise ShapeError(f"`z_path` must be [B, S, T, N, D] with B = {len(z_goal)} goals; got {list(z_path.shape)}.")
 
 
 @runtime_checkable
@@ -290,6 +317,8 @@ def bind(cost: Cost | Bindable, z_goal: Tensor, z: Tensor | None = None) -> Any:
     """
     check_shape(z_goal, "B N D", name="z_goal")
     if isinstance(cost, PathCost):
-        embedding = cost.embedding if z is not None else None
-        return BoundCost(cost, z_goal, None if embedding is None else embedding.embed_goal(z_goal, z))
+        if z is None or cost.embedding is None:
+            return BoundCost(cost, z_goal)
+        pose = slice(cost.pose_dim)
+        return BoundCost(cost, z_goal, cost.embedding.embed_goal(z_goal[..., pose], z[..., pose]))
     return cost.bind(z_goal) if isinstance(cost, Bindable) else BoundCost(cost, z_goal)

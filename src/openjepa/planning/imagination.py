@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.risk import BoundRiskCost
 from openjepa.protocols import BranchingModel, PathCost, Plan, WorldModel
@@ -81,7 +82,7 @@ class Imagination:
         z_path = torch.cat([self.paths(part) for part in self._parts(candidates)], 1)
         costs = self.cost(z_path) if self.num_futures == 1 else self.scores(candidates)  # [B, S]
         cost, best = costs.min(1)
-        if not bool(torch.isfinite(cost).all()):
+        if not to_host(torch.isfinite(cost).all()):
             raise ConfigError(
                 "the planner's cost must be finite; got NaN or infinity. Check the world "
                 "model: `openjepa doctor` names what is wrong with it."

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import ActionBounds
 
 
 def white_noise(generators: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers [B, *shape], row i from generator i alone, whatever its neighbours draw."""
     rows = [torch.randn(*shape, generator=g, device=g.device) for g in generators]
-    return torch.stack(rows).to(like)
+    return to_device(torch.stack(rows), like)
 
 
 def coloured_noise(
@@ -40,7 +41,7 @@ def coloured_noise(
 
 def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Half the range of every action dimension [A], the unit of `init_std` and `min_std`."""
-    return torch.from_numpy(_half_range(bounds)).to(like)
+    return to_device(torch.from_numpy(_half_range(bounds)), like)
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +56,7 @@ def _half_range(bounds: ActionBounds) -> np.ndarray:
 
 def centre(bounds: ActionBounds, like: Tensor) -> Tensor:
     """The allowed action [A] in the middle of the bounds, where a search without a guess starts."""
-    low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
+    low, high = to_device(torch.as_tensor(bounds.low), like), to_device(torch.as_tensor(bounds.high), like)
     return bounds.clip((low + high) / 2)
 
 
@@ -76,7 +77,7 @@ def around(centres: Tensor, width: Tensor, noise: Tensor, bounds: ActionBounds) 
 
 def chance(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Probability [A] of every choice where all of its group are equally likely."""
-    return torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)).to(like)
+    return to_device(torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)), like)
 
 
 def gumbel(noise: Tensor) -> Tensor:

@@ -156,6 +156,13 @@ def _vjepa2_vit_large() -> Recipe:
     return VJEPA2_VIT_LARGE
 
 
+def world_recipe() -> Recipe:
+    """any world or store of episodes: sizes are read from the data, the other options measured"""  # noqa: D403, D415
+    from openjepa.recipes.world import WORLD
+
+    return WORLD
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
@@ -183,6 +190,8 @@ def load_recipe(name: str, others: Iterable[str] = ()) -> Recipe:
     Raises:
         ConfigError: for an unknown name, with the nearest one.
     """
+    if name == "world":  # what `openjepa train WORLD_OR_STORE` keeps in its runs
+        return world_recipe()
     if name not in RECIPES:
         raise unknown("recipe", name, [*RECIPES, *others])
     return RECIPES[name]()

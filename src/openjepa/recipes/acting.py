@@ -14,7 +14,6 @@ from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig,
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
 from openjepa.data import EpisodeStore, split
 from openjepa.data.whole_episodes import read_episodes
-from openjepa.envs import make_world
 from openjepa.errors import CheckpointError, ConfigError, DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.files import sha256
@@ -27,7 +26,7 @@ from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, PathCost
 from openjepa.planning.costs import mean
 from openjepa.protocols import ActionBounds, Planner, TrajectoryBatch
-from openjepa.recipes.world_model import LearnConfig, open_store, seeded
+from openjepa.recipes.world_model import LearnConfig, open_store, seeded, world_of
 from openjepa.train import find_checkpoint, load_method
 
 
@@ -269,7 +268,7 @@ def make_agent_of(
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
     """What actions are allowed: as the world says, or for recorded episodes of unknown origin what was seen in them."""
     if config.play.world:
-        world = make_world(config.play.world, 1, **config.play.options)
+        world = world_of(config.play)
         try:
             return world.bounds
         finally:

@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -31,32 +30,16 @@ from openjepa.eval.acting.outcomes import SuccessReport
 from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
 from openjepa.eval.health.doctor import diagnose
+from openjepa.files import read_json, replace_text
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
 from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
+from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
 from openjepa.recipes.world_model import build, open_store, seeded
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
-
-
-@dataclass(frozen=True)
-class DemoConfig:
-    """Options of the demonstration."""
-
-    world: Literal["two-rooms", "random-doors"] = "two-rooms"  # a fixed wall, or wall and door drawn per episode
-    seed: int = 0  # of everything: play, weights, batches, plans; the judged pairs have their own
-    out: Path = Path("runs/demo")  # where report.html, results.json and the run go
-    pairs: int = 200  # judged goals, half of them in the other room
-    episodes: int | None = None  # of random play; None = the recipe's number
-    steps: int | None = None  # of training; None = the recipe's number
-
-    def __post_init__(self) -> None:
-        if self.world not in WORLDS:
-            raise ConfigError(f"`world` must be one of {', '.join(WORLDS)}; got {self.world}.")
-        if self.seed < 0 or self.pairs < 2:
-            raise ConfigError("`seed` must be 0 or more and `pairs` at least 2.")
 
 
 @dataclass
@@ -129,6 +112,9 @@ def _begin(config: DemoConfig, recipe: WorldModelConfig) -> None:
     mark = config.out / "config.json"
     wanted = config.out / ".config.json"
     save_json(recipe, wanted)
+    if mark.exists():
+        remedy = f"Restore it, or remove {config.out} to start anew."
+        read_json(mark, damaged=lambda reason: ConfigError(f"{mark} is damaged ({reason}). {remedy}"))
     if (mark.exists() and mark.read_text() != wanted.read_text()) or (config.out / "results.json").exists():
         for name in ("play", "run"):
             shutil.rmtree(config.out / name, ignore_errors=True)
@@ -208,9 +194,7 @@ def _results(config: DemoConfig, findings: Findings) -> dict[str, Any]:
 
 
 def _write_results(config: DemoConfig, results: dict[str, Any]) -> None:
-    partial = config.out / ".results.json"
-    partial.write_text(json.dumps(results, indent=2) + "\n")
-    partial.replace(config.out / "results.json")
+    replace_text(config.out / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 def _summary(results: dict[str, Any], findings: Findings) -> str:

@@ -1,5 +1,7 @@
 """What every world-model recipe shares: recorded play, and a model trained on it; `acting.py` makes an agent of it."""
 
+import hashlib
+import json
 import os
 import sys
 import time
@@ -13,7 +15,7 @@ from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import measure, untrained_twin
 from openjepa.methods.lewm import LeWM, LeWMConfig
-from openjepa.protocols import TrajectoryBatch
+from openjepa.protocols import TrajectoryBatch, World
 from openjepa.recipes import Experiment
 from openjepa.train import TrainConfig
 
@@ -31,6 +33,9 @@ class PlayConfig:
         num_envs: played at once.
         held_out: share of episodes that training never sees.
         data: store of the episodes; None puts it into `runs/data`. An existing one is used, or completed.
+        read_only: whether `data` holds somebody's own episodes: it is read as it is, and nothing is ever written there.
+        image_size: side of a frame in px; None is the world's own.
+        workers: processes that share the environments.
     """
 
     world: str = "two-rooms"
@@ -41,6 +46,9 @@ class PlayConfig:
     num_envs: int = 100
     held_out: float = 0.05
     data: Path | None = None
+    read_only: bool = False
+    image_size: int | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.episodes < 2 or min(self.steps, self.num_envs) < 1 or not 0 < self.held_out < 1:
@@ -63,7 +71,14 @@ class LearnConfig:
     def store_path(self) -> Path:
         """Where the episodes are."""
         play = self.play
-        name = f"{play.world.replace('/', '-')}-{play.policy}-{play.episodes}x{play.steps}-seed{self.seed}"
+        world = play.world.replace("/", "-").replace(":", "-")
+        size = "" if play.image_size is None else f"-{play.image_size}px"
+        own = (
+            f"-{hashlib.sha256(json.dumps(play.options, sort_keys=True).encode()).hexdigest()[:8]}"
+            if play.options
+            else ""
+        )
+        name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
         return play.data or Path("runs/data") / name
 
 
@@ -83,6 +98,8 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     """Opens the episodes; records those that are missing. Under torchrun the first process records for all."""
     play = config.play
     path = config.store_path
+    if play.read_only:
+        return EpisodeStore.open(path)
     recording = int(os.environ.get("RANK", "0")) == 0
     while path.exists() or not recording:
         if (path / "store.json").exists():
@@ -93,7 +110,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
         if recording:
             break
         time.sleep(0.5)
-    world = make_world(play.world, min(play.num_envs, play.episodes), **play.options)
+    world = world_of(play, min(play.num_envs, play.episodes))
     path.parent.mkdir(parents=True, exist_ok=True)
     from tqdm import tqdm
 
@@ -111,9 +128,15 @@ def open_store(config: LearnConfig) -> EpisodeStore:
             config.seed,
             progress=lambda done, _: bar.update(done - bar.n),
             info={"world": play.world, "policy": play.policy},
+            with_states=world.has_states,
         )
     world.close()
     return EpisodeStore.open(path)
+
+
+def world_of(play: PlayConfig, num_envs: int = 1) -> World:
+    """The world of the play, with that many environments."""
+    return make_world(play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options)
 
 
 def build(config: LearnConfig) -> Experiment:
@@ -132,9 +155,7 @@ def build(config: LearnConfig) -> Experiment:
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
-    world = make_world(config.play.world, 1, **config.play.options)
-    names = world.state_names
-    world.close()
+    names = _state_names(store, config.play)
 
     def episodes() -> TrajectoryBatch:
         return read_episodes(store, held_out[:64], config.frameskip)
@@ -143,3 +164,14 @@ def build(config: LearnConfig) -> Experiment:
         return measure(model, episodes(), untrained=untrained_twin(model), state_names=names).metrics()
 
     return Experiment(method, source, diagnose, episodes, names)
+
+
+def _state_names(store: EpisodeStore, play: PlayConfig) -> tuple[str, ...]:
+    """Names of the recorded state columns, as far as the world says them."""
+    if "states" not in [column.name for column in store.columns] or not play.world:
+        return ()
+    world = world_of(play)
+    try:
+        return world.state_names
+    finally:
+        world.close()

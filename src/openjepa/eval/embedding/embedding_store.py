@@ -6,10 +6,9 @@ doubled. Names that begin with `_` are ignored by Parquet readers, so the folder
 set.
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import ConfigError, DataError, require
+from openjepa.files import draft_of, lock, read_json, replacing, sealed_json, sha256
 
 Format = Literal["parquet", "numpy"]
+MANIFEST, LOG = "_manifest.json", "_commits.jsonl"
 SUFFIX = {"parquet": ".parquet", "numpy": ".npz"}
 
 
@@ -43,7 +44,7 @@ class Rows:
 
 @dataclass
 class Commit:
-    """One line of the log: files `first` to `first + count - 1` are done."""
+    """One line of the log: files `first` to `first + count - 1` are done, as they were when they had `stamps`."""
 
     part: str | None
     first: int
@@ -51,6 +52,12 @@ class Commit:
     rows: int
     size: int
     damaged: dict[str, str] = field(default_factory=dict)
+    stamps: list[str] = field(default_factory=list)
+    sha256: str | None = None  # of the part; version 0.1.0 wrote none
+
+    def changed(self, stamp: Callable[[int], str]) -> int:
+        """Number of files that are no longer what was embedded; 0 where that was not noted."""
+        return sum(old != stamp(self.first + i) for i, old in enumerate(self.stamps))
 
 
 class EmbeddingStore:
@@ -60,30 +67,34 @@ class EmbeddingStore:
         folder: made if needed.
         format: of the parts.
         manifest: what the work is (options, files, model); work that differs is refused.
+        stamp: of a file by its number, see `file_stamp`; parts with files that have changed since are removed.
+
+    Attributes:
+        commits: the parts that count.
+        changed: files that had changed.
 
     Raises:
         ConfigError: where the folder holds other work.
     """
 
-    def __init__(self, folder: Path | str, format: Format, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        format: Format,
+        manifest: dict[str, Any],
+        stamp: Callable[[int], str] = lambda index: "",
+    ) -> None:
         self.folder, self.format = Path(folder), format
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "_lock").open("w")
+        busy = ConfigError(f"`{self.folder}` must be written by one process at a time; another is at work.")
+        self._lock = lock(self.folder / "_lock", busy=busy)
         try:
-            self._lock_folder()
             self._claim(manifest)
-            self.commits = self._recover()
+            self.changed = 0
+            self.commits = self._recover(stamp)
         except BaseException:
             self._lock.close()
             raise
-
-    def _lock_folder(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, even after a kill
-        except OSError as error:
-            raise ConfigError(
-                f"`{self.folder}` must be written by one process at a time; another is at work."
-            ) from error
 
     def __enter__(self) -> "EmbeddingStore":
         return self
@@ -92,18 +103,18 @@ class EmbeddingStore:
         self._lock.close()
 
     def _claim(self, manifest: dict[str, Any]) -> None:
-        file = self.folder / "_manifest.json"
+        file = self.folder / MANIFEST
         if not file.exists():
-            others = [p for p in self.folder.iterdir() if p.name not in ("_manifest.json.tmp", "_lock")]
+            others = [p for p in self.folder.iterdir() if p.name not in (draft_of(file).name, "_lock")]
             if others:
                 raise ConfigError(
                     f"`output` must be an empty folder or one of earlier embeddings; `{self.folder}` holds "
                     f"`{others[0].name}`."
                 )
-        if not file.exists() or not (self.folder / "_commits.jsonl").exists():  # nothing is finished that could differ
-            _write(file, json.dumps(manifest, indent=2).encode())
+        if not file.exists() or not (self.folder / LOG).exists():  # nothing is finished that could differ
+            _write(file, sealed_json(manifest).encode())
             return
-        found = json.loads(file.read_text())
+        found = _read_manifest(file)
         for key in manifest:
             if found.get(key) != manifest[key]:
                 raise ConfigError(
@@ -111,19 +122,11 @@ class EmbeddingStore:
                     f"{_brief(found.get(key), manifest[key])}. Choose another `output`, or remove it."
                 )
 
-    def _recover(self) -> list[Commit]:
-        """Reads the log up to its last whole line, and removes what it does not name."""
-        file = self.folder / "_commits.jsonl"
+    def _recover(self, stamp: Callable[[int], str]) -> list[Commit]:
+        """Reads the log up to its last whole line, and removes what it does not name and what has changed."""
+        file = self.folder / LOG
         data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            _write(file, whole)
-        commits = []
-        for line in whole.splitlines():
-            try:
-                commits.append(Commit(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
+        commits, whole = _read_log(file, data)
         for commit in commits:
             part = self.folder / commit.part if commit.part else None
             if part is not None and (not part.exists() or part.stat().st_size != commit.size):
@@ -132,9 +135,23 @@ class EmbeddingStore:
                     f"`{self.folder}` and start again."
                 )
         known = {c.part for c in commits}
-        for path in self.folder.iterdir():
-            if path.name.startswith("part-") and path.name not in known:
-                path.unlink()
+        unknown = [p for p in self.folder.iterdir() if p.name.lstrip(".").startswith("part-") and p.name not in known]
+        lost = [p for p in unknown if p.name.startswith("part-") and p.suffix in SUFFIX.values()]
+        if len(lost) > 1:  # a kill leaves one at most
+            raise DataError(
+                f"`{file}` must name every part; it leaves out {len(lost)}, so it was cut short. Restore it, or remove "
+                f"`{self.folder}` and start again."
+            )
+        if whole < len(data):
+            _write(file, data[:whole])
+        changes = [commit.changed(stamp) for commit in commits]
+        if any(changes):
+            kept = [commit for commit, count in zip(commits, changes, strict=True) if not count]
+            _write(file, b"".join(map(_line, kept)))
+            unknown += [self.folder / c.part for c in commits if c not in kept and c.part]
+            commits, self.changed = kept, sum(changes)
+        for path in unknown:
+            path.unlink()
         return commits
 
     def done(self) -> set[int]:
@@ -145,21 +162,20 @@ class EmbeddingStore:
         """Name of each damaged file to one line that says why."""
         return {name: why for c in self.commits for name, why in c.damaged.items()}
 
-    def add(self, first: int, count: int, rows: Rows | None, damaged: dict[str, str]) -> None:
-        """Commits files `first` ... `first + count - 1`; `rows` is None where all are damaged."""
-        name, size = None, 0
+    def add(
+        self, first: int, count: int, rows: Rows | None, damaged: dict[str, str], stamps: Sequence[str] = ()
+    ) -> None:
+        """Commits files `first` ... `first + count - 1` and their stamps; `rows` is None where all are damaged."""
+        name, size, digest = None, 0, None
         if rows is not None and len(rows.paths):
             name = f"part-{first:09d}{SUFFIX[self.format]}"
-            temporary = self.folder / f"{name}.tmp"
-            (_write_parquet if self.format == "parquet" else _write_numpy)(temporary, rows)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            size = temporary.stat().st_size
-            temporary.rename(self.folder / name)
-            _sync_folder(self.folder)
-        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged)
-        with (self.folder / "_commits.jsonl").open("ab") as file:
-            file.write(json.dumps(commit.__dict__).encode() + b"\n")
+            with replacing(self.folder / name) as draft:
+                (_write_parquet if self.format == "parquet" else _write_numpy)(draft, rows)
+                size, digest = draft.stat().st_size, sha256(draft)
+        rows_in = len(rows.paths) if rows else 0
+        commit = Commit(name, first, count, rows_in, size, damaged, list(stamps), digest)
+        with (self.folder / LOG).open("ab") as file:
+            file.write(_line(commit))
             file.flush()
             os.fsync(file.fileno())
         self.commits.append(commit)
@@ -171,23 +187,53 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     Raises:
         DataError: where there are none.
     """
-    file = Path(folder) / "_manifest.json"
+    file = Path(folder) / MANIFEST
     if not file.is_file():
         raise DataError(f"`{folder}` must hold embeddings; it holds none. Make them with `openjepa embed`.")
-    return json.loads(file.read_text())
+    return _read_manifest(file)
+
+
+def _line(commit: Commit) -> bytes:
+    return json.dumps(commit.__dict__).encode() + b"\n"
+
+
+def read_commits(folder: Path | str) -> list[Commit]:
+    """Returns what is finished in a folder, in the order of the files.
+
+    Raises:
+        DataError: where there are no embeddings, or their log is damaged.
+    """
+    read_manifest(folder)
+    file = Path(folder) / LOG
+    commits, _ = _read_log(file, file.read_bytes() if file.exists() else b"")
+    return sorted(commits, key=lambda c: c.first)
 
 
 def read_parts(folder: Path | str) -> Iterator[Rows]:
     """Yields the committed parts of a folder in the order of the files."""
     folder = Path(folder)
-    read_manifest(folder)
-    file = folder / "_commits.jsonl"
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    commits = sorted((Commit(**json.loads(line)) for line in lines), key=lambda c: c.first)
-    for commit in commits:
+    for commit in read_commits(folder):
         if commit.part is not None:
             part = folder / commit.part
+            if not part.is_file() or commit.sha256 not in (None, sha256(part)):
+                raise DataError(f"`{part}` must be as it was committed; it is missing or changed. Restore it.")
             yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    return read_json(file, damaged=lambda reason: DataError(f"`{file}` is damaged ({reason}). Restore it."))
+
+
+def _read_log(file: Path, data: bytes) -> tuple[list[Commit], int]:
+    """Reads the log up to its last whole line, and how many bytes that are."""
+    whole = data[: data.rfind(b"\n") + 1]
+    commits = []
+    for line in whole.splitlines():
+        try:
+            commits.append(Commit(**json.loads(line)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
+    return commits, len(whole)
 
 
 def read_embeddings(folder: Path | str) -> Rows:
@@ -229,9 +275,14 @@ def _read_numpy(path: Path) -> Rows:
 def _write_parquet(path: Path, rows: Rows) -> None:
     arrow, parquet = _pyarrow()
     flat = rows.vectors.reshape(len(rows.vectors), -1)
+    raw = [name.encode("utf-8", "surrogateescape") for name in rows.paths]
+    shown = [name.decode("utf-8", "replace") for name in raw]
+    # Text in Parquet is UTF-8; names that are not have their bytes beside them.
+    extra = {} if shown == rows.paths else {"path_bytes": arrow.array(raw, arrow.binary())}
     table = arrow.table(
         {
-            "path": rows.paths,
+            "path": shown,
+            **extra,
             "index": rows.index,
             "frame": rows.frame,
             "time": rows.time,
@@ -247,7 +298,11 @@ def _read_parquet(path: Path) -> Rows:
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
-    return Rows(table["path"].to_pylist(), index, frame, time, vectors.reshape(len(table), *shape))
+    if "path_bytes" in table.column_names:
+        names = [raw.decode("utf-8", "surrogateescape") for raw in table["path_bytes"].to_pylist()]
+    else:
+        names = table["path"].to_pylist()
+    return Rows(names, index, frame, time, vectors.reshape(len(table), *shape))
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -261,21 +316,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def _write(path: Path, content: bytes) -> None:
     """Replaces a file in one step."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def _brief(old: Any, new: Any) -> str:

@@ -1,0 +1,51 @@
+"""The mean frame of a store, and how much its frames differ from it: what an encoder with a gain subtracts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.data.episode_store import EpisodeStore
+from openjepa.errors import DataError
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """Statistics of frames, in grey levels of 0 to 255.
+
+    Attributes:
+        mean: [C, H, W] float32, the mean frame.
+        rms: root mean square of all pixels without it; 0 where all frames are equal.
+    """
+
+    mean: Tensor
+    rms: float
+
+
+def frame_statistics(
+    store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None = None, *, max_frames: int = 4096
+) -> FrameStatistics:
+    """Measures frames that are spread evenly over whole episodes; use the training half of `split`.
+
+    Args:
+        store: the recorded episodes.
+        episodes: numbers of the episodes; all if None.
+        max_frames: frames that are looked at, at most.
+    """
+    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
+    if not len(ids):
+        raise DataError("statistics of frames need at least one episode; got none.")
+    first, last = store.starts[ids], store.starts[ids] + store.lengths[ids]
+    rows = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), max_frames)).round().astype(np.int64)]
+    frames = store.column("frames")
+    total, squares = np.zeros(frames.shape[1:]), np.zeros(frames.shape[1:])
+    for part in np.array_split(rows, -(-len(rows) // 256)):
+        pixels = frames[part].astype(np.float32)
+        total += pixels.sum(0, dtype=np.float64)
+        squares += np.square(pixels).sum(0, dtype=np.float64)
+    mean = total / len(rows)
+    variance = np.maximum(squares / len(rows) - mean**2, 0).mean()
+    return FrameStatistics(torch.from_numpy(mean.astype(np.float32)), float(np.sqrt(variance)))
