@@ -1,14 +1,17 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from openjepa.agent import ProposalConfig, ProposeVerifyRepair
+from openjepa.agent import Agent, AgentCard, ProposalConfig, ProposeVerifyRepair, load_agent, save_agent
 from openjepa.agent.actor import cost_of_standing_still
 from openjepa.agent.memory import DoubtfulCost
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.eval.health.conformance import PointWorld, check_planner
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
+from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.planning import CEMConfig, PathCost, bind
 from openjepa.planning.costs import final
 from openjepa.protocols import ActionBounds
@@ -152,3 +155,20 @@ def test_mistakes_are_named(box: ActionBounds, streams: Any) -> None:
         ProposalConfig(num_policy=0)
     with pytest.raises(ConfigError, match="`accept_gain` in"):
         ProposalConfig(accept_gain=1.5)
+
+
+def test_a_saved_actor_proposes_the_same(disc: ActionBounds, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = LeWM(LeWMConfig(embed_dim=3)).eval()
+    policy = GoalPolicy(1, 3, disc.with_frameskip(1), 3, GoalPolicyConfig(hidden_dim=8)).eval()
+    policy.standardize.measure(torch.randn(9, 3))
+    planner = ProposeVerifyRepair(policy, disc, ProposalConfig(2, 2, 1, accept_gain=0.5), repair=REPAIR)
+    agent = Agent(model, planner, PathCost(), disc, frame_shape=(3, 64, 64))
+    save_agent(tmp_path / "agent", agent, AgentCard(disc, (3, 64, 64)))
+    again = load_agent(tmp_path / "agent")
+    assert isinstance(again.planner, ProposeVerifyRepair)
+    assert (again.planner.config, again.planner.repair.config) == (planner.config, REPAIR)
+    frames = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    for one in (agent, again):
+        one.start(frames)
+    assert (agent.act(frames.flip(0)) == again.act(frames.flip(0))).all()
