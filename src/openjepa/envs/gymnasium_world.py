@@ -12,8 +12,6 @@ A registered one goes by its id, on the command line too; `package:Name-v0` impo
 it. Image goals are the frames of `reset` with other seeds, of `reset_to`, or of recorded episodes.
 """
 
-import contextlib
-import io
 import os
 import sys
 import warnings
@@ -235,8 +233,7 @@ def _make(env: Any, arguments: Mapping[str, Any]) -> Any:
     """Makes an environment by its id or its specification."""
     env_id = env if isinstance(env, str) else env.id
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # packages that register environments announce their news
-            import gymnasium
+        import gymnasium
     except ImportError as error:
         raise require("gymnasium", "sim", f"run `{env_id}`") from error
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame must not look for a screen; the user's choice wins
