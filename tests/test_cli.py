@@ -179,9 +179,15 @@ def test_wrong_values_are_one_line(capsys, words, message):
 
 
 def test_missing_words_are_asked_for(capsys):
-    assert fails(capsys, "train").startswith("`train` needs a recipe: openjepa train RECIPE. Known: ")
+    assert fails(capsys, "train").startswith("`train` needs a recipe, a world or a store: openjepa train WHAT.")
     assert fails(capsys, "collect") == "`openjepa collect` needs WORLD. See openjepa collect --help."
-    assert fails(capsys, "data", "info") == "`openjepa data` needs PATH. See openjepa data --help."
+    assert fails(capsys, "data", "info") == "`openjepa data info` needs PATH. See openjepa data info --help."
+    assert fails(capsys, "data", "merge", "a") == "`openjepa data merge` needs --out. See openjepa data merge --help."
+    assert fails(capsys, "data").startswith(
+        "`openjepa data` needs one of info, check, repair, preview, merge, convert."
+    )
+    assert fails(capsys, "data", "nfo") == "unknown command of `openjepa data` `nfo`; did you mean `info`?"
+    assert fails(capsys, "data", "--pth").startswith("unknown option `--pth`. Known: check, convert, ")
 
 
 def test_errors_of_the_library_are_one_line(capsys, monkeypatch):

@@ -20,7 +20,7 @@ from openjepa.version import __version__
 
 if TYPE_CHECKING:  # for editors and type checkers; `_ROOMS` does it when the program runs
     from openjepa import train
-    from openjepa.agent import Agent
+    from openjepa.agent import Agent, load_agent, save_agent
     from openjepa.data import EpisodeStore
     from openjepa.envs import TwoRooms, make_world
     from openjepa.eval.health.conformance import check_method, check_planner, check_world_model
@@ -53,9 +53,11 @@ __all__ = [
     "check_world_model",
     "lewm",
     "load",
+    "load_agent",
     "load_method",
     "make_world",
     "pldm",
+    "save_agent",
     "train",
 ]
 
@@ -85,9 +87,9 @@ def _planning() -> dict[str, Any]:
 
 
 def _agent() -> dict[str, Any]:
-    from openjepa.agent import Agent
+    from openjepa.agent import Agent, load_agent, save_agent
 
-    return {"Agent": Agent}
+    return {"Agent": Agent, "load_agent": load_agent, "save_agent": save_agent}
 
 
 def _train() -> dict[str, Any]:
@@ -113,7 +115,7 @@ _ROOMS: dict[str, Callable[[], dict[str, Any]]] = {
     **dict.fromkeys(["TwoRooms", "make_world"], _envs),
     **dict.fromkeys(["LeWM", "LeWMConfig", "lewm", "pldm"], _methods),
     **dict.fromkeys(["CEM", "ICEM", "MPPI", "GradientPlanner"], _planning),
-    "Agent": _agent,
+    **dict.fromkeys(["Agent", "load_agent", "save_agent"], _agent),
     **dict.fromkeys(["train", "TrainConfig", "load_method"], _train),
     **dict.fromkeys(["check_method", "check_planner", "check_world_model"], _eval),
     "load": _interop,

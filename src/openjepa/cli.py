@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from openjepa.command_line import collecting, judging, seeing, surprising, training
-from openjepa.command_line.command import OK, Command
+from openjepa.command_line import collecting, judging, seeing, stores, surprising, training
+from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
+from openjepa.command_line.env_options import HELP as ENV_HELP
+from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
-from openjepa.errors import OpenJEPAError, unknown
+from openjepa.errors import ConfigError, OpenJEPAError, unknown
 from openjepa.version import __version__
 
 
@@ -30,7 +33,7 @@ def show_list(options: NoOptions) -> int:
     return OK
 
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, Command | Group] = {
     "demo": Command(
         "learn a world from random play, then reach goals in it (start here)",
         "[--world NAME] [--seed N] [--out DIR]",
@@ -45,35 +48,34 @@ COMMANDS: dict[str, Command] = {
     ),
     "collect": Command(
         "record episodes of play into a store",
-        "WORLD [--episodes N] [--out PATH]",
+        "WORLD [--episodes N] [--out PATH] [--env.NAME VALUE]",
         lambda words: collecting.CollectOptions,
         collecting.collect,
         resumes=True,
+        takes_env=True,
     ),
-    "data": Command(
-        "show what is in a store, or verify it",
-        "info|check PATH",
-        lambda words: collecting.DataOptions,
-        collecting.data,
-    ),
+    "data": stores.DATA,
     "train": Command(
-        "train a recipe, or go on with an interrupted run",
-        "RECIPE [--run-dir DIR] [--a.b VALUE]",
+        "train a recipe, in a world or on a store, or go on with an interrupted run",
+        "RECIPE|WORLD|STORE [--run-dir DIR] [--a.b VALUE] [--env.NAME VALUE]",
         training.train_options,
         training.train,
         resumes=True,
+        takes_env=True,
     ),
     "eval": Command(
         "judge a run the way its recipe says",
-        "RUN",
+        "RUN [--manifest FILE]",
         lambda words: judging.EvalOptions,
         judging.evaluate,
+        takes_env=True,
     ),
     "plan": Command(
         "play one episode with a run and draw it",
-        "RUN [--seed N] [--out FILE.gif]",
+        "RUN [--goal PICTURE] [--world WORLD] [--seed N] [--out FILE.gif]",
         lambda words: judging.PlanOptions,
         judging.plan,
+        takes_env=True,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
@@ -189,8 +191,10 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
     except KeyboardInterrupt:
-        resumes = name in COMMANDS and COMMANDS[name].resumes
-        hint = "; run the same command again to go on" if resumes else ""
+        command = COMMANDS.get(name)
+        if isinstance(command, Group):
+            command = command.commands.get(words[1]) if len(words) > 1 else None
+        hint = "; run the same command again to go on" if command is not None and command.resumes else ""
         print(f"\nopenjepa: interrupted{hint}.", file=sys.stderr)
         return 130
     except SystemExit as stop:  # the option parser has printed its help
@@ -200,11 +204,24 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
-    command = COMMANDS[name]
+    command, program = COMMANDS[name], f"openjepa {name}"
+    if isinstance(command, Group):
+        second = words[0] if words else ""
+        if second in ("-h", "--help"):
+            print(command.help(program))
+            return OK
+        if not second:
+            raise ConfigError(f"`{program}` needs one of {', '.join(command.commands)}. See {program} --help.")
+        if second not in command.commands:
+            raise unknown("option" if second.startswith("-") else f"command of `{program}`", second, command.commands)
+        command, program, words = command.commands[second], f"{program} {second}", words[1:]
+    env: tuple[dict[str, Any], ...] = ()
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
+    if command.takes_env:
+        words, found = split_env_options(words)
+        env, summary = (found,) if found else (), f"{summary}\n\n{ENV_HELP}"
     kind = command.options(words)
-    program = f"openjepa {name}"
-    usage_line = f"{command.summary[0].upper()}{command.summary[1:]}: {program} {command.usage}".rstrip(": ")
-    return command.run(parse(kind, words, program=program, summary=usage_line))
+    return command.run(parse(kind, words, program=program, summary=summary), *env)
 
 
 def _complain(text: str) -> int:

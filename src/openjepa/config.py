@@ -67,17 +67,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+def from_dict(cls: type[T], values: Mapping[str, Any] | None) -> T:
     """Rebuilds a config from `to_dict`; a missing key takes its default, an unknown one is an error.
 
     Raises:
         ConfigError: for a key that `cls` does not have, or a value its validation refuses.
     """
     kinds = field_types(cls)
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"the options of {cls.__name__} must be names with values; got {values!r}.")
     for key in values:
         if key not in kinds:
             raise ConfigError(f"unknown option `{key}` of {cls.__name__}{did_you_mean(key, kinds)}")
-    return cls(**{key: _typed(kinds[key], value) for key, value in values.items()})
+    typed = {}
+    for key, value in values.items():
+        try:
+            typed[key] = _typed(kinds[key], value)
+        except TypeError as error:
+            kind = getattr(kinds[key], "__name__", str(kinds[key]))
+            raise ConfigError(f"`{key}` of {cls.__name__} must be {kind}; got {value!r}.") from error
+    try:
+        return cls(**typed)
+    except TypeError as error:  # a value is missing, or of a kind that the validation cannot compare
+        raise ConfigError(f"the options of {cls.__name__} do not fit ({error}).") from error
 
 
 def _typed(kind: Any, value: Any) -> Any:
@@ -94,6 +106,8 @@ def _typed(kind: Any, value: Any) -> Any:
         return tuple(_typed(inner, v) for v in value)
     if kind is Path:
         return Path(value)
+    if kind in (bool, int, float, str) and not isinstance(value, (int, float) if kind is float else kind):
+        raise TypeError(type(value).__name__)
     return value
 
 

@@ -10,15 +10,19 @@ Images are `[B, C, H, W]`, video `[B, T, C, H, W]` (uint8 until the device, then
 `z[:, t + 1]`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from openjepa.nn.action_bounds import ActionBounds as ActionBounds
+
+if TYPE_CHECKING:  # stores and worlds are NumPy; who only looks at recorded play does not wait for PyTorch
+    import torch
+    from torch import Tensor
 
 # --------------------------------------------------------------------------------------------------------------
 # Batches: what data hands to a method. `to(device)` is the only thing that a training loop does with them.
@@ -31,7 +35,7 @@ class ImageBatch:
     images: Tensor
     labels: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "ImageBatch":
+    def to(self, device: torch.device | str) -> ImageBatch:
         """Returns the same batch on `device`."""
         return ImageBatch(_move(self.images, device), _move_optional(self.labels, device))
 
@@ -43,7 +47,7 @@ class VideoBatch:
     clips: Tensor
     labels: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "VideoBatch":
+    def to(self, device: torch.device | str) -> VideoBatch:
         """Returns the same batch on `device`."""
         return VideoBatch(_move(self.clips, device), _move_optional(self.labels, device))
 
@@ -70,7 +74,7 @@ class TrajectoryBatch:
     other: Tensor | None = None
     lengths: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "TrajectoryBatch":
+    def to(self, device: torch.device | str) -> TrajectoryBatch:
         """Returns the same batch on `device`."""
         return TrajectoryBatch(
             _move(self.frames, device),
@@ -219,7 +223,6 @@ class Cost(Protocol):
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """Returns one number for each path."""
-        ...
 
 
 class PathCost(Protocol):
@@ -227,7 +230,6 @@ class PathCost(Protocol):
 
     def __call__(self, z_path: Tensor) -> Tensor:
         """Returns one number for each candidate."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.agent import Agent, AgentConfig, PromiseConfig
-from openjepa.agent.memory import BrokenPromises, WaryCost
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
+from openjepa.agent.memory import DoubtfulCost, FailedPlans
 from openjepa.errors import ConfigError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.planning import CEM, CEMConfig, PathCost
@@ -27,9 +27,11 @@ def step(positions: np.ndarray, actions: np.ndarray) -> np.ndarray:
     return np.where(hit[:, None] & np.array([True, False]), positions, moved)
 
 
-def ends(bounds: ActionBounds, promises: PromiseConfig | None, starts: list[list[float]], ids: list[int]) -> np.ndarray:
+def ends(
+    bounds: ActionBounds, failed_plans: FailedPlanConfig | None, starts: list[list[float]], ids: list[int]
+) -> np.ndarray:
     planner = CEM(bounds, CEMConfig(horizon=8, num_samples=96, num_elites=12))
-    agent = Agent(PointWorld(), planner, PathCost(squared_l2, closest), bounds, AgentConfig(promises=promises))
+    agent = Agent(PointWorld(), planner, PathCost(squared_l2, closest), bounds, AgentConfig(failed_plans=failed_plans))
     positions = np.array(starts)
     agent.start(frames(np.array([[1.0, 0.0]] * len(starts))), env_ids=ids)
     for _ in range(50):
@@ -40,27 +42,27 @@ def ends(bounds: ActionBounds, promises: PromiseConfig | None, starts: list[list
 def test_an_agent_that_remembers_gets_round_a_wall_that_its_model_does_not_know(disc: ActionBounds) -> None:
     starts = [[0.0, 0.0], [-0.2, 0.2]]
     assert (ends(disc, None, starts, [0, 1])[:, 0] < WALL).all()
-    found = ends(disc, PromiseConfig(), starts, [0, 1])
+    found = ends(disc, FailedPlanConfig(), starts, [0, 1])
     np.testing.assert_allclose(found, [[1.0, 0.0]] * 2, atol=0.15)
-    np.testing.assert_array_equal(ends(disc, PromiseConfig(), starts[1:], [1]), found[1:])  # whatever its neighbours
+    np.testing.assert_array_equal(ends(disc, FailedPlanConfig(), starts[1:], [1]), found[1:])  # whatever its neighbours
 
 
 def states(*rows: list[float]) -> torch.Tensor:
     return torch.tensor(rows).unsqueeze(1)
 
 
-def test_a_promise_is_broken_where_most_of_the_way_is_missing() -> None:
-    memory = BrokenPromises(PromiseConfig(broken_share=0.5, radius_share=0.5, capacity=1))
+def test_a_plan_has_failed_where_most_of_the_way_is_missing() -> None:
+    memory = FailedPlans(FailedPlanConfig(missing_share=0.5, radius_share=0.5, capacity=1))
     cost = bind(PathCost(squared_l2, closest), states([4.0, 0.0], [4.0, 0.0]))
     rows = torch.arange(2)
     start = states([0.0, 0.0], [0.0, 0.0])
     memory.compare(start, states([1.0, 0.0], [1.0, 0.0]), states([0.6, 0.0], [0.9, 0.1]))  # both went most of the way
-    assert memory.wary(cost, start, 2, rows) is cost
+    assert memory.doubt(cost, start, 2, rows) is cost
     memory.compare(start, states([1.0, 0.0], [1.0, 0.0]), states([0.0, 0.0], [0.9, 0.1]))  # the first did not
-    wary = memory.wary(cost, start, 2, rows)
-    assert isinstance(wary, WaryCost)
+    doubtful = memory.doubt(cost, start, 2, rows)
+    assert isinstance(doubtful, DoubtfulCost)
     path = torch.tensor([[[1.0, 0.0], [4.0, 0.0]], [[1.5, 0.0], [4.0, 0.0]], [[0.0, 9.0], [4.0, 0.0]]])  # [S, T, D]
-    found = wary(path.unsqueeze(2).expand(2, -1, -1, -1, -1))
+    found = doubtful(path.unsqueeze(2).expand(2, -1, -1, -1, -1))
     # Staying costs 16. Radius 0.5: the path through the place is worth that, one at a distance of a radius exp(-1/2)
     # of it, and one far away nothing.
     expected = torch.tensor([[16.0, 16 * float(np.exp(-0.5)), 0.0], [0.0, 0.0, 0.0]])
@@ -68,17 +70,17 @@ def test_a_promise_is_broken_where_most_of_the_way_is_missing() -> None:
 
 
 def test_only_the_latest_places_are_kept() -> None:
-    memory = BrokenPromises(PromiseConfig(capacity=2))
+    memory = FailedPlans(FailedPlanConfig(capacity=2))
     cost, start = bind(PathCost(), states([4.0, 0.0])), states([0.0, 0.0])
     for x in (1.0, 2.0, 3.0):
         memory.compare(start, states([x, 0.0]), start)
-    wary = memory.wary(cost, start, 1, torch.tensor([0]))
-    assert isinstance(wary, WaryCost)
-    assert wary.places[0, :, 0].tolist() == [2.0, 3.0]
+    doubtful = memory.doubt(cost, start, 1, torch.tensor([0]))
+    assert isinstance(doubtful, DoubtfulCost)
+    assert doubtful.places[0, :, 0].tolist() == [2.0, 3.0]
 
 
 def test_options_out_of_range_and_many_futures_are_named(disc: ActionBounds) -> None:
     with pytest.raises(ConfigError, match=r"must be > 0 and `capacity` at least 1; got 0\.5, 0\.75 and 0"):
-        PromiseConfig(capacity=0)
-    with pytest.raises(ConfigError, match="`promises` must be None under a `RiskCost`"):
-        Agent(PointWorld(), CEM(disc), RiskCost(PathCost()), disc, AgentConfig(promises=PromiseConfig()))
+        FailedPlanConfig(capacity=0)
+    with pytest.raises(ConfigError, match="`failed_plans` must be None under a `RiskCost`"):
+        Agent(PointWorld(), CEM(disc), RiskCost(PathCost()), disc, AgentConfig(failed_plans=FailedPlanConfig()))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from openjepa.data import EpisodeStore, frame_statistics
+from openjepa.data import EpisodeStore
+from openjepa.data.frame_statistics import frame_statistics
 from openjepa.errors import DataError
 from openjepa.protocols import Episode
 

@@ -2,6 +2,18 @@
 
 from openjepa.agent.actor import AcceptanceRule, ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
-from openjepa.agent.memory import PromiseConfig
+from openjepa.agent.memory import FailedPlanConfig
+from openjepa.agent.saved import AgentCard, load_agent, read_card, save_agent
 
-__all__ = ["Agent", "AgentConfig", "AcceptanceRule", "ProposalConfig", "ProposeVerifyRepair", "PromiseConfig"]
+__all__ = [
+    "AcceptanceRule",
+    "Agent",
+    "AgentCard",
+    "AgentConfig",
+    "FailedPlanConfig",
+    "ProposalConfig",
+    "ProposeVerifyRepair",
+    "load_agent",
+    "read_card",
+    "save_agent",
+]

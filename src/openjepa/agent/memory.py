@@ -1,13 +1,13 @@
-"""Short-term memory of plans that failed: what was imagined and did not come true.
+"""Short-term memory: the states and actions that a model with context is given, and the plans that failed.
 
 A planner finds every wall that the model does not believe in, and an agent that forgets pushes against it for ever:
-nothing that it sees changes, so nothing in its plan does. Here the end of an executed plan that the world did not
-follow is remembered until the episode ends, and a path that passes such a place again is worth no more than staying:
+nothing that it sees changes, so nothing in its plan does. `FailedPlans` remembers, until the episode ends, where an
+executed plan was to end and did not; a path that passes such a place again is worth no more than staying:
 
     cost'(path) = cost + near * max(0, cost(staying) - cost),   near = max over steps and places exp(-d^2 / 2 r^2)
 
-Without units of its own: a promise is broken where the state that was seen is farther from the imagined one than a
-share of the imagined way, and its radius r is a share of that gap. After the heuristic updates of real-time search
+Without units of its own: a plan has failed where the state that was seen is farther from the imagined one than a share
+of the imagined way, and its radius r is a share of that gap. After the heuristic updates of real-time search
 (Korf 1990, LRTA*), which raise the value of a dead end where it was met; here the model is doubted instead.
 """
 
@@ -20,58 +20,94 @@ from openjepa.errors import ConfigError
 from openjepa.protocols import PathCost
 
 
+class ShortTermMemory:
+    """The latest states and the model actions between them, as a model with context is given them.
+
+    Args:
+        context_len: states that are kept, >= 1.
+    """
+
+    def __init__(self, context_len: int) -> None:
+        self.context_len = context_len
+        self._states: list[Tensor] = []  # each [B, N, D]
+        self._actions: list[Tensor] = []  # each [B, A], between them
+
+    def see(self, z: Tensor) -> None:
+        """Keeps the states [B, N, D] of this moment."""
+        self._states = [*self._states, z][-self.context_len :]
+        self._actions = self._actions[len(self._actions) - len(self._states) + 1 :]
+
+    def act(self, actions: Tensor) -> None:
+        """Keeps the model actions [B, A] that were taken since the last states."""
+        if self.context_len > 1:
+            self._actions = [*self._actions, actions.clone()]
+
+    @property
+    def now(self) -> Tensor:
+        """The latest states [B, N, D]."""
+        return self._states[-1]
+
+    def context(self, rows: Tensor) -> Tensor:
+        """States [R, T, N, D] of some environments, oldest first."""
+        return torch.stack(self._states, 1)[rows]
+
+    def actions(self, rows: Tensor) -> Tensor | None:
+        """The actions [R, T - 1, A] between these states, None where T is 1."""
+        return torch.stack(self._actions, 1)[rows] if self._actions else None
+
+
 @dataclass(frozen=True)
-class PromiseConfig:
-    """When a plan has failed, and how far its lesson reaches.
+class FailedPlanConfig:
+    """When a plan has failed, and how far around its end it is doubted.
 
     Attributes:
-        broken_share: of the imagined way that must be missing for a promise to be broken, > 0.
+        missing_share: of the imagined way that must be missing for a plan to have failed, > 0.
         radius_share: radius of a remembered place, as a share of the gap between what was imagined and seen, > 0.
         capacity: places that are remembered, the latest ones, >= 1.
     """
 
-    broken_share: float = 0.5
+    missing_share: float = 0.5
     radius_share: float = 0.75
     capacity: int = 64
 
     def __post_init__(self) -> None:
-        if min(self.broken_share, self.radius_share) <= 0 or self.capacity < 1:
+        if min(self.missing_share, self.radius_share) <= 0 or self.capacity < 1:
             raise ConfigError(
-                "`broken_share` and `radius_share` must be > 0 and `capacity` at least 1; got "
-                f"{self.broken_share}, {self.radius_share} and {self.capacity}."
+                "`missing_share` and `radius_share` must be > 0 and `capacity` at least 1; got "
+                f"{self.missing_share}, {self.radius_share} and {self.capacity}."
             )
 
 
-class BrokenPromises:
-    """The memory of a batch of episodes.
+class FailedPlans:
+    """Where the plans of a batch of episodes failed.
 
     Args:
         config: the options.
     """
 
-    def __init__(self, config: PromiseConfig) -> None:
+    def __init__(self, config: FailedPlanConfig) -> None:
         self.config = config
         self._places: list[Tensor] = []  # each [B, N * D]
-        self._radii: list[Tensor] = []  # each [B], 0 where the promise was kept
+        self._radii: list[Tensor] = []  # each [B], 0 where the plan came true
 
-    def compare(self, start: Tensor, promised: Tensor, seen: Tensor) -> None:
+    def compare(self, start: Tensor, imagined: Tensor, seen: Tensor) -> None:
         """Remembers where a plan failed.
 
         Args:
             start: [B, N, D], where the plan began.
-            promised: [B, N, D], where its executed part was to end.
+            imagined: [B, N, D], where its executed part was to end.
             seen: [B, N, D], where it ended.
         """
-        gap = (promised - seen).flatten(1).norm(dim=1)
-        way = (promised - start).flatten(1).norm(dim=1)
-        broken = gap > self.config.broken_share * way
-        if bool(broken.any()):
+        gap = (imagined - seen).flatten(1).norm(dim=1)
+        way = (imagined - start).flatten(1).norm(dim=1)
+        failed = gap > self.config.missing_share * way
+        if bool(failed.any()):
             keep = self.config.capacity - 1
-            radius = torch.where(broken, self.config.radius_share * gap, torch.zeros_like(gap))
-            self._places = [*self._places[max(0, len(self._places) - keep) :], promised.flatten(1)]
+            radius = torch.where(failed, self.config.radius_share * gap, torch.zeros_like(gap))
+            self._places = [*self._places[max(0, len(self._places) - keep) :], imagined.flatten(1)]
             self._radii = [*self._radii[max(0, len(self._radii) - keep) :], radius]
 
-    def wary(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
+    def doubt(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
         """The same cost with what is remembered, for some environments.
 
         Args:
@@ -83,11 +119,11 @@ class BrokenPromises:
         if not self._places:
             return cost
         staying = cost(z[:, None, None].expand(-1, 1, horizon, -1, -1))[:, 0]
-        return WaryCost(cost, staying, torch.stack(self._places, 1)[rows], torch.stack(self._radii, 1)[rows])
+        return DoubtfulCost(cost, staying, torch.stack(self._places, 1)[rows], torch.stack(self._radii, 1)[rows])
 
 
 @dataclass(frozen=True)
-class WaryCost:
+class DoubtfulCost:
     """A cost that trusts no path through places where plans failed.
 
     Attributes:

@@ -20,6 +20,7 @@ from openjepa.models.frame_encoder import CellEncoder, FrameEncoderConfig
 from openjepa.models.picture_decoder import CELL, CellDecoder, pixel_error, to_pictures
 from openjepa.models.quantizer import ScalarQuantizer
 from openjepa.models.token_transformer import TokenTransformer, TokenTransformerConfig
+from openjepa.nn.host import to_device
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import JEPALoss, TrajectoryBatch
 
@@ -170,7 +171,7 @@ class NextToken(nn.Module):
         nothing = torch.zeros((), device=batch.frames.device)
         terms, loss = {"reconstruction": nothing, "next_token": nothing}, nothing
         if c.tokenizer_steps is None or step < c.tokenizer_steps:
-            shown = batch.frames[:, self._shown(sizes["T"], step)]
+            shown = batch.frames[:, to_device(self._shown(sizes["T"], step), batch.frames.device)]
             terms["reconstruction"] = pixel_error(self._paint(self.encode(shown)), shown).mean()
             loss = loss + c.reconstruction_weight * terms["reconstruction"]
         if step >= c.predictor_start:
@@ -194,11 +195,11 @@ class NextToken(nn.Module):
         cells = z.flatten(0, -3).movedim(-1, 1).unflatten(-1, (side, side))  # [B, D, h, w]
         return self.decoder(functional.relu(self.cell_in(cells))).unflatten(0, z.shape[:-2])
 
-    def _shown(self, steps: int, step: int) -> list[int]:
+    def _shown(self, steps: int, step: int) -> Tensor:
         """The frames of `steps` that the tokenizer draws in step number `step`, ascending."""
         generator = keyed_generator(self.config.seed, step)
         order = torch.randperm(steps, generator=generator)
-        return sorted(order[: self.config.decoded_frames].tolist())
+        return order[: self.config.decoded_frames].sort().values
 
     def _tokens(self, z: Tensor, actions: Tensor) -> Tensor:
         """Embeds frames and what was done after each: [B, T, N, D] and [B, T, A] to [B, T, N + 1, W]."""
@@ -208,7 +209,7 @@ class NextToken(nn.Module):
     def _negative_log_likelihood(self, z: Tensor, actions: Tensor) -> Tensor:
         """Of each code of each frame but the first [B, T - 1, N], in nats."""
         tokens = z.shape[2]
-        frames = torch.arange(z.shape[1], device=z.device).repeat_interleave(tokens + 1)
+        frames = torch.arange(z.shape[1]).repeat_interleave(tokens + 1)
         stream = self._tokens(z, functional.pad(actions, (0, 0, 0, 1))).flatten(1, 2)  # the last action is never read
         hidden = self.predictor(stream[:, :-2], frames[:-2])[:, tokens:]  # from the first action on
         hidden = functional.pad(hidden, (0, 0, 0, 1)).unflatten(1, (-1, tokens + 1))[:, :, :-1]
@@ -227,13 +228,13 @@ class NextToken(nn.Module):
         actions = self._standardised(actions)
         first = max(0, known - 1 - context * self.config.predictor.depth)  # what no later token can feel
         stream = self._tokens(z[:, first:], actions[:, first:known]).flatten(1, 2)
-        numbers = torch.arange(first, known, device=z.device).repeat_interleave(tokens + 1)
+        numbers = torch.arange(first, known).repeat_interleave(tokens + 1)
         capacity = stream.shape[1] + (context + 2) * (tokens + 1)
         hidden, cache = self.predictor.read(stream, numbers, self.predictor.start(len(z), capacity, stream))
         path: list[Tensor] = []
         for t in range(known, actions.shape[1] + 1):
             cache = cache.without_frames_before(t - context)
-            number = torch.full((1,), t, device=z.device)
+            number = torch.full((1,), t)
             codes: list[Tensor] = []
             for i in range(tokens):
                 codes.append(self.quantizer.codes(choose(self.head(hidden[:, -1]).float())))  # [B, D]

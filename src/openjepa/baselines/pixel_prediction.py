@@ -21,6 +21,7 @@ from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
 from openjepa.models.latent_rollout import predict_next, roll_out
 from openjepa.models.picture_decoder import PictureDecoder, pixel_error, to_pictures
+from openjepa.nn.host import to_device
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import JEPALoss, TrajectoryBatch
 
@@ -153,7 +154,7 @@ class PixelPrediction(nn.Module):
         else:
             predicted = predict_next(self.predictor, flat, actions, context)
         path = torch.cat([flat[:, :1], predicted], 1)  # [B, T, D]
-        shown = self._shown(sizes["T"], step)
+        shown = to_device(self._shown(sizes["T"], step), z.device)
         terms = {"reconstruction": pixel_error(self._paint(path[:, shown]), batch.frames[:, shown]).mean()}
         loss = c.reconstruction_weight * terms["reconstruction"]
         if c.inverse_dynamics_weight:
@@ -164,9 +165,9 @@ class PixelPrediction(nn.Module):
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""
 
-    def _shown(self, steps: int, step: int) -> list[int]:
+    def _shown(self, steps: int, step: int) -> Tensor:
         """The frames of `steps` that are painted in step number `step`, ascending, the first one among them."""
         count = min(self.config.decoded_frames or steps, steps)
         generator = keyed_generator(self.config.seed, step)
         others = 1 + torch.randperm(steps - 1, generator=generator)[: count - 1]
-        return [0, *sorted(others.tolist())]
+        return torch.cat([torch.zeros(1, dtype=torch.long), others.sort().values])

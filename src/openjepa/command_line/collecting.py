@@ -1,13 +1,14 @@
-"""`openjepa collect` and `openjepa data`: record play into a store, and look at what is in one."""
+"""`openjepa collect`: record play into a store."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import tyro
 
-from openjepa.command_line.command import OK, SICK
+from openjepa.command_line.command import OK
 from openjepa.errors import ConfigError
 
 DEFAULT_POLICIES = {"push-t": "push", "gym_pusht/PushT-v0": "push"}
@@ -24,56 +25,67 @@ class CollectOptions:
     out: Path | None = None  # folder of the store; None = data/WORLD
     policy: str | None = None  # smooth, directed, uniform, drift, one-hot, push; None = one that fits
     seed: int = 0  # of the whole collection
+    image_size: str = "64"  # side of square frames in px, or HxW
+    states: bool = True  # record the simulator's truth, for probes and judging; --no-states leaves it out
     num_envs: int = NUM_ENVS  # environments side by side; the data do not depend on it
+    workers: int = 1  # processes that share them; the data do not depend on it
 
 
-def collect(options: CollectOptions) -> int:
+def collect(options: CollectOptions, env: Mapping[str, Any] | None = None) -> int:
     """Records episodes, or continues a recording that was interrupted."""
     from tqdm import tqdm
 
     from openjepa.data import EpisodeStore
     from openjepa.envs import collect, default_policy, make_policy, make_world
 
-    if options.num_envs < 1:
-        raise ConfigError(f"`--num-envs` must be at least 1; got {options.num_envs}.")
-    world = make_world(options.world, min(options.num_envs, max(options.episodes, 1)))
+    if options.num_envs < 1 or options.workers < 1:
+        raise ConfigError(
+            f"`--num-envs` and `--workers` must be at least 1; got {options.num_envs} and {options.workers}."
+        )
+    count = min(options.num_envs, max(options.episodes, 1))
+    size = parse_image_size(options.image_size)
+    world = make_world(options.world, count, image_size=size, workers=options.workers, env_options=env)
+    with_states = options.states and world.has_states
+    if options.states and not world.has_states:
+        print(f"{options.world} observes no plain vector: recording without states.", file=sys.stderr)
     name = options.policy or DEFAULT_POLICIES.get(options.world) or default_policy(world.bounds)
     policy = make_policy(name, world.bounds)
     path = options.out or Path("data") / options.world.replace("/", "-").replace(":", "-")
-    with EpisodeStore.resume(path) as store, tqdm(unit="episode", file=sys.stderr, disable=None) as bar:
+    facts = {"world": options.world, "policy": name, **({"env_options": dict(env)} if env else {})}
+    notes = {"action_bounds": world.bounds.to_dict(), "state_names": world.state_names if with_states else ()}
+    try:
+        with EpisodeStore.resume(path) as store, tqdm(unit="episode", file=sys.stderr, disable=None) as bar:
 
-        def show(done: int, wanted: int) -> None:
-            bar.total = wanted
-            bar.update(done - bar.n)
+            def show(done: int, wanted: int) -> None:
+                bar.total = wanted
+                bar.update(done - bar.n)
 
-        facts = {"world": options.world, "policy": name}
-        collect(world, policy, store, options.episodes, options.steps, options.seed, progress=show, info=facts)
-        done = len(store)
+            collect(
+                world,
+                policy,
+                store,
+                options.episodes,
+                options.steps,
+                options.seed,
+                progress=show,
+                info=facts,
+                notes=notes,
+                with_states=with_states,
+            )
+            done = len(store)
+    finally:
+        world.close()
     print(f"{path}: {done} episodes of {options.world}, played by `{name}`")
     return OK
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """Options of `data`."""
+def parse_image_size(text: str) -> tuple[int, int]:
+    """(H, W) in px of a word such as `64` or `64x96`.
 
-    action: tyro.conf.Positional[Literal["info", "check"]]  # info: what is inside; check: verify every byte
-    path: tyro.conf.Positional[Path]  # folder of an episode store
-
-
-def data(options: DataOptions) -> int:
-    """Describes a store, or verifies it; status 1 for a damaged one."""
-    from openjepa.data import check, describe
-
-    if options.action == "check":
-        report = check(options.path)
-        print(report)
-        return OK if report.is_sound else SICK
-    for name, value in describe(options.path).items():
-        if isinstance(value, dict):
-            print(f"{name}:")
-            for key, inner in value.items():
-                print(f"  {key}: {inner}")
-        else:
-            print(f"{name}: {value}")
-    return OK
+    Raises:
+        ConfigError: for anything else.
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ConfigError(f"`--image-size` must be a side in px, or HxW as in 64x96; got {text}.")
+    return int(sides[0]), int(sides[-1])

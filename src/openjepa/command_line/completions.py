@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from openjepa.command_line.command import OK, Command
+from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.listing import WORLDS
 from openjepa.command_line.options import option_words
 from openjepa.errors import OpenJEPAError
@@ -45,7 +45,7 @@ def completions(options: CompletionsOptions) -> int:
     return OK
 
 
-def candidates(words: Sequence[str], commands: Mapping[str, Command]) -> list[str]:
+def candidates(words: Sequence[str], commands: Mapping[str, Command | Group]) -> list[str]:
     """Returns what may stand in the place of the last word.
 
     Args:
@@ -55,11 +55,14 @@ def candidates(words: Sequence[str], commands: Mapping[str, Command]) -> list[st
     *before, _ = words or [""]
     if not before:
         return [*commands, "--help", "--version"]
-    if before[0] not in commands:
+    command = commands.get(before[0])
+    if command is None:
         return []
+    if isinstance(command, Group):
+        return [*command.commands, "--help"] if len(before) == 1 else candidates(words[1:], command.commands)
     names = _first_words(before[0]) if len(before) == 1 else []
     try:
-        options = option_words(commands[before[0]].options(before[1:]))
+        options = option_words(command.options(before[1:]))
     except (OpenJEPAError, ImportError):
         options = []
     return [*names, *options, "--help"]
@@ -70,4 +73,4 @@ def _first_words(command: str) -> list[str]:
         from openjepa.studies import experiments
 
         return list(experiments())
-    return {"collect": list(WORLDS), "data": ["info", "check"], "completions": list(SCRIPTS)}.get(command, [])
+    return {"collect": list(WORLDS), "completions": list(SCRIPTS)}.get(command, [])

@@ -1,7 +1,8 @@
 """`openjepa eval`, `openjepa plan` and `openjepa doctor`: look at a finished run."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,30 @@ class EvalOptions:
     """Options of `eval`."""
 
     run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms
+    manifest: Path | None = None  # pairs of start and goal; None = drawn from episodes that were held out
+    world: str | None = None  # where recorded episodes come from, if the run does not know
+    radius: float | None = None  # within which a goal counts as reached, in the unit of the world's states
 
 
-def evaluate(options: EvalOptions) -> int:
+def evaluate(options: EvalOptions, env: Mapping[str, Any] | None = None) -> int:
     """Judges a run the way its recipe says, prints the figures and writes `results.json`."""
     run = open_run(options.run)
     if run.recipe.judge is None:
         raise ConfigError(
             f"the recipe `{run.name}` has no evaluation. `openjepa doctor {run.path}` looks at its latents."
         )
-    results = run.recipe.judge(run.config, run.path)
+    if run.name == "world":
+        from openjepa.recipes.judge_world import judge
+
+        results = judge(
+            in_world(run.config, options.world, env), run.path, manifest=options.manifest, radius=options.radius
+        )
+    elif options.manifest or options.world or options.radius or env:
+        raise ConfigError(
+            f"`--manifest`, `--world`, `--radius` and `--env` are for runs of the recipe `world`, not `{run.name}`."
+        )
+    else:
+        results = run.recipe.judge(run.config, run.path)
     path = run.path / "results.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     for name, value in _flat(results).items():
@@ -41,26 +56,46 @@ def evaluate(options: EvalOptions) -> int:
     return OK
 
 
+def in_world(config: Any, world: str | None, env: Mapping[str, Any] | None) -> Any:
+    """The configuration of a run of `world`, with another world or other options where they are given."""
+    if world is None and not env:
+        return config
+    play = replace(config.play, world=world or config.play.world, options=dict(env or config.play.options))
+    return replace(config, play=play)
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """Options of `plan`."""
 
-    run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms
+    run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms, or an agent's folder
+    goal: Path | None = None  # a picture of the goal; None = one that is drawn
+    world: str | None = None  # where to play; None = where the agent learned
+    steps: int = 100  # that the agent has on its way to a picture
     seed: int = 0  # of start and goal
     out: Path | None = None  # .gif is animated, .png a strip of frames; None = plan.gif in RUN
 
 
-def plan(options: PlanOptions) -> int:
+def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
     """Plays one episode towards a goal and writes it as a picture."""
     from openjepa.eval.pages.animation import write_replay
 
-    run = open_run(options.run)
-    if run.recipe.replay is None:
-        raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
-    replay = run.recipe.replay(run.config, run.path, options.seed)
-    path = write_replay(replay, options.out or run.path / "plan.gif")
-    outcome = "reached" if replay.success else "did not reach"
-    print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {path}")
+    out = options.out or options.run / "plan.gif"
+    if options.goal is None and options.world is None and not env:
+        run = open_run(options.run)
+        if run.recipe.replay is not None:
+            replay = run.recipe.replay(run.config, run.path, options.seed)
+            outcome = "reached" if replay.success else "did not reach"
+            print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {write_replay(replay, out)}")
+            return OK
+        if run.name != "world":
+            raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
+    from openjepa.recipes.play_to_picture import play_to_picture
+
+    result = play_to_picture(
+        options.run, goal=options.goal, world=options.world, env=env, steps=options.steps, seed=options.seed
+    )
+    print(f"{result.words}: {write_replay(result.replay, out)}")
     return OK
 
 

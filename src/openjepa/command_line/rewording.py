@@ -30,7 +30,8 @@ def one_line(said: str, words: Sequence[str], program: str) -> str:
     if match := re.match(r"Missing value for argument '(.*?)'", text):
         return f"`{match[1]}` needs a value. See {program} --help."
     if re.match(r"Required|Missing", text):
-        names = dict.fromkeys(re.findall(r"\b[A-Z][A-Z_-]+\b", " ".join([text, *details])))
+        found = re.findall(r"(--[\w.-]+) [A-Z]|\b([A-Z][A-Z_-]+)\b", " ".join([text, *details]))
+        names = dict.fromkeys(option or word for option, word in found)
         return f"`{program}` needs {' and '.join(names) or 'more words'}. See {program} --help."
     if match := re.match(r"Unrecognized options: ([^,]*)", text):
         return f"`{match[1]}` is not expected here. See {program} --help."

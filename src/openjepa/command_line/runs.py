@@ -39,14 +39,12 @@ def open_run(path: Path) -> Run:
         ConfigError: where the run was not made by a recipe.
     """
     from openjepa.studies import load_experiment
+    from openjepa.train.run_dir import read_record
 
     file = path / "config.json"
     if not file.is_file():
         raise CheckpointError(f"`{path}` must be a run directory with a config.json; there is none. Train first.")
-    try:
-        recorded = json.loads(file.read_text()).get("recipe")
-    except ValueError:
-        raise CheckpointError(f"{file} is damaged. Restore it, or train again.") from None
+    recorded = read_record(path).get("recipe")
     if not isinstance(recorded, dict) or "recipe" not in recorded:
         raise ConfigError(f"{file} names no recipe: this run was not made by `openjepa train`.")
     options = dict(recorded)

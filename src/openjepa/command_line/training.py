@@ -1,8 +1,8 @@
 """`openjepa demo`, `openjepa compare` and `openjepa train`."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ import tyro
 
 from openjepa.command_line.command import OK
 from openjepa.command_line.options import with_config
-from openjepa.errors import ConfigError
+from openjepa.errors import ConfigError, DataError, unknown
 
 
 def demo_options(words: Sequence[str]) -> type:
     """The configuration of the demonstration is its options."""
-    from openjepa.recipes.demo import DemoConfig
+    from openjepa.recipes.demo_options import DemoConfig
 
     return DemoConfig
 
@@ -47,44 +47,98 @@ def compare(options: Any) -> int:
 class TrainHelp:
     """What `openjepa train --help` shows before a recipe is named."""
 
-    recipe: tyro.conf.Positional[str]  # see `openjepa list`; `openjepa train RECIPE --help` shows its options
-    run_dir: Path | None = None  # where the run goes; None = runs/RECIPE
+    what: tyro.conf.Positional[str]  # a recipe, a world or a store; `openjepa train WHAT --help` shows its options
+    run_dir: Path | None = None  # where the run goes; None = runs/WHAT
 
 
 def train_options(words: Sequence[str]) -> type:
-    """The options of the recipe that the first word names, and where the run goes."""
+    """The options of what the first word names (a recipe, a world or a store), and where the run goes."""
     from openjepa.studies import experiments, load_experiment
 
     own: list[tuple[str, Any, Any]] = [
-        ("recipe", tyro.conf.Positional[str], ...),
+        ("what", tyro.conf.Positional[str], ...),
         ("run_dir", Path | None, None),
     ]
     if not words or words[0].startswith("-"):
         if any(word in ("-h", "--help") for word in words):
             return TrainHelp
-        raise ConfigError(f"`train` needs a recipe: openjepa train RECIPE. Known: {', '.join(sorted(experiments()))}.")
-    return with_config("TrainOptions", own, load_experiment(words[0]).config)
+        raise ConfigError(
+            "`train` needs a recipe, a world or a store: openjepa train WHAT. `openjepa list` names what is known."
+        )
+    if words[0] in experiments():
+        return with_config("TrainOptions", own, load_experiment(words[0]).config)
+    from openjepa.recipes.world import WorldConfig
+
+    _check_generic(words[0])
+    return with_config("TrainOptions", own, WorldConfig())
 
 
-def train(options: Any) -> int:
-    """Trains a recipe, or goes on where an earlier start was stopped; then asks the doctor."""
+def _check_generic(word: str) -> None:
+    """Whether a word that names no recipe can be a store or a world.
+
+    Raises:
+        ConfigError: where it is neither, with the nearest recipe.
+        DataError: for a folder that holds no store.
+    """
+    from openjepa.envs import WORLDS, is_environment_id
+    from openjepa.studies import experiments
+
+    path = Path(word)
+    if path.is_dir():
+        if not (path / "store.json").is_file():
+            raise DataError(f"`{word}` must be a store of episodes; it has no store.json. See `openjepa collect`.")
+    elif word not in WORLDS and not is_environment_id(word):
+        raise unknown("recipe", word, [*experiments(), *WORLDS])
+
+
+def train(options: Any, env: Mapping[str, Any] | None = None) -> int:
+    """Trains, or goes on where an earlier start was stopped; then saves the agent and asks the doctor."""
     from openjepa.command_line.runs import write_run_report
     from openjepa.config import to_dict
-    from openjepa.studies import load_experiment
+    from openjepa.recipes import world_recipe
+    from openjepa.studies import experiments, load_experiment
     from openjepa.train import train
 
-    recipe = load_experiment(options.recipe)
-    run_dir = options.run_dir or Path("runs") / options.recipe
-    experiment = recipe.build(options.config)
+    if options.what in experiments():
+        if env:
+            raise ConfigError(f"`--env.` options are for worlds; `{options.what}` is a recipe with options of its own.")
+        name, recipe, config = options.what, load_experiment(options.what), options.config
+    else:
+        name, recipe = "world", world_recipe()
+        config = _resolved(options, dict(env or {}))
+    run_dir = options.run_dir or Path("runs") / _run_name(options.what)
+    experiment = recipe.build(config)
     result = train(
         experiment.method,
         experiment.source,
-        options.config.train,
+        config.train,
         run_dir,
-        recipe_config={"recipe": options.recipe, **to_dict(options.config)},
+        recipe_config={"recipe": name, **to_dict(config)},
         diagnostics=experiment.diagnostics,
     )
     if os.environ.get("RANK", "0") == "0":  # one process of `torchrun` speaks for all
         print(f"{run_dir}: finished {result.step} steps")
-        write_run_report(run_dir, options.recipe, recipe.summary, experiment)
+        if recipe.finish is not None:
+            recipe.finish(config, run_dir)
+            print(f"agent: {run_dir / 'agent'}")
+        write_run_report(run_dir, options.what, recipe.summary, experiment)
     return OK
+
+
+def _resolved(options: Any, env: dict[str, Any]) -> Any:
+    """The generic recipe with every option chosen; says what was measured."""
+    from openjepa.recipes.world import resolve
+
+    path = Path(options.what)
+    config, world = options.config, options.what
+    if path.is_dir():
+        config, world = replace(config, data=path), ""
+    resolved = resolve(config, world, env)
+    for line in resolved.choices:
+        print(line)
+    return resolved
+
+
+def _run_name(what: str) -> str:
+    """The folder of a run under `runs`: the recipe, the world's id, or the last part of a store's path."""
+    return Path(what).resolve().name if Path(what).is_dir() else what.replace("/", "-").replace(":", "-")

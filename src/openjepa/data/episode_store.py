@@ -2,10 +2,11 @@
 
 Frames are decoded once, when they are recorded, and lie on the disk as the uint8 rows that training reads, so
 a window of frames is one copy out of the page cache. `store_format` says what is in the folder and what
-survives an interruption.
+survives an interruption. Rows are compared with their checksum when they are first read.
 """
 
 import weakref
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from typing import Any
 import numpy as np
 
 from openjepa.data import store_format
-from openjepa.data.store_format import Appender, Column, Record
+from openjepa.data.store_format import HEADER, INDEX, JOURNAL, LOCK, Column, Record
+from openjepa.data.store_state import damage, read_state
+from openjepa.data.store_writer import StoreWriter
 from openjepa.errors import DataError, ShapeError, did_you_mean
+from openjepa.files import draft_of
 from openjepa.protocols import Episode
 
-UNFINISHED = {store_format.INDEX, store_format.draft_of(Path()).name}  # left by a kill inside `create`
+# What a kill inside `create` leaves: no episode can be in there.
+EMPTY_AT_FIRST = {INDEX, JOURNAL}
+UNFINISHED = {*EMPTY_AT_FIRST, LOCK, draft_of(Path(HEADER)).name, f"{HEADER}.tmp"}
 
 
 class EpisodeStore:
@@ -40,19 +46,15 @@ class EpisodeStore:
     def __init__(self, path: Path, *, writable: bool, sync_seconds: float = 2.0) -> None:
         self.path = path
         self._maps: dict[str, np.ndarray] = {}
-        self._columns = store_format.read_header(path)
-        self._appender: Appender | None = None
+        self._verified: dict[str, np.ndarray] = {}  # [episodes] bool of each column
+        self._writer: StoreWriter | None = None
         if writable:
-            self._appender = Appender(path, self._columns or (), sync_seconds)
-            weakref.finalize(self, self._appender.close_handles)
-            self._records = self._appender.records
+            self._writer = StoreWriter(path, sync_seconds)
+            weakref.finalize(self, self._writer.close)
+            self._columns, self._records = self._writer.columns, self._writer.records
         else:
-            self._records = store_format.read_index(path)[0]
-        if self._records and self._columns is None:
-            self._columns = store_format.read_header(path)  # a writer's first episode came in between
-        if self._records and self._columns is None:
-            raise DataError(f"`{path}` has an index but no columns in its header. Copy the store again.")
-        store_format.check_sizes(path, self.columns, self._records)
+            state = read_state(path)
+            self._columns, self._records = state.columns, state.records
 
     @classmethod
     def create(cls, path: str | Path, *, sync_seconds: float = 2.0) -> "EpisodeStore":
@@ -67,13 +69,14 @@ class EpisodeStore:
             DataError: where something is already there.
         """
         path = Path(path)
-        if (path / store_format.HEADER).exists():
+        if (path / HEADER).exists():
             raise DataError(f"`{path}` already holds an episode store. Continue it with `EpisodeStore.resume`.")
-        if path.exists() and not (path.is_dir() and _names(path) <= UNFINISHED):
+        if path.exists() and not _is_unfinished(path):
             raise DataError(f"`{path}` must be a new or empty folder; something else is there. Choose another path.")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / store_format.INDEX).touch()
+            for name in sorted(EMPTY_AT_FIRST):
+                (path / name).touch()
         except OSError as error:
             raise store_format.write_error(path, error, 0) from error
         store_format.write_header(path, None)
@@ -96,11 +99,9 @@ class EpisodeStore:
             DataError: for a damaged store, or one that another process is writing.
         """
         path = Path(path)
-        if not path.exists() or (path.is_dir() and _names(path) <= UNFINISHED):
+        if not path.exists() or _is_unfinished(path):
             return cls.create(path, sync_seconds=sync_seconds)
-        store = cls(path, writable=True, sync_seconds=sync_seconds)
-        store_format.draft_of(path).unlink(missing_ok=True)
-        return store
+        return cls(path, writable=True, sync_seconds=sync_seconds)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -137,34 +138,33 @@ class EpisodeStore:
             ShapeError: for another image size, action width or number of rows.
             DataError: for values that cannot be stored, or a full disk; finished episodes are kept.
         """
-        if self._appender is None:
+        if self._writer is None:
             raise DataError(f"`{self.path}` is open for reading. Open it with `EpisodeStore.resume` to append.")
         arrays, steps = _arrays_of(episode)
         if self._columns is None:
             columns = tuple(_column_of(name, array, steps) for name, array in arrays.items())
-            store_format.write_header(self.path, columns)
-            self._appender.set_columns(columns)
+            self._writer.set_columns(columns)
             self._columns = columns
         arrays = _in_order(arrays, steps, self._columns)
-        self._appender.append(arrays, steps, _plain(episode.info, "info"))
+        self._writer.append(arrays, steps, _plain(episode.info, "info"))
 
     def close(self) -> None:
         """Syncs what was written and ends the writing; reading goes on working."""
-        if self._appender is not None:
+        if self._writer is not None:
             try:
-                self._appender.sync()
+                self._writer.sync()
             except OSError as error:
                 raise store_format.write_error(self.path, error, len(self)) from error
             finally:
-                self._appender.close_handles()
-                self._appender = None
+                self._writer.close()
+                self._writer = None
 
     def column(self, name: str) -> np.ndarray:
-        """All rows of a column [rows, ...], episode after episode: a read-only view of the memory map."""
-        known = {c.name: c for c in self.columns}
-        if name not in known:
-            raise DataError(f"`{self.path}` has no column `{name}`{did_you_mean(name, known)}")
-        column = known[name]
+        """All rows of a column [rows, ...], episode after episode: a read-only view of the memory map.
+
+        They are not compared with their checksums; see `verify`.
+        """
+        column = self._column(name)
         rows = store_format.expected_bytes((column,), self._records)[name] // column.row_bytes
         if name not in self._maps or len(self._maps[name]) < rows:
             file = self.path / f"{name}.bin"
@@ -174,15 +174,41 @@ class EpisodeStore:
         return self._maps[name][:rows]
 
     def rows_of(self, name: str, episode: int) -> np.ndarray:
-        """Rows of one episode in a column, [T + 1, ...] or [T, ...]: a read-only view of the memory map."""
+        """Rows of one episode in a column, [T + 1, ...] or [T, ...]: a read-only view of the memory map.
+
+        Raises:
+            DataError: where they are not what was written.
+        """
         if not -len(self) <= episode < len(self):
             raise DataError(f"`episode` must be below {len(self)}, the episodes of `{self.path}`; got {episode}.")
         episode %= len(self)
-        record = self._records[episode]
-        rows = self.column(name)
-        column = next(c for c in self.columns if c.name == name)
+        self.verify(name, np.array([episode]))
+        return self._rows(name, episode)
+
+    def verify(self, name: str, episodes: np.ndarray) -> None:
+        """Compares the rows of episodes [n] in a column with their checksums, each once while this store is open.
+
+        Raises:
+            DataError: for the first episode whose rows are not what was written.
+        """
+        seen = self._verified.setdefault(name, np.zeros(0, bool))
+        if len(seen) < len(self):
+            seen = self._verified[name] = np.pad(seen, (0, len(self) - len(seen)))
+        for episode in np.unique(episodes[~seen[episodes]]).tolist():
+            if zlib.crc32(self._rows(name, episode).data) != self._records[episode].crc32.get(name):
+                raise damage(self.path, f"`{name}` of episode {episode} of `{self.path}` is not what was written")
+            seen[episode] = True
+
+    def _column(self, name: str) -> Column:
+        known = {c.name: c for c in self.columns}
+        if name not in known:
+            raise DataError(f"`{self.path}` has no column `{name}`{did_you_mean(name, known)}")
+        return known[name]
+
+    def _rows(self, name: str, episode: int) -> np.ndarray:
+        column, record = self._column(name), self._records[episode]
         first = column.first_row(record.start, episode)
-        return rows[first : first + column.rows(record.steps)]
+        return self.column(name)[first : first + column.rows(record.steps)]
 
     def frames_of(self, episode: int) -> np.ndarray:
         """Frames [T + 1, C, H, W] uint8 of one episode: a read-only view of the memory map."""
@@ -190,12 +216,10 @@ class EpisodeStore:
 
     def episode(self, episode: int) -> Episode:
         """A copy of one whole episode."""
-        arrays = {c.name: self.rows_of(c.name, episode).copy() for c in self.columns}
-        if not arrays:
+        if not self.columns:
             raise DataError(f"`{self.path}` holds no episodes.")
-        own = {name: arrays.pop(name, None) for name in ("states", "proprio")}
-        frames, actions = arrays.pop("frames"), arrays.pop("actions")
-        return Episode(frames, actions, info=dict(self._records[episode].info), extras=arrays, **own)
+        arrays = {c.name: self.rows_of(c.name, episode).copy() for c in self.columns}
+        return episode_of(arrays, dict(self._records[episode].info))
 
     def record(self, episode: int) -> Record:
         """The index line of one episode: its first row, length, checksums and plain values."""
@@ -216,8 +240,21 @@ class EpisodeStore:
         }
 
 
-def _names(folder: Path) -> set[str]:
-    return {p.name for p in folder.iterdir()}
+def episode_of(arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Episode:
+    """Makes an episode from the rows of its columns."""
+    arrays = dict(arrays)
+    own = {name: arrays.pop(name, None) for name in ("states", "proprio")}
+    return Episode(arrays.pop("frames"), arrays.pop("actions"), info=info, extras=arrays, **own)
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether a folder is empty, or holds no more than a kill inside `create` leaves."""
+    if not folder.is_dir():
+        return False
+    left = {p.name: p for p in folder.iterdir()}
+    return left.keys() <= UNFINISHED and not any(
+        path.stat().st_size for name, path in left.items() if name in EMPTY_AT_FIRST
+    )
 
 
 def _arrays_of(episode: Episode) -> tuple[dict[str, np.ndarray], int]:

@@ -1,14 +1,12 @@
-"""Looks at an episode store, verifies every byte of it, and cuts damage away."""
+"""Looks at an episode store, and verifies every byte of it."""
 
-import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openjepa.data import store_format
 from openjepa.data.episode_store import EpisodeStore
-from openjepa.data.store_format import Column, Record
+from openjepa.data.store_format import INDEX, expected_bytes, repair_command
+from openjepa.data.store_state import damaged_columns, read_state
 
 
 @dataclass(frozen=True)
@@ -17,10 +15,11 @@ class StoreReport:
 
     Attributes:
         path: the store.
-        episodes: finished episodes in the index.
+        episodes: finished episodes.
         checked_bytes: bytes whose checksums were compared.
         torn_bytes: bytes behind the last finished episode, left by an interrupted writer; harmless.
         problems: one sentence for each damaged array of an episode.
+        is_indexed: whether the index names the last episode too; if not, the next writer completes it.
     """
 
     path: str
@@ -28,6 +27,7 @@ class StoreReport:
     checked_bytes: int
     torn_bytes: int
     problems: tuple[str, ...]
+    is_indexed: bool = True
 
     @property
     def is_sound(self) -> bool:
@@ -38,9 +38,11 @@ class StoreReport:
         text = f"{self.path}: {self.episodes} episodes, {self.checked_bytes / 1e6:.1f} MB checked"
         if self.torn_bytes:
             text += f", {self.torn_bytes} bytes of an unfinished episode (ignored)"
+        if not self.is_indexed:
+            text += ", the last of them not in the index yet (the next writer completes it)"
         if self.is_sound:
             return f"{text}, all sound"
-        remedy = f'Copy the store again, or keep the sound beginning with `openjepa.data.repair("{self.path}")`.'
+        remedy = f"Copy the store again, or bring back what is whole: {repair_command(Path(self.path))}"
         return "\n".join([f"{text}, {len(self.problems)} damaged", *self.problems, remedy])
 
 
@@ -60,48 +62,19 @@ def check(path: str | Path) -> StoreReport:
     Raises:
         DataError: where the store cannot be opened at all (foreign, cut short, damaged index).
     """
-    store = EpisodeStore.open(path)
-    problems = []
-    for i in range(len(store)):
-        for name in _damaged_columns(store.path, store.columns, store.record(i), i):
-            problems.append(f"`{name}` of episode {i} does not match its checksum.")
-    expected = store_format.expected_bytes(store.columns, [store.record(i) for i in range(len(store))])
-    files = [store.path / f"{name}.bin" for name in expected]
-    on_disk = sum(file.stat().st_size for file in files if file.exists())
-    index_bytes = (store.path / store_format.INDEX).stat().st_size
-    torn = on_disk - sum(expected.values()) + index_bytes - store_format.scan_index(store.path)[1]
-    return StoreReport(str(path), len(store), sum(expected.values()), torn, tuple(problems))
-
-
-def repair(path: str | Path) -> int:
-    """Cuts a damaged store back to the episodes before the first damaged one; returns how many are kept.
-
-    Raises:
-        DataError: where there is no store, or its header or whole index is gone.
-    """
-    path = Path(path)
-    columns = store_format.read_header(path) or ()
-    records = store_format.scan_index(path)[0]
-    damaged = (i for i, record in enumerate(records) if _damaged_columns(path, columns, record, i))
-    records = records[: next(damaged, len(records))]
-    try:
-        os.truncate(path / store_format.INDEX, sum(len(r.line()) for r in records))
-    except OSError as error:
-        raise store_format.write_error(path, error, len(records)) from error
-    EpisodeStore.resume(path).close()  # cuts the data behind the last line
-    return len(records)
-
-
-def _damaged_columns(path: Path, columns: tuple[Column, ...], record: Record, episode: int) -> list[str]:
-    damaged = []
-    for column in columns:
-        wanted = column.rows(record.steps) * column.row_bytes
-        try:
-            with (path / f"{column.name}.bin").open("rb") as file:
-                file.seek(column.first_row(record.start, episode) * column.row_bytes)
-                rows = file.read(wanted)
-        except FileNotFoundError:
-            rows = b""
-        if len(rows) != wanted or zlib.crc32(rows) != record.crc32.get(column.name):
-            damaged.append(column.name)
-    return damaged
+    state = read_state(Path(path))
+    columns, records = state.columns or (), state.records
+    problems = [
+        f"`{name}` of episode {i} does not match its checksum."
+        for i, record in enumerate(records)
+        for name in damaged_columns(Path(path), columns, record, i)
+    ]
+    torn_line = (Path(path) / INDEX).stat().st_size - state.index_end
+    return StoreReport(
+        str(path),
+        len(records),
+        sum(expected_bytes(columns, records).values()),
+        state.torn_bytes + torn_line,
+        tuple(problems),
+        is_indexed=state.indexed == len(records),
+    )

@@ -1,51 +1,22 @@
-"""Reading video files through FFmpeg (PyAV): seek, decode only what is needed, shrink at once.
+"""Reading video files through FFmpeg (PyAV): exactly the frames that decoding from the start shows, each at its time.
 
-Frames are found by their time stamps, so files of variable frame rate and files that begin late are read
-correctly. PyAV is imported when the first file is opened.
+Only what is needed is decoded, and shrunk at once. PyAV is imported when the first file is opened.
 """
 
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from openjepa.errors import DataError, require
+from openjepa.data.video_index import FrameIndex, Index, Unforeseen, index, reconsidered
+from openjepa.data.video_orientation import orientation
+from openjepa.data.video_survey import Shown, VideoInfo
+from openjepa.data.video_track import Source, VideoTrack, pyav
+from openjepa.errors import DataError
 
 MAX_VIDEO_PIXELS = 8192 * 8192
-Source = Path | bytes
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video file says about itself.
-
-    Attributes:
-        num_frames: number of frames.
-        fps: average frames per second.
-        height: of the picture as it is shown, in pixels.
-        width: likewise.
-    """
-
-    num_frames: int
-    fps: float
-    height: int
-    width: int
-
-
-@cache
-def pyav() -> ModuleType:
-    """Returns PyAV, or says how to install it."""
-    try:
-        import av
-    except ImportError as error:
-        raise require("av", "video", "read videos") from error
-    return av
 
 
 class VideoFile:
@@ -56,63 +27,39 @@ class VideoFile:
         name: what errors call it.
         max_pixels: refuses larger pictures before anything is decoded.
 
-    Attributes:
-        info: frames, rate and size.
-
     Raises:
         DataError: for a file that is no video, or too large a picture.
     """
 
     def __init__(self, source: Source, *, name: str | None = None, max_pixels: int = MAX_VIDEO_PIXELS) -> None:
-        av = pyav()
-        self.name = name or (str(source) if isinstance(source, Path) else "video")
-        try:
-            self._container: Any = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), mode="r")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._damaged(error) from error
-        try:
-            streams = self._container.streams.video
-            if not streams:
-                raise DataError(f"`{self.name}` must be a video; it has no picture stream. Fetch it again.")
-            self._stream = streams[0]
-            context = self._stream.codec_context
-            if context is None or not context.width or not context.height:
-                raise DataError(f"`{self.name}` must be a video that FFmpeg decodes; its codec is unknown. Remove it.")
-            if context.width * context.height > max_pixels:
-                raise DataError(
-                    f"`{self.name}` claims frames of {context.width} x {context.height} pixels, more than "
-                    f"{max_pixels}. Remove it."
-                )
-            self._stream.thread_type = "NONE"  # parallelism is over files, where it costs nothing
-            self._start = float((self._stream.start_time or 0) * self._stream.time_base)
-            self._reformatter: Any = av.video.reformatter.VideoReformatter()
-            self.info = VideoInfo(*self._count(), context.height, context.width)
-        except BaseException:
-            self.close()
-            raise
+        self.name = name or ("video" if isinstance(source, bytes) else str(source))
+        self._source, self._max_pixels = source, max_pixels
+        self._track: VideoTrack | None = self._open()
+        self._rest: Iterator[Shown] = iter(())
+        self._now: Shown | None = None  # the frame that is shown, and the one after it
+        self._next: Shown | None = None
+        self._reformatter: Any = pyav().video.reformatter.VideoReformatter()
 
-    def _count(self) -> tuple[int, float]:
-        """Number of frames and their average rate; counts packets where the header is silent."""
-        stream, container = self._stream, self._container
-        rate = stream.average_rate or stream.guessed_rate
-        count = stream.frames
-        seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-        if not count and rate and seconds:
-            count = round(seconds * float(rate))
-        if count <= 1 or not rate:  # a header may be silent, or say 1 for a growing file
-            with self._errors():
-                times = sorted(float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None)
-                container.seek(0)
-            count = len(times)
-            span = times[-1] - times[0] if count > 1 else 0.0
-            rate = rate or ((count - 1) / span if span > 0 else 1.0)
-        return int(count), float(rate)
+    def _open(self) -> VideoTrack:
+        return VideoTrack(self._source, self.name, self._max_pixels)
+
+    @cached_property
+    def _index(self) -> Index:
+        return index(self._reading())
+
+    @property
+    def info(self) -> VideoInfo:
+        """Frames, rate and size, as they are shown."""
+        return self._index.info
 
     def read(self, times: np.ndarray, size: int | None = None) -> np.ndarray:
         """Decodes the frames that are shown at some moments.
 
+        A frame is shown from its own time until that of the next.
+
         Args:
-            times: [T] seconds from the first frame, ascending. Moments after the end give the last frame.
+            times: [T] seconds from the first frame. Moments before it give the first frame, moments after the end
+                the last.
             size: side of the centre square, in pixels; None keeps the picture whole.
 
         Returns:
@@ -121,86 +68,100 @@ class VideoFile:
         Raises:
             DataError: where the file ends before it should, or cannot be decoded.
         """
-        times = np.minimum(np.asarray(times, float), (self.info.num_frames - 0.5) / self.info.fps)
-        for seek in (True, False):  # an index may point past the frame that it promises
-            frames = self._decode(times, size, seek=seek)
-            if frames is not None:
-                return np.stack(frames)
-        raise DataError(f"`{self.name}` must have a frame at {times[0]:.2f} s; it cannot be found.")
+        return np.stack(list(self.pictures(times, size)))
+
+    def pictures(self, times: np.ndarray, size: int | None = None) -> Iterator[np.ndarray]:
+        """Decodes the frames that are shown at some moments, one by one; arguments and errors as in `read`.
+
+        Moments that ascend are fastest.
+        """
+        shown, picture = None, np.empty(0)
+        whole = (self.info.height, self.info.width)
+        for time in np.asarray(times, float):
+            found = self._at(float(time))
+            if shown is None or found.frame is not shown:
+                shown, picture = found.frame, self._picture(found.frame, size, whole)
+            yield picture
 
     def frames(self, size: int | None = None) -> Iterator[np.ndarray]:
         """Decodes all frames in order, each [3, H, W] uint8."""
-        with self._errors():
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
-            for frame in self._container.decode(self._stream):
-                yield self._picture(frame, size)
+        track = self._track
+        if track is None or not track.at_start:
+            track = self._open()
+        else:
+            self._track = None  # `read` opens the file anew
+        whole = None
+        try:
+            for frame in track.frames(track.packets()):
+                picture = self._picture(frame, size, whole)
+                whole = whole or picture.shape[1:]
+                yield picture
+        finally:
+            track.close()
 
-    def _decode(self, times: np.ndarray, size: int | None, *, seek: bool) -> list[np.ndarray] | None:
-        base, half = self._stream.time_base, 0.25 / self.info.fps
-        target = times[0] + self._start if seek else self._start
-        out: list[np.ndarray] = []
-        shown, shown_at = None, 0.0
-        with self._errors():
-            self._container.seek(int(target / float(base)), stream=self._stream, backward=True)
-            for frame in self._container.decode(self._stream):
-                if frame.time is None:
-                    continue
-                at = frame.time - self._start
-                if shown is None and at > times[0] + 1.5 / self.info.fps and seek:
-                    return None
-                out += self._repeat(shown if shown is not None else frame, times, len(out), at - half, size)
-                shown, shown_at = frame, at
-                if len(out) == len(times):
-                    return out
-        if shown is None:
-            return None
-        if times[-1] > shown_at + max(2.5 / self.info.fps, 0.1):
-            raise DataError(
-                f"`{self.name}` must last {self.info.num_frames / self.info.fps:.2f} s; its frames end at "
-                f"{shown_at:.2f} s. It is cut off or damaged."
-            )
-        return out + self._repeat(shown, times, len(out), np.inf, size)
+    def middles(self, numbers: np.ndarray) -> np.ndarray:
+        """The moments [T], in seconds, in the middle of the frames with some numbers [T]."""
+        found = self._index
+        if not isinstance(found, FrameIndex) and not found.even:
+            found = index(self._reading(), listed=True)
+            self._use(found)
+        if isinstance(found, FrameIndex):
+            return found.middles(numbers)
+        return (np.asarray(numbers) + 0.5) / found.info.fps
 
-    def _repeat(self, frame: Any, times: np.ndarray, done: int, until: float, size: int | None) -> list[np.ndarray]:
-        """The frame once for every moment that is still to come and lies before `until`."""
-        count = int(np.searchsorted(times[done:], until))
-        return [self._picture(frame, size)] * count if count else []
+    def _reading(self) -> VideoTrack:
+        if self._track is None:
+            self._track = self._open()
+        return self._track
 
-    def _picture(self, frame: Any, size: int | None) -> np.ndarray:
-        """Converts a frame to RGB, shrunk so that its short side is `size`, and cuts the centre square."""
+    def _at(self, time: float) -> Shown:
+        """The frame that is shown at a moment."""
+        while True:
+            try:
+                return self._advance(time)
+            except Unforeseen:
+                self._use(reconsidered(self._reading(), self._index))
+
+    def _use(self, found: Index) -> None:
+        self._index, self._now, self._next = found, None, None
+
+    def _advance(self, time: float) -> Shown:
+        track, time = self._reading(), time + 1e-6  # times are sums of floating-point numbers
+        behind = self._now is None or time < self._now.time
+        if behind or (self._next and time >= self._next.time and self._index.has_nearer_entry(track, time)):
+            self._rest = self._index.enter(track, max(time, 0.0))
+            self._now, self._next = next(self._rest, None), next(self._rest, None)
+        while self._next is not None and self._next.time <= time:
+            self._now, self._next = self._next, next(self._rest, None)
+        if self._now is None:
+            raise DataError(f"`{self.name}` must have a frame at {time:.2f} s; it cannot be found.")
+        return self._now
+
+    def _picture(self, frame: Any, size: int | None, whole: tuple[int, ...] | None) -> np.ndarray:
+        """Converts a frame to RGB, shrunk so that its short side is `size`, and cuts the centre square.
+
+        Without `size` it gets the height and width of `whole`: in pieces written one after the other they may change.
+        """
+        turn = orientation(frame, self.name)
         width, height = frame.width, frame.height
         if size is not None:
             scale = size / min(width, height)
             width, height = max(size, round(width * scale)), max(size, round(height * scale))
+        elif whole is not None:
+            height, width = turn.shown(whole[0], whole[1])
         small = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation="AREA" if frame.width > width else "BILINEAR"
+            frame, width, height, "rgb24", interpolation="AREA" if frame.width > width else "BILINEAR", threads=1
         )
-        picture = small.to_ndarray()  # [H, W, 3]
-        turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-        if turns:
-            picture = np.rot90(picture, turns)
+        picture = turn.apply(small.to_ndarray())  # [H, W, 3]
         if size is not None:
             top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
             picture = picture[top : top + size, left : left + size]
         return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        av = pyav()
-        try:
-            yield
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> DataError:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        return DataError(
-            f"`{self.name}` must be a video that FFmpeg decodes; {why}. Write or fetch it again, or remove it."
-        )
-
     def close(self) -> None:
         """Closes the file."""
-        self._container.close()
+        if self._track is not None:
+            self._track.close()
 
     def __enter__(self) -> "VideoFile":
         return self

@@ -119,12 +119,7 @@ class VideoSource:
             still = read_image(content, c.size)
             return np.broadcast_to(still, (c.clips_per_video, c.num_frames, *still.shape))
         with open_video(content, self.items.name(index), c.min_frames) as video:
-            return np.stack(
-                [
-                    video.read(clip_times(c, video.info.num_frames, video.info.fps, draws), c.size)
-                    for _ in range(c.clips_per_video)
-                ]
-            )
+            return np.stack([video.read(draw_clip(c, video, draws), c.size) for _ in range(c.clips_per_video)])
 
 
 def video_folder(root: Path | str, *, labels: bool = False) -> FileItems:
@@ -157,8 +152,20 @@ def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
     return video
 
 
+def draw_clip(config: ClipConfig, video: VideoFile, draws: np.random.Generator) -> np.ndarray:
+    """Draws a clip of a video and returns moments [T] in the middle of its frames, in seconds.
+
+    What counts frames of the file counts them where they stand; their rate may vary.
+    """
+    info = video.info
+    times = clip_times(config, info.num_frames, info.fps, draws)
+    if config.stride is None and config.frame_indices == "exact":
+        return times
+    return video.middles(np.floor(times * info.fps).astype(int))
+
+
 def clip_times(config: ClipConfig, num_frames: int, fps: float, draws: np.random.Generator) -> np.ndarray:
-    """Draws a clip and returns the moments [T] of its frames, in seconds; each in the middle of a frame."""
+    """Draws a clip of a video of constant rate and returns moments [T] in the middle of its frames, in seconds."""
     if config.frame_indices == "reference":
         stride = config.stride or max(1, int(np.ceil(fps) // (config.fps or 1)))
         return (reference_frame_indices(num_frames, config.num_frames, stride, draws) + 0.5) / fps

@@ -82,6 +82,7 @@ class WindowSource:
         ids = _episode_ids(store, episodes)
         span = (self.config.length - 1) * self.config.frameskip  # actions of a window
         windows = np.maximum(store.lengths[ids] - span + 1, 0)
+        self._ids = ids
         self._first_frame = store.starts[ids]
         self._first_action = store.starts[ids] - ids
         self._num_frames = store.lengths[ids] + 1
@@ -106,7 +107,7 @@ class WindowSource:
             raise DataError(f"`{store.path}` has no states. Record them, or leave `with_states` off.")
         wanted = ["frames", "actions", *(["proprio"] if "proprio" in names else [])]
         wanted += ["states"] if self.config.with_states else []
-        self._columns = {name: store.column(name) for name in wanted}
+        self._columns = {name: store.column(name) for name in wanted}  # `_check` before reading
 
     @property
     def steps_per_epoch(self) -> int:
@@ -138,6 +139,7 @@ class WindowSource:
         """Returns the windows with numbers [B] in 0 ... `num_windows` - 1, counted by episode and time."""
         length, skip = self.config.length, self.config.frameskip
         episode = np.searchsorted(self._ends, numbers, side="right")
+        self._check(episode)
         offset = numbers - np.where(episode > 0, self._ends[episode - 1], 0)
         frame_rows = (self._first_frame[episode] + offset)[:, None] + np.arange(length) * skip  # [B, T]
         action_rows = (self._first_action[episode] + offset)[:, None] + np.arange((length - 1) * skip)
@@ -149,9 +151,15 @@ class WindowSource:
             **{name: _gather(column, frame_rows) for name, column in others.items()},
         )
 
+    def _check(self, episode: np.ndarray) -> None:
+        """Compares episodes with their checksums when a window of them is first drawn."""
+        for name in self._columns:
+            self.store.verify(name, self._ids[episode])
+
     def _other(self, step: int, mine: slice) -> Tensor:
         """One frame of the episode of each of `mine` among the windows of global batch `step`, [B, C, H, W]."""
         episode = np.searchsorted(self._ends, self._draw(step)[mine], side="right")
+        self._check(episode)
         share = _generator(self.config.seed ^ OTHER, step).random(self.config.batch_size)[mine]
         rows = self._first_frame[episode] + (share * self._num_frames[episode]).astype(np.int64)
         return _gather(self._columns["frames"], rows[:, None])[:, 0]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openjepa.envs.bridge import Bridge, BridgeConfig
@@ -29,6 +29,7 @@ __all__ = [
     "TwoRoomsConfig",
     "collect",
     "default_policy",
+    "is_environment_id",
     "make_policy",
     "make_world",
 ]
@@ -47,7 +48,7 @@ def _two_rooms(num_envs: int, options: dict[str, Any], **preset: Any) -> TwoRoom
     return TwoRooms(num_envs, _configured(TwoRoomsConfig, options, **preset))
 
 
-WORLDS: dict[str, Callable[[int, dict[str, Any]], World]] = {
+DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "two-rooms": lambda num_envs, options: _two_rooms(num_envs, options),
     "random-doors": lambda num_envs, options: _two_rooms(num_envs, options, layout="random"),
     "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
@@ -55,17 +56,29 @@ WORLDS: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
     "fork": lambda num_envs, options: Fork(num_envs, _configured(ForkConfig, options)),
     "bridge": lambda num_envs, options: Bridge(num_envs, _configured(BridgeConfig, options)),
-    "push-t": lambda num_envs, options: GymnasiumWorld("gym_pusht/PushT-v0", num_envs, **options),
 }
+BY_ID = {"push-t": "gym_pusht/PushT-v0"}  # short names of Gymnasium environments
+WORLDS = (*DRAWN, *BY_ID)
 
 
-def make_world(name: str, num_envs: int = 1, **options: Any) -> World:
+def make_world(
+    name: str,
+    num_envs: int = 1,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    workers: int = 1,
+    env_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> World:
     """Makes a built-in world by its name, else a Gymnasium environment by its id.
 
     Args:
         name: a key of `WORLDS`, or an id such as `CartPole-v1`, `gym_pusht/PushT-v0` or
             `my_package:MyEnv-v0`.
         num_envs: number of environments B.
+        image_size: side of square frames in px, or (H, W); None is 64, the size of the worlds that are drawn here.
+        workers: processes that share a Gymnasium world; what is seen does not depend on it.
+        env_options: of a drawn world's configuration, or for `gymnasium.make`, as `--env.NAME VALUE` gives them.
         **options: of `TwoRoomsConfig`, or of `GymnasiumWorld` and the environment behind it.
 
     Raises:
@@ -74,8 +87,17 @@ def make_world(name: str, num_envs: int = 1, **options: Any) -> World:
     >>> make_world("random-doors", 2, max_steps=30).max_steps
     30
     """
-    if name in WORLDS:
-        return WORLDS[name](num_envs, options)
-    if not re.fullmatch(r"([\w.]+:)?([\w-]+/)?[\w.-]+", name) or not re.search(r"[/:]|-v\d", name):
+    if name in DRAWN:
+        if image_size not in (None, 64, (64, 64)):
+            raise ConfigError(f"`image_size` of `{name}` must be 64, at which it is drawn; got {image_size}.")
+        return DRAWN[name](num_envs, {**options, **(env_options or {})})
+    size = 64 if image_size is None else image_size
+    name = BY_ID.get(name, name)
+    if not is_environment_id(name):
         raise unknown("environment", name, WORLDS)
-    return GymnasiumWorld(name, num_envs, **options)
+    return GymnasiumWorld(name, num_envs, image_size=size, workers=workers, env_options=env_options, **options)
+
+
+def is_environment_id(name: str) -> bool:
+    """Whether a word is written like the id of a Gymnasium environment, such as `package:Name-v0`."""
+    return bool(re.fullmatch(r"([\w.]+:)?([\w-]+/)?[\w.-]+", name) and re.search(r"[/:]|-v\d", name))

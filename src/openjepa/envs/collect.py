@@ -46,6 +46,7 @@ def collect(
     *,
     progress: Callable[[int, int], None] | None = None,
     info: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
     with_states: bool = True,
 ) -> None:
     """Records until the writer has `episodes` episodes; holds `world.num_envs` of them in memory.
@@ -60,6 +61,7 @@ def collect(
         seed: of the whole collection.
         progress: called with (finished, wanted) after every episode.
         info: plain values kept with every episode, such as the names of world and policy.
+        notes: plain values about the whole collection, kept with its first episode.
         with_states: whether the simulator's truth is recorded, for probes and judging.
 
     Raises:
@@ -80,7 +82,9 @@ def collect(
         for i, episode in zip(numbers, _play(world, policy, seeds, steps, with_states), strict=True):
             if i >= episodes:
                 break
-            writer.append(Episode(**{**vars(episode), "info": {"episode": i, **facts}}))
+            writer.append(
+                Episode(**{**vars(episode), "info": {"episode": i, **facts, **(notes or {} if i == 0 else {})}})
+            )
             done += 1
             if progress is not None:
                 progress(done, episodes)

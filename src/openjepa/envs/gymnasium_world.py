@@ -21,7 +21,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from openjepa.envs.gymnasium_stage import DEEDS, Stage, StageOptions
 from openjepa.envs.gymnasium_states import StateAdapter
@@ -52,7 +51,7 @@ class GymnasiumWorld:
             another goal; most environments play on when asked. None is the adapter's choice, which is yes.
         workers: processes that share the environments through Gymnasium's `AsyncVectorEnv`; it pays where drawing
             or physics take longer than sending a frame. What is seen does not depend on it.
-        options: for `gymnasium.make`, those too that are called like an argument of this class.
+        env_options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
     Raises:
@@ -71,7 +70,7 @@ class GymnasiumWorld:
         success_distance: float | None = None,
         can_end: bool | None = None,
         workers: int = 1,
-        options: Mapping[str, Any] | None = None,
+        env_options: Mapping[str, Any] | None = None,
         **make_kwargs: Any,
     ) -> None:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -79,7 +78,7 @@ class GymnasiumWorld:
             raise ConfigError("`num_envs`, `workers`, `image_size` (a side, or H and W) and `max_steps` must be >= 1.")
         if adapter is None and isinstance(env, str) and env in ADAPTERS:
             adapter = ADAPTERS[env]()
-        arguments = {**(adapter.make if adapter else {}), **make_kwargs, **(options or {})}
+        arguments = {**(adapter.make if adapter else {}), **make_kwargs, **(env_options or {})}
         wanted, name = (
             env,
             env if isinstance(env, str) else env.__qualname__ if isinstance(env, type) else "environment",
@@ -168,6 +167,8 @@ class GymnasiumWorld:
                 f"{actions[i, a]:.4g}. Clip them with `world.bounds.clip`."
             )
         if self.bounds.categories:
+            import torch  # worlds are NumPy; who only looks at one does not wait for PyTorch
+
             is_choice = np.abs(self.bounds.clip(torch.from_numpy(actions)).numpy() - actions).max(1) <= 1e-5
             if not is_choice.all():
                 raise ConfigError(

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from openjepa.errors import ConfigError
 from openjepa.heads.scoring import energy_score, mixture_log_likelihood, winner_take_all
+from openjepa.nn.host import to_device
 
 Kind = Literal["heads", "mixture", "ensemble", "variational"]
 
@@ -214,7 +215,7 @@ class Ensemble(nn.Module):
     ) -> Tensor:
         """Squared error of every member on the samples that it sees; see `BranchHeads.objective`."""
         errors = (self.branches(z, actions).z - z_target.unsqueeze(1)).square().mean(-1)  # [R, K]
-        seen = torch.rand(errors.shape, generator=generator).to(errors) < self.config.keep_share
+        seen = to_device(torch.rand(errors.shape, generator=generator), errors) < self.config.keep_share
         return (errors * seen).sum() / seen.sum().clamp_min(1)
 
 
@@ -234,7 +235,7 @@ class VariationalHeads(nn.Module):
         """The states that draws [K, latent_dim] of the prior lead to, all equally probable."""
         latent_var = z.new_zeros(1, self.config.latent_dim) if noise is None else noise
         flat = _flat(z, actions)[:, None].expand(-1, len(latent_var), -1)
-        draws = latent_var.to(flat).expand(len(z), -1, -1)
+        draws = to_device(latent_var, flat).expand(len(z), -1, -1)
         z_next = z[:, -1:].float() + self.decoder(torch.cat([flat, draws], -1))
         return Branches(z_next, z_next.new_full(z_next.shape[:2], 1 / len(latent_var)).log())
 
@@ -249,7 +250,7 @@ class VariationalHeads(nn.Module):
         flat, change = _flat(z, actions), z_target - z[:, -1].float()
         mean, log_var = self.posterior(torch.cat([flat, change], -1)).chunk(2, -1)
         log_var = log_var.clamp(-6, 3)
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        noise = to_device(torch.randn(mean.shape, generator=generator), mean)
         guess = self.decoder(torch.cat([flat, mean + (0.5 * log_var).exp() * noise], -1))
         divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1).mean()
         return functional.mse_loss(guess, change) + self.config.kl_weight * divergence

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from openjepa.heads.futures import Ensemble, FuturesNetwork, MixtureHeads, VariationalHeads
+from openjepa.nn.host import to_device
 
 
 def roll_likely(network: FuturesNetwork, z: Tensor, actions: Tensor) -> Tensor:
@@ -51,21 +52,21 @@ def roll_futures(
     for t in range(context - 1, actions.shape[1]):
         count = past.shape[1]
         action = moves(t)[:, None].expand(-1, count, -1, -1).flatten(0, 1)
-        noise = _noise(network, z.shape[-1], num_futures, generator)
+        noise = _noise(network, z, num_futures, generator)
         found = network.branches(past.flatten(0, 1), action, noise)
         z_next = found.z.unflatten(0, (-1, count))  # [R, F, K, D]
         log_probs = _without_rare(found.log_probs, min_prob).unflatten(0, (-1, count))  # [R, F, K]
-        own = _own_branch(network, t == context - 1, min(num_futures, z_next.shape[2]), count)
+        own = _own_branch(network, min(num_futures, z_next.shape[2]) if t == context - 1 else count, z.device)
         if own is not None:  # every particle goes on along its own branch
             keep = own.expand(len(z), -1)
             weights = log_weights if t > context - 1 else log_probs[:, 0].gather(1, keep)
             log_weights = weights - torch.logsumexp(weights, 1, keepdim=True)
-            parent = torch.arange(len(keep[0])).expand(len(z), -1) if t > context - 1 else torch.zeros_like(keep)
-            chosen = z_next[torch.arange(len(z))[:, None], parent, keep]
+            parent = own.expand_as(keep) if t > context - 1 else torch.zeros_like(keep)
+            chosen = z_next[torch.arange(len(z), device=z.device)[:, None], parent, keep]
         else:
             # Ordered by branch, so that systematic resampling takes each branch by its share.
             children = (log_weights[..., None] + log_probs).transpose(1, 2).flatten(1)  # [R, K * F]
-            uniform = torch.rand((), generator=generator).to(children)
+            uniform = to_device(torch.rand((), generator=generator), children)
             index, log_weights = resample(children, num_futures, uniform)
             parent = index % count
             ordered = z_next.transpose(1, 2).flatten(1, 2)  # [R, K * F, D]
@@ -124,25 +125,25 @@ def _start(network: FuturesNetwork, z: Tensor, actions: Tensor):
     """The first window [R, C, D], and a function that returns the actions [R, C, A] before step t + 1."""
     context, seen = z.shape[1], network.context_len
 
-    def index(t: int) -> list[int]:
-        return [max(0, i) for i in range(t + 1 - seen, t + 1)]
+    def index(t: int) -> Tensor:
+        return torch.arange(t + 1 - seen, t + 1, device=z.device).clamp_min(0)
 
     return z[:, index(context - 1)].float(), lambda t: actions[:, index(t)], context
 
 
-def _noise(network: FuturesNetwork, dim: int, draws: int, generator: torch.Generator) -> Tensor | None:
+def _noise(network: FuturesNetwork, z: Tensor, draws: int, generator: torch.Generator) -> Tensor | None:
     if isinstance(network, MixtureHeads):
-        return torch.randn(network.config.num_futures, dim, generator=generator)
+        return to_device(torch.randn(network.config.num_futures, z.shape[-1], generator=generator), z.device)
     if isinstance(network, VariationalHeads):
-        return torch.randn(draws, network.config.latent_dim, generator=generator)
+        return to_device(torch.randn(draws, network.config.latent_dim, generator=generator), z.device)
     return None
 
 
-def _own_branch(network: FuturesNetwork, is_first: bool, branches: int, count: int) -> Tensor | None:
+def _own_branch(network: FuturesNetwork, count: int, device: torch.device) -> Tensor | None:
     """The branch of each particle, where particles do not branch: members of an ensemble, draws of a prior."""
     if not isinstance(network, (Ensemble, VariationalHeads)):
         return None
-    return torch.arange(branches if is_first else count)
+    return torch.arange(count, device=device)
 
 
 def _without_rare(log_probs: Tensor, min_prob: float) -> Tensor:

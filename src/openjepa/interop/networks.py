@@ -18,6 +18,7 @@ from openjepa.interop.probes import load_probe
 from openjepa.interop.state_files import drop, load_strict, read_file, read_json, section
 from openjepa.interop.vjepa2_ac import load_action_predictor
 from openjepa.methods import METHODS
+from openjepa.train.checkpoint import find_checkpoint, verify
 
 Layout = Literal["meta", "huggingface", "openjepa", "run"]
 Part = Literal["target_encoder", "context_encoder", "predictor", "probe", "action_predictor"]
@@ -144,14 +145,14 @@ def _read_meta(path: Path, traits: Traits | None, parts: set[str] | None) -> Net
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "method.json").is_file() or (path / "checkpoints" / "latest").is_file()
+    return (path / "method.json").is_file() or (path / "checkpoints").is_dir()
 
 
 def _read_run(path: Path) -> Networks:
     """The networks of a training run or of one of its checkpoints."""
-    folder = path.parent if path.is_file() else path
-    if not (folder / "method.json").is_file():
-        folder = folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text().strip()
+    folder = find_checkpoint(path)
+    if (folder / "manifest.json").is_file():  # a published copy may do without
+        verify(folder)
     description, state = read_json(folder / "method.json"), read_file(folder / "model.safetensors")
     name = description.get("method")
     table = {**METHODS, **RIVALS}
@@ -159,7 +160,7 @@ def _read_run(path: Path) -> Networks:
         raise CheckpointError(f"{folder / 'method.json'}: unknown method {name}.")
     kind, config_kind = table[name]()
     try:
-        method = kind(from_dict(config_kind, description["config"]))
+        method = kind(from_dict(config_kind, description.get("config")))
     except ConfigError as error:
         raise CheckpointError(f"{folder / 'method.json'}: {error}") from error
     state, _ = drop(state, {"step"})  # the counter that methods kept until version 0.1.0

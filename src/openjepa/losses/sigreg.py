@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.losses.pooling import Pool, pool_samples
 from openjepa.nn.distributed import all_mean, world_size
+from openjepa.nn.host import to_device
 from openjepa.nn.random import keyed_generator
 
 GAUSSIAN_VALUE = 1.0525  # expectation on exactly N(0, I) samples with K = 17, t_max = 3, when n = number of samples
@@ -93,7 +94,7 @@ def sigreg(z: Tensor, config: SIGRegConfig | None = None, *, seed: int, step: in
     with torch.autocast(z.device.type, enabled=False):
         z = z if z.dtype == torch.float64 else z.float()
         spacing = config.t_max / (config.num_knots - 1)
-        columns = spacing * directions(z.shape[-1], config.num_directions, seed, step).to(z)  # [D, M]
+        columns = spacing * to_device(directions(z.shape[-1], config.num_directions, seed, step), z)  # [D, M]
         angles = z.reshape(-1, *z.shape[-2:]) @ columns  # [G, S, M]
         cos, sin = _CharacteristicFunction.apply(angles, config.num_knots)  # [K - 1, G, M]
         if across_ranks:

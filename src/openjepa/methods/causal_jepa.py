@@ -23,6 +23,7 @@ from openjepa.losses.pooling import pool_samples
 from openjepa.losses.vicreg import vicreg
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.nn.distributed import rank
+from openjepa.nn.host import to_device
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.transformer import Block, init_weights
 from openjepa.protocols import JEPALoss, VideoBatch
@@ -153,7 +154,7 @@ class CausalJEPA(nn.Module):
         c = self.config
         low, high = c.contrast
         draw = torch.rand(len(batch.clips), generator=keyed_generator(c.seed, step, rank()))
-        z = self.encode(batch.clips, (low * (high / low) ** draw).to(batch.clips.device))
+        z = self.encode(batch.clips, to_device(low * (high / low) ** draw, batch.clips.device))
         z_pred, scale = self._predict(z)
         squared, likelihood = [], []
         for i, ahead in enumerate(c.horizons):

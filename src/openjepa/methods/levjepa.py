@@ -18,6 +18,7 @@ from openjepa.losses.sigreg import SIGRegConfig, sigreg
 from openjepa.masking import keep_random_tokens
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
+from openjepa.nn.host import to_device
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import num_tokens
@@ -94,7 +95,7 @@ class LeVJEPA(nn.Module):
             clips = torch.cat([random_view(batch.clips, view, generator=generator) for _ in range(count)])
             tokens = num_tokens(self.encoder.patch_embed.grid(clips))
             kept = keep_random_tokens(len(clips), tokens, config.keep_share, generator=generator)
-            prepared.append((normalize_pixels(clips), kept.to(clips.device)))
+            prepared.append((normalize_pixels(clips), to_device(kept, clips.device)))
         return prepared
 
     def loss(self, batch: VideoBatch, step: int) -> JEPALoss:

@@ -143,9 +143,7 @@ def _unit(model: LeWM, z: Tensor) -> Tensor:
         return z.new_ones(z.shape[-1])
     scale = model.predictor.scale
     assert isinstance(scale, DataScale)
-    return scale.std.repeat(z.shape[-1] // len(scale.std)).to(
-        z
-    )  # a velocity errs by as much as the poses it is between
+    return scale.std.repeat(z.shape[-1] // len(scale.std)).to(z)  # a velocity errs by as much as its poses
 
 
 class _Windows:

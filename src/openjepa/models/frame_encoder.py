@@ -29,6 +29,8 @@ class FrameEncoderConfig:
             (ViT-Tiny with a class token and LeWM's projector).
         image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
             size for `attn`.
+        shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
+            they have it.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
         num_keypoints: of `keypoints`, `attn`, and each half of `split`.
@@ -48,6 +50,7 @@ class FrameEncoderConfig:
     depth: int = 12
     gain: float | None = None
     image_width: int | None = None
+    shrink_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "keypoints", "split", "attn", "vit"):
@@ -112,8 +115,11 @@ class FrameEncoder(nn.Module):
             self.head = nn.Linear(self.trunk.out_dim, embed_dim)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
-        height, width = self.config.frame_size
+        size = self.config.frame_size
+        height, width = self.config.shrink_from or size
         check_shape(frames, f"B C=3 H={height} W={width}", name="frames")
+        if (height, width) != size:
+            frames = functional.interpolate(frames.float(), size, mode="bilinear", antialias=True)
         features = self.trunk(self.pixels(frames))
         with torch.autocast(frames.device.type, enabled=False):
             return self.head(features.float())

@@ -26,6 +26,7 @@ class ScalarQuantizer(nn.Module):
     (15, [1.0, -1.0])
     """
 
+    counts: Tensor
     reach: Tensor
     offset: Tensor
     scale: Tensor
@@ -37,6 +38,7 @@ class ScalarQuantizer(nn.Module):
             raise ConfigError(f"`levels` must hold numbers of at least 2; got {list(levels)}.")
         self.levels, self.num_codes = tuple(levels), math.prod(levels)
         counts = torch.tensor(self.levels)
+        self.register_buffer("counts", counts, persistent=False)
         self.register_buffer("reach", (counts - 1) * (1 + SLACK) / 2, persistent=False)
         self.register_buffer("offset", torch.where(counts % 2 == 0, 0.5, 0.0), persistent=False)
         self.register_buffer("scale", (counts // 2).float(), persistent=False)
@@ -56,6 +58,5 @@ class ScalarQuantizer(nn.Module):
 
     def codes(self, index: Tensor) -> Tensor:
         """The codes [..., D] of numbers [...]."""
-        counts = torch.tensor(self.levels, device=index.device)
-        digits = (index.unsqueeze(-1) // self.basis) % counts
+        digits = (index.unsqueeze(-1) // self.basis) % self.counts
         return (digits - self.scale.long()) / self.scale

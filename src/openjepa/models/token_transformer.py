@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.nn.rope import RotaryTable, rotary_table, rotate
 from openjepa.nn.transformer import Block, attend
 
@@ -49,7 +50,7 @@ class TokenCache:
     Attributes:
         keys: of each block.
         values: of each block.
-        frames: [M] frame numbers of the tokens that are held.
+        frames: [M] frame numbers of the tokens that are held, on the host.
     """
 
     keys: tuple[Tensor, ...]
@@ -68,7 +69,7 @@ class TokenCache:
 
 
 class TokenTransformer(nn.Module):
-    """Tokens [B, Q, W] and the frame number of each [Q] to hidden states [B, Q, W].
+    """Tokens [B, Q, W] and the frame number of each [Q], on the host, to hidden states [B, Q, W].
 
     Args:
         config: its shape.
@@ -84,7 +85,7 @@ class TokenTransformer(nn.Module):
         """Reads a whole stream; equal to reading it in parts with a cache."""
         sizes = check_shape(x, f"B Q W={self.config.embed_dim}", name="x")
         check_shape(frames, f"Q={sizes['Q']}", name="frames")
-        rope, mask = self._rope(frames), self._mask(frames, frames)
+        rope, mask = self._rope(frames, x.device), self._mask(frames, frames, x.device)
         for block in self.blocks:
             x = block(x, rope, mask)
         return self.norm(x)
@@ -94,7 +95,7 @@ class TokenTransformer(nn.Module):
         heads = self.config.num_heads
         shape = (batch, capacity, heads, self.config.embed_dim // heads)
         buffers = [tuple(like.new_empty(shape) for _ in self.blocks) for _ in range(2)]
-        return TokenCache(buffers[0], buffers[1], torch.zeros(0, dtype=torch.long, device=like.device))
+        return TokenCache(buffers[0], buffers[1], torch.zeros(0, dtype=torch.long))
 
     @torch.no_grad()
     def read(self, x: Tensor, frames: Tensor, cache: TokenCache) -> tuple[Tensor, TokenCache]:
@@ -107,7 +108,7 @@ class TokenTransformer(nn.Module):
         if end > cache.keys[0].shape[1]:
             raise ConfigError(f"the cache must have room for {end} tokens; got {cache.keys[0].shape[1]}.")
         known = torch.cat([cache.frames, frames])
-        rope, mask = self._rope(frames), self._mask(frames, known)
+        rope, mask = self._rope(frames, x.device), self._mask(frames, known, x.device)
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
             assert isinstance(block, Block)
             qkv = block.attn.qkv(block.norm1(x)).unflatten(-1, (3, self.config.num_heads, -1))
@@ -117,13 +118,14 @@ class TokenTransformer(nn.Module):
             x = x + block.mlp(block.norm2(x))
         return self.norm(x), replace(cache, frames=known)
 
-    def _rope(self, frames: Tensor) -> RotaryTable:
+    def _rope(self, frames: Tensor, device: torch.device) -> RotaryTable:
+        frames = to_device(frames, device)
         positions = torch.stack([frames, torch.zeros_like(frames), torch.zeros_like(frames)], -1)
         return rotary_table(positions, self.config.embed_dim // self.config.num_heads)
 
-    def _mask(self, query: Tensor, key: Tensor) -> Tensor:
+    def _mask(self, query: Tensor, key: Tensor, device: torch.device) -> Tensor:
         """[Q, M] bool: earlier tokens of at most `context_len` frames back; queries are the last of the keys."""
         first = len(key) - len(query)
-        order = torch.arange(len(key), device=key.device)
-        earlier = order <= torch.arange(first, len(key), device=key.device)[:, None]
-        return earlier & (key >= query[:, None] - self.config.context_len)
+        order = torch.arange(len(key))
+        earlier = order <= torch.arange(first, len(key))[:, None]
+        return to_device(earlier & (key >= query[:, None] - self.config.context_len), device)

@@ -1,14 +1,17 @@
 """What an environment accepts as an action: a box, a ball in it, or choices written as one-hot vectors."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from openjepa.errors import ConfigError
+
+if TYPE_CHECKING:  # worlds are NumPy; PyTorch is imported where a planner clips
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class ActionBounds:
                 )
 
     @classmethod
-    def of_categories(cls, sizes: Sequence[int]) -> "ActionBounds":
+    def of_categories(cls, sizes: Sequence[int]) -> ActionBounds:
         """Bounds of one-hot vectors, concatenated: one of `sizes[0]` choices, then one of `sizes[1]`, ...
 
         >>> ActionBounds.of_categories([2, 3]).dim
@@ -64,6 +67,8 @@ class ActionBounds:
         In a box they are cut to it, then shortened to `max_norm`; in every group of categories the largest entry,
         the first among equals, becomes 1 and the others 0.
         """
+        import torch
+
         if self.categories:
             return torch.cat([_one_hot(group) for group in actions.split(list(self.categories), -1)], -1)
         low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
@@ -75,7 +80,7 @@ class ActionBounds:
         norm = primitive.norm(dim=-1, keepdim=True)
         return (primitive * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)).flatten(-2)
 
-    def with_frameskip(self, frameskip: int) -> "ActionBounds":
+    def with_frameskip(self, frameskip: int) -> ActionBounds:
         """Bounds of `frameskip` concatenated primitive actions; norm limit and categories hold for each of them."""
         return replace(
             self,
@@ -96,7 +101,7 @@ class ActionBounds:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ActionBounds":
+    def from_dict(cls, values: Mapping[str, Any]) -> ActionBounds:
         """Rebuilds bounds from `to_dict`.
 
         Raises:
@@ -116,4 +121,4 @@ class ActionBounds:
 
 
 def _one_hot(scores: Tensor) -> Tensor:
-    return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1)
+    return scores.new_zeros(scores.shape).scatter(-1, scores.argmax(-1, keepdim=True), 1)

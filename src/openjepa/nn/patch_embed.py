@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ShapeError
+from openjepa.nn.host import to_device
 from openjepa.nn.tokens import Grid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -17,9 +18,9 @@ def normalize_pixels(
 ) -> Tensor:
     """Turns pixels [..., C, H, W] on a scale of 0 to 255 into float32 of zero mean and unit variance."""
     shape = (-1, 1, 1)
-    scale = torch.tensor([1.0 / (255.0 * s) for s in std], device=pixels.device).view(shape)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device).view(shape)
-    return torch.addcmul(shift, pixels.float(), scale)
+    scale = torch.tensor([1.0 / (255.0 * s) for s in std]).view(shape)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(shape)
+    return torch.addcmul(to_device(shift, pixels.device), pixels.float(), to_device(scale, pixels.device))
 
 
 def cut_patches(x: Tensor, patch_size: int, tubelet_size: int = 1) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device
 from openjepa.nn.patch_embed import normalize_pixels
 
 
@@ -53,7 +54,7 @@ def random_view(pixels: Tensor, config: ViewConfig, *, generator: torch.Generato
     shape, (height, width) = pixels.shape, pixels.shape[-2:]
     batch = shape[0]
     frames = pixels.reshape(batch, -1, *shape[-2:]).float()  # [B, T * C, H, W]
-    grid = _crop_grid(batch, height, width, config, generator).to(frames.device)
+    grid = to_device(_crop_grid(batch, height, width, config, generator), frames.device)
     view = F.grid_sample(frames, grid, mode="bilinear", padding_mode="border", align_corners=False)
     view = view.view(*shape[:-2], config.size, config.size)
     if any(config.jitter) or config.grey:
@@ -110,10 +111,11 @@ def _change_colours(view: Tensor, config: ViewConfig, generator: torch.Generator
     rotate = torch.linalg.inv(to_yiq) @ turn @ to_yiq
     to_grey = luma.expand(3, 3)
     colour = saturation[:, None, None] * torch.eye(3) + (1 - saturation)[:, None, None] * to_grey
-    matrix = ((brightness * contrast)[:, None, None] * colour @ rotate).to(view.device)
-    mean = (view.mean((-2, -1)).movedim(-1, 0) * luma.to(view.device).view(3, *[1] * (view.ndim - 3))).sum(0)
+    matrix = to_device((brightness * contrast)[:, None, None] * colour @ rotate, view.device)
+    luma, contrast, brightness = (to_device(x, view.device) for x in (luma, contrast, brightness))
+    mean = (view.mean((-2, -1)).movedim(-1, 0) * luma.view(3, *[1] * (view.ndim - 3))).sum(0)
     mean = mean.reshape(batch, -1).mean(1)  # grey level of each sample
-    offset = (1 - contrast).to(view.device) * brightness.to(view.device) * mean
+    offset = (1 - contrast) * brightness * mean
     mixed = torch.einsum("bij,b...jhw->b...ihw", matrix, view)
     return (mixed + offset.view(batch, *[1] * (view.ndim - 1))).clamp(0.0, 255.0)
 

@@ -53,6 +53,7 @@ class Recipe:
         toy: dotted options that shrink the config to a few seconds of CPU; the tests take two steps with it.
         judge: called as `judge(config, run_dir)`; measures the trained run and returns plain values.
         replay: called as `replay(config, run_dir, seed)`; plays one episode with the trained run.
+        finish: called as `finish(config, run_dir)` after training; saves an agent that acts into the run.
     """
 
     summary: str
@@ -61,6 +62,7 @@ class Recipe:
     toy: Mapping[str, Any] = field(default_factory=dict)
     judge: Callable[[Any, Path], dict[str, Any]] | None = None
     replay: Callable[[Any, Path, int], Replay] | None = None
+    finish: Callable[[Any, Path], None] | None = None
 
 
 def _two_rooms() -> Recipe:
@@ -154,6 +156,13 @@ def _vjepa2_vit_large() -> Recipe:
     return VJEPA2_VIT_LARGE
 
 
+def world_recipe() -> Recipe:
+    """any world or store of episodes: sizes are read from the data, the other options measured"""  # noqa: D403, D415
+    from openjepa.recipes.world import WORLD
+
+    return WORLD
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
@@ -181,6 +190,8 @@ def load_recipe(name: str, others: Iterable[str] = ()) -> Recipe:
     Raises:
         ConfigError: for an unknown name, with the nearest one.
     """
+    if name == "world":  # what `openjepa train WORLD_OR_STORE` keeps in its runs
+        return world_recipe()
     if name not in RECIPES:
         raise unknown("recipe", name, [*RECIPES, *others])
     return RECIPES[name]()

@@ -14,16 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from openjepa.agent import Agent
 from openjepa.baselines.behaviour_cloning import clone_latents
-from openjepa.config import save_json
+from openjepa.config import save_json, to_dict
 from openjepa.envs import make_policy
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
-from openjepa.errors import ConfigError
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.acting.outcomes import SuccessReport
@@ -32,37 +31,13 @@ from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_
 from openjepa.eval.health.doctor import diagnose
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
+from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
+from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
-from openjepa.recipes.world_model import (
-    Memory,
-    WorldModelConfig,
-    build,
-    learn_to_act,
-    make_agent,
-    open_store,
-    seeded,
-)
+from openjepa.recipes.world_model import build, open_store, seeded
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
-
-
-@dataclass(frozen=True)
-class DemoConfig:
-    """Options of the demonstration."""
-
-    world: Literal["two-rooms", "random-doors"] = "two-rooms"  # a fixed wall, or wall and door drawn per episode
-    seed: int = 0  # of everything: play, weights, batches, plans; the judged pairs have their own
-    out: Path = Path("runs/demo")  # where report.html, results.json and the run go
-    pairs: int = 200  # judged goals, half of them in the other room
-    episodes: int | None = None  # of random play; None = the recipe's number
-    steps: int | None = None  # of training; None = the recipe's number
-
-    def __post_init__(self) -> None:
-        if self.world not in WORLDS:
-            raise ConfigError(f"`world` must be one of {', '.join(WORLDS)}; got {self.world}.")
-        if self.seed < 0 or self.pairs < 2:
-            raise ConfigError("`seed` must be 0 or more and `pairs` at least 2.")
 
 
 @dataclass
@@ -71,8 +46,9 @@ class Findings:
 
     config: WorldModelConfig
     manifest: Manifest
+    agent: Agent
     model: LeWM
-    head: TemporalDistanceHead
+    critic: TemporalDistanceHead
     memory: Memory
     diagnostics: LatentDiagnostics
     reports: dict[str, SuccessReport] = field(default_factory=dict)
@@ -100,15 +76,19 @@ def run(config: DemoConfig) -> dict[str, Any]:
         open_store(recipe).close()
         experiment = build(recipe)
     with clock("train", f"learning the world: {recipe.train.steps} steps"):
-        model: LeWM = train(experiment.method, experiment.source, recipe.train, config.out / "run").method
+        run_dir = config.out / "run"
+        record = {"recipe": config.world, **to_dict(recipe)}
+        model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
     with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        model, head, memory = learn_to_act(model, recipe)
+        model, critic, memory = learn_to_act(model, recipe)
+        agent = make_agent_of(recipe, model, critic)
+        save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
         found = measure(
             model, experiment.held_out(), untrained=untrained_twin(model), state_names=experiment.state_names
         )
-    findings = Findings(recipe, draw_pairs(recipe), model, head, memory, found, seconds=seconds)
+    findings = Findings(recipe, draw_pairs(recipe), agent, model, critic, memory, found, seconds=seconds)
     with clock("judge", f"reaching {config.pairs} goals given as pictures"):
         findings.reports["OpenJEPA"] = _judge_agent(findings)
     with clock("baselines", "the same goals by chance, by imitation and by an oracle"):
@@ -141,14 +121,19 @@ def _begin(config: DemoConfig, recipe: WorldModelConfig) -> None:
 def _judge_agent(findings: Findings) -> SuccessReport:
     recipe = findings.config
     options = world_config(recipe)
-    agent = make_agent(findings.model, findings.head, TwoRooms(1, options), recipe)
     judged = JudgeConfig(budget=recipe.act.budget, batch_size=recipe.act.pairs)
     pairs = findings.manifest.pairs
     crossing = [p.pair_id for p in pairs if p.group == CROSS_ROOM]
     shown = crossing[:4] + [p.pair_id for p in pairs if p.group != CROSS_ROOM][:2]
     seeds = {"training": recipe.seed, "planner": recipe.seed}
     return evaluate(
-        agent, lambda n: TwoRooms(n, options), findings.manifest, judged, name="OpenJEPA", seeds=seeds, keep=shown
+        findings.agent,
+        lambda n: TwoRooms(n, options),
+        findings.manifest,
+        judged,
+        name="OpenJEPA",
+        seeds=seeds,
+        keep=shown,
     )
 
 

@@ -28,11 +28,12 @@ The pusher goes where it is shown; the block's angle is not in the latent, so fe
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from openjepa.agent import load_agent
 from openjepa.data import split
 from openjepa.envs import GymnasiumWorld, make_policy, make_world
 from openjepa.errors import ConfigError
@@ -50,15 +51,8 @@ from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.planning import CEMConfig
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import Experiment, Recipe
-from openjepa.recipes.world_model import (
-    ActConfig,
-    PlayConfig,
-    WorldModelConfig,
-    build,
-    load_actor,
-    make_agent,
-    open_store,
-)
+from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
+from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
 TOY = {
@@ -186,14 +180,14 @@ def world_of(config: PushTConfig) -> Callable[[int], GymnasiumWorld]:
 def judge(config: PushTConfig, run_dir: Path) -> dict[str, Any]:
     """Reaches the judged goals, lets two players try that never see them, and reads the state out of the latent."""
     pairs, make = draw_pairs(config), world_of(config)
-    model, head, _ = load_actor(config, run_dir)
+    agent = load_agent(run_dir)
     world = make(1)
     judged = JudgeConfig(budget=config.act.budget, batch_size=config.act.pairs)
     blind = replace(judged, latency_pairs=0)
     random = PolicyPlayer(make_policy(config.floor, world.bounds), config.seed)
     scripted = PolicyPlayer(make_policy(config.play.policy, world.bounds), config.seed)
     reports = {
-        "openjepa": evaluate(make_agent(model, head, world, config), make, pairs, judged, name="openjepa"),
+        "openjepa": evaluate(agent, make, pairs, judged, name="openjepa"),
         "random_floor": evaluate(random, make, pairs, blind, name=config.floor),
         "play_floor": evaluate(scripted, lambda n: StateView(make(n)), pairs, blind, name=config.play.policy),
     }
@@ -207,7 +201,7 @@ def judge(config: PushTConfig, run_dir: Path) -> dict[str, Any]:
         "manifest": {"sha256": pairs.sha256, **pairs.protocol, **pairs.statistics, "block_moved": int(moved.sum())},
         **{name: summary(report, moved) for name, report in reports.items()},
         "gain_over_random": {"rate": gain.estimate, "ci95": [gain.low, gain.high]},
-        "r2": read_out(look(model, held_out())),
+        "r2": read_out(look(cast(LeWM, agent.model), held_out())),
     }
 
 
@@ -235,9 +229,8 @@ def summary(report: SuccessReport, moved: np.ndarray) -> dict[str, Any]:
 def replay(config: PushTConfig, run_dir: Path, seed: int) -> Replay:
     """Plays one judged kind of pair, drawn with another seed."""
     config = replace(config, act=replace(config.act, pairs=1, pairs_seed=seed))
-    model, head, _ = load_actor(config, run_dir)
+    agent = load_agent(run_dir)
     pairs, make = draw_pairs(config), world_of(config)
-    agent = make_agent(model, head, make(1), config)
     judged = JudgeConfig(budget=config.act.budget, latency_pairs=0)
     (played,) = evaluate(agent, make, pairs, judged, keep=[pairs.pairs[0].pair_id]).kept
     positions = np.asarray(played.states)[:, :2] * (played.frames.shape[-1] / TABLE)
@@ -251,4 +244,5 @@ PUSH_T = Recipe(
     TOY,
     judge,
     replay,
+    finish,
 )

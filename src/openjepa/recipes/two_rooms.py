@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.agent import PromiseConfig
+from openjepa.agent import FailedPlanConfig, load_agent
 from openjepa.envs import make_world
 from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
 from openjepa.eval.acting.manifest import Manifest, draw_two_rooms_pairs
@@ -27,15 +27,8 @@ from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
-from openjepa.recipes.world_model import (
-    ActConfig,
-    PlayConfig,
-    WorldModelConfig,
-    build,
-    load_actor,
-    make_agent,
-    seeded,
-)
+from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
+from openjepa.recipes.world_model import PlayConfig, build
 from openjepa.train import TrainConfig
 
 TOY = {
@@ -87,7 +80,7 @@ def random_doors() -> WorldModelConfig:
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=128, num_iterations=4),
             aggregate="closest",
             replan_every=2,
-            promises=PromiseConfig(),
+            failed_plans=FailedPlanConfig(),
         ),
     )
 
@@ -108,10 +101,8 @@ def draw_pairs(config: WorldModelConfig) -> Manifest:
 
 def judge(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
     """Reaches the judged goals with a trained run."""
-    config = seeded(config)
-    model, head, _ = load_actor(config, run_dir)
     options = world_config(config)
-    agent = make_agent(model, head, TwoRooms(1, options), config)
+    agent = load_agent(run_dir)
     judged = JudgeConfig(budget=config.act.budget, batch_size=config.act.pairs)
     report = evaluate(agent, lambda n: TwoRooms(n, options), draw_pairs(config), judged, name="openjepa")
     return report.as_json()
@@ -119,11 +110,9 @@ def judge(config: WorldModelConfig, run_dir: Path) -> dict[str, Any]:
 
 def replay(config: WorldModelConfig, run_dir: Path, seed: int) -> Replay:
     """Plays one episode to a goal in the other room."""
-    config = seeded(config)
-    model, head, _ = load_actor(config, run_dir)
     options = world_config(config)
     pairs = draw_two_rooms_pairs(options, 1, seed=seed, cross_share=1.0, task=config.play.world)
-    agent = make_agent(model, head, TwoRooms(1, options), config)
+    agent = load_agent(run_dir)
     judged = JudgeConfig(budget=config.act.budget, latency_pairs=0)
     ids = [pairs.pairs[0].pair_id]
     (played,) = evaluate(agent, lambda n: TwoRooms(n, options), pairs, judged, keep=ids).kept
@@ -131,7 +120,7 @@ def replay(config: WorldModelConfig, run_dir: Path, seed: int) -> Replay:
 
 
 TWO_ROOMS = Recipe(
-    "world model of Two-Rooms from random play; acts on image goals", two_rooms(), build, TOY, judge, replay
+    "world model of Two-Rooms from random play; acts on image goals", two_rooms(), build, TOY, judge, replay, finish
 )
 RANDOM_DOORS = Recipe(
     "the same with wall and door drawn per episode, judged on unseen layouts",
@@ -140,4 +129,5 @@ RANDOM_DOORS = Recipe(
     TOY,
     judge,
     replay,
+    finish,
 )

@@ -1,39 +1,23 @@
-"""What every world-model recipe shares: play, train, and the pieces that act; a recipe is a config of this file."""
+"""What every world-model recipe shares: recorded play, and a model trained on it; `acting.py` makes an agent of it."""
 
+import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from openjepa.agent import Agent, AgentConfig, PromiseConfig
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
-from openjepa.eval.health.collapse import encode_episodes, measure, untrained_twin
-from openjepa.heads.critic import (
-    TemporalDistanceConfig,
-    TemporalDistanceHead,
-    fit_temporal_distance,
-)
-from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.eval.health.collapse import measure, untrained_twin
 from openjepa.methods.lewm import LeWM, LeWMConfig
-from openjepa.methods.refine import RefineConfig, refine_predictor
-from openjepa.nn.random import keyed_generator
-from openjepa.planning import CEM, CEMConfig
-from openjepa.planning.costs import Aggregate, PathCost, closest, final, mean
 from openjepa.protocols import TrajectoryBatch, World
 from openjepa.recipes import Experiment
-from openjepa.train import TrainConfig, load_method
-
-AGGREGATES: dict[str, Aggregate] = {"mean": mean, "closest": closest, "final": final}
+from openjepa.train import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -49,6 +33,9 @@ class PlayConfig:
         num_envs: played at once.
         held_out: share of episodes that training never sees.
         data: store of the episodes; None puts it into `runs/data`. An existing one is used, or completed.
+        read_only: whether `data` holds somebody's own episodes: it is read as it is, and nothing is ever written there.
+        image_size: side of a frame in px; None is the world's own.
+        workers: processes that share the environments.
     """
 
     world: str = "two-rooms"
@@ -59,47 +46,13 @@ class PlayConfig:
     num_envs: int = 100
     held_out: float = 0.05
     data: Path | None = None
+    read_only: bool = False
+    image_size: int | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.episodes < 2 or min(self.steps, self.num_envs) < 1 or not 0 < self.held_out < 1:
             raise ConfigError("`episodes` must be >= 2, `steps` and `num_envs` >= 1 and `held_out` in (0, 1).")
-
-
-@dataclass(frozen=True)
-class ActConfig:
-    """How a trained world model acts.
-
-    Attributes:
-        compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
-        refine: of the predictor on frozen latents.
-        distance: the learned temporal distance; `steps` of it are trained after the model.
-        planner: options of CEM.
-        aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
-        replan_every: model steps between two plans.
-        promises: when the agent remembers a plan that the world did not follow; None to forget at once.
-        budget: environment steps that an episode has.
-        pairs: judged pairs of start and goal.
-        pairs_seed: of the drawing of pairs.
-    """
-
-    compact: CompactConfig | None = None
-    refine: RefineConfig = field(default_factory=RefineConfig)
-    distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
-    planner: CEMConfig = field(
-        default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
-    )
-    aggregate: str = "mean"
-    replan_every: int = 3
-    promises: PromiseConfig | None = None
-    budget: int = 50
-    pairs: int = 200
-    pairs_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.aggregate not in AGGREGATES:
-            raise ConfigError(f"`aggregate` must be one of {', '.join(AGGREGATES)}; got {self.aggregate}.")
-        if min(self.replan_every, self.budget, self.pairs) < 1:
-            raise ConfigError("`replan_every`, `budget` and `pairs` must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -118,15 +71,15 @@ class LearnConfig:
     def store_path(self) -> Path:
         """Where the episodes are."""
         play = self.play
-        name = f"{play.world.replace('/', '-')}-{play.policy}-{play.episodes}x{play.steps}-seed{self.seed}"
+        world = play.world.replace("/", "-").replace(":", "-")
+        size = "" if play.image_size is None else f"-{play.image_size}px"
+        own = (
+            f"-{hashlib.sha256(json.dumps(play.options, sort_keys=True).encode()).hexdigest()[:8]}"
+            if play.options
+            else ""
+        )
+        name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
         return play.data or Path("runs/data") / name
-
-
-@dataclass(frozen=True)
-class WorldModelConfig(LearnConfig):
-    """A world, a model of it, and how it acts."""
-
-    act: ActConfig = field(default_factory=ActConfig)
 
 
 Learning = TypeVar("Learning", bound=LearnConfig)
@@ -145,6 +98,8 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     """Opens the episodes; records those that are missing. Under torchrun the first process records for all."""
     play = config.play
     path = config.store_path
+    if play.read_only:
+        return EpisodeStore.open(path)
     recording = int(os.environ.get("RANK", "0")) == 0
     while path.exists() or not recording:
         if (path / "store.json").exists():
@@ -155,7 +110,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
         if recording:
             break
         time.sleep(0.5)
-    world = make_world(play.world, min(play.num_envs, play.episodes), **play.options)
+    world = world_of(play, min(play.num_envs, play.episodes))
     path.parent.mkdir(parents=True, exist_ok=True)
     from tqdm import tqdm
 
@@ -173,9 +128,15 @@ def open_store(config: LearnConfig) -> EpisodeStore:
             config.seed,
             progress=lambda done, _: bar.update(done - bar.n),
             info={"world": play.world, "policy": play.policy},
+            with_states=world.has_states,
         )
     world.close()
     return EpisodeStore.open(path)
+
+
+def world_of(play: PlayConfig, num_envs: int = 1) -> World:
+    """The world of the play, with that many environments."""
+    return make_world(play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options)
 
 
 def build(config: LearnConfig) -> Experiment:
@@ -194,9 +155,7 @@ def build(config: LearnConfig) -> Experiment:
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
-    world = make_world(config.play.world, 1, **config.play.options)
-    names = world.state_names
-    world.close()
+    names = _state_names(store, config.play)
 
     def episodes() -> TrajectoryBatch:
         return read_episodes(store, held_out[:64], config.frameskip)
@@ -207,129 +166,12 @@ def build(config: LearnConfig) -> Experiment:
     return Experiment(method, source, diagnose, episodes, names)
 
 
-def read_episodes(store: EpisodeStore, ids: np.ndarray, frameskip: int = 1) -> TrajectoryBatch:
-    """Reads whole episodes as one batch, cut to the shortest: frames [E, T, ...], actions [E, T - 1, f * A]."""
-    steps = int(min(store.lengths[i] for i in ids)) // frameskip
-    frames = slice(0, steps * frameskip + 1, frameskip)
-
-    def rows(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([store.rows_of(name, int(i))[frames] for i in ids]))
-
-    actions = np.stack([store.rows_of("actions", int(i))[: steps * frameskip] for i in ids])
-    names = [column.name for column in store.columns]
-    return TrajectoryBatch(
-        rows("frames"),
-        torch.from_numpy(actions).reshape(len(ids), steps, -1),
-        rows("proprio") if "proprio" in names else None,
-        rows("states") if "states" in names else None,
-    )
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Latents of the training episodes [E, T, 1, D], their actions [E, T - 1, A] and true states, for heads."""
-
-    latents: Tensor
-    actions: Tensor
-    states: Tensor | None
-
-
-def remember(model: LeWM, config: LearnConfig) -> Memory:
-    """Encodes the training episodes once."""
-    latents, batches = [], []
-    for batch in _training_episodes(config):
-        latents.append(encode_episodes(model, batch))
-        batches.append(_without_frames(batch))
-    steps = min(batch.actions.shape[1] for batch in batches)
-    return Memory(torch.cat([z[:, : steps + 1] for z in latents]), *_known(batches, steps))
-
-
-def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
-    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell."""
-    scenes, movements, batches = [], [], []
-    for batch in _training_episodes(config):
-        scene, moving = keypoints(model, batch.frames, options)
-        scenes.append(scene)
-        movements.append(moving)
-        batches.append(_without_frames(batch))
-    steps = min(batch.actions.shape[1] for batch in batches)
-    count = min(scene.shape[1] for scene in scenes)
-    actions, states = _known(batches, steps)
-    scene, moving = torch.cat([s[:, :count] for s in scenes]), torch.cat([m[:, : steps + 1] for m in movements])
-    small, latents = compact(model, scene, moving, actions, options)
-    return small, Memory(latents, actions, states)
-
-
-def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
-    store = open_store(config)
-    trained, _ = split(store, config.play.held_out, config.seed)
-    for ids in np.array_split(trained, max(1, len(trained) // 50)):
-        yield read_episodes(store, ids, config.frameskip)
-
-
-def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
-    """The same without its pictures, which would fill the memory."""
-    return replace(batch, frames=batch.frames.new_empty(0))
-
-
-def _known(batches: list[TrajectoryBatch], steps: int) -> tuple[Tensor, Tensor | None]:
-    """Actions [E, T - 1, A] and states [E, T, P] of batches of episodes, cut to a number of steps."""
-    states = [batch.states[:, : steps + 1] for batch in batches if batch.states is not None]
-    return (
-        torch.cat([batch.actions[:, :steps] for batch in batches]),
-        torch.cat(states) if len(states) == len(batches) else None,
-    )
-
-
-def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
-    """Compacts the latent where that is wanted, refines the predictor and trains the distance, all on frozen latents.
-
-    The last two do not depend on each other and run side by side, each on one core.
-
-    Returns:
-        the model that acts, its distance, and the memory in its latents.
-    """
-    act = config.act
-    if act.compact is None:
-        memory = remember(model, config)
-    else:
-        model, memory = remember_compact(model, config, act.compact)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _state_names(store: EpisodeStore, play: PlayConfig) -> tuple[str, ...]:
+    """Names of the recorded state columns, as far as the world says them."""
+    if "states" not in [column.name for column in store.columns] or not play.world:
+        return ()
+    world = world_of(play)
     try:
-        with ThreadPoolExecutor(2) as pool:
-            refined = pool.submit(
-                refine_predictor,
-                model,
-                memory.latents,
-                memory.actions,
-                act.refine,
-                generator=keyed_generator(config.seed, 1),
-            )
-            head = pool.submit(
-                fit_temporal_distance, memory.latents, act.distance, generator=keyed_generator(config.seed, 2)
-            )
-            return refined.result(), head.result(), memory
+        return world.state_names
     finally:
-        torch.set_num_threads(threads)
-
-
-def make_agent(model: LeWM, head: TemporalDistanceHead, world: World, config: WorldModelConfig) -> Agent:
-    """The acting loop of a trained model."""
-    act = config.act
-    cost = PathCost(head, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
-    planner = CEM(world.bounds.with_frameskip(config.frameskip), act.planner)
-    options = AgentConfig(
-        replan_every=act.replan_every,
-        context_len=config.method.predictor.context_len,
-        frameskip=config.frameskip,
-        promises=act.promises,
-        seed=config.seed,
-    )
-    return Agent(model.eval(), planner, cost, world.bounds, options)
-
-
-def load_actor(config: WorldModelConfig, run_dir: Path) -> tuple[LeWM, TemporalDistanceHead, Memory]:
-    """Reopens a run and trains what acts; deterministic, so that nothing more has to be kept."""
-    config = seeded(config)
-    return learn_to_act(load_method(run_dir), config)
+        world.close()

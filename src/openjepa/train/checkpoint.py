@@ -12,6 +12,7 @@ removes.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from openjepa.baselines import RIVALS
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, TrainingError, unknown
-from openjepa.files import cause_of, replace_text, sha256, sync
+from openjepa.files import cause_of, read_json, replace_text, sha256, sync
 from openjepa.methods import METHODS, MethodEntry
 from openjepa.train.state import load_method_state, method_state
 from openjepa.version import __version__
@@ -37,7 +38,8 @@ MODEL, METHOD, TRAINING, MANIFEST, LATEST = (
     "manifest.json",
     "latest",
 )
-TEMPORARY = ".writing-"
+TEMPORARY, ASIDE = ".writing-", "damaged_"
+NAME = re.compile("step_[0-9]+")
 TABLES = {"openjepa.methods": METHODS, "openjepa.baselines": RIVALS}  # by the package of the class
 
 
@@ -120,9 +122,9 @@ def _write_manifest(folder: Path, step: int) -> None:
 
 def point_latest(folder: Path) -> None:
     """Makes `latest` name this folder, in one atomic step."""
-    latest = folder.parent / LATEST
-    if not latest.is_file() or latest.read_text().strip() != folder.name:
-        replace_text(latest, folder.name + "\n")
+    latest, name = folder.parent / LATEST, folder.name + "\n"
+    if not latest.is_file() or latest.read_bytes() != name.encode():
+        replace_text(latest, name)
 
 
 def prune(checkpoints: Path, *, keep: int, keep_every: int | None) -> None:
@@ -134,11 +136,13 @@ def prune(checkpoints: Path, *, keep: int, keep_every: int | None) -> None:
             shutil.rmtree(doomed)
 
 
-def put_aside(folder: Path, aside: Path) -> None:
-    """Renames a damaged checkpoint so that it no longer counts as one."""
+def put_aside(folder: Path) -> Path:
+    """Renames a damaged checkpoint so that it no longer counts as one; returns the new path."""
+    aside = folder.with_name(f"{ASIDE}{folder.name}")
     if aside.exists():
         shutil.rmtree(aside)
     folder.rename(aside)
+    return aside
 
 
 def clean(checkpoints: Path) -> None:
@@ -157,7 +161,7 @@ def clean(checkpoints: Path) -> None:
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
     """Returns the checkpoint folders, newest first."""
-    folders = [p for p in checkpoints.glob("step_*") if p.is_dir() and p.name[5:].isdigit()]
+    folders = [p for p in checkpoints.glob("step_*") if p.is_dir() and NAME.fullmatch(p.name)]
     return sorted(folders, key=step_of, reverse=True)
 
 
@@ -180,15 +184,17 @@ def verify(folder: Path) -> None:
     """
     path = folder / MANIFEST
     try:
-        files = json.loads(path.read_text())["files"]
+        files = read_json(path, damaged=lambda reason: _damaged(path, reason)).get("files")
     except FileNotFoundError:
         raise CheckpointError(f"{folder} must hold {MANIFEST}; it does not. {_remedy(folder)}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path} is damaged. {_remedy(folder)}") from None
+    if not isinstance(files, dict) or not {MODEL, METHOD} <= files.keys():
+        raise _damaged(path, f"it must list {MODEL} and {METHOD}")
     for name, wanted in files.items():
         file = folder / name
         if not file.is_file():
             raise CheckpointError(f"{file} is missing. {_remedy(folder)}")
+        if not isinstance(wanted, dict) or not {"bytes", "sha256"} <= wanted.keys():
+            raise _damaged(path, f"it says nothing about {name}")
         size = file.stat().st_size
         if size != wanted["bytes"]:
             raise CheckpointError(
@@ -196,6 +202,10 @@ def verify(folder: Path) -> None:
             )
         if sha256(file) != wanted["sha256"]:
             raise CheckpointError(f"{file} is damaged: its SHA-256 differs from {MANIFEST}. {_remedy(folder)}")
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged ({reason}). {_remedy(path.parent)}")
 
 
 def load_training(folder: Path) -> dict[str, Any]:
@@ -221,7 +231,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist. {_remedy(path.parent)}") from None
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}). {_remedy(path.parent)}") from error
+        raise _damaged(path, str(error)) from error
 
 
 def find_checkpoint(path: Path | str) -> Path:
@@ -238,13 +248,31 @@ def find_checkpoint(path: Path | str) -> Path:
     if (path / METHOD).is_file() or path.name.startswith("step_"):
         return path
     checkpoints = path if path.name == "checkpoints" else path / "checkpoints"
-    latest = checkpoints / LATEST
-    if latest.is_file():
-        return checkpoints / latest.read_text().strip()
+    check_latest(checkpoints)
     folders = list_checkpoints(checkpoints)
     if not folders:
         raise CheckpointError(f"{path} must hold a checkpoint; it has none. Train first, or give another path.")
-    return folders[0]
+    return folders[0]  # a process that died between its last two steps has not pointed to it yet
+
+
+def check_latest(checkpoints: Path) -> None:
+    """Checks that `latest`, where there is one, names a checkpoint that is there.
+
+    Raises:
+        CheckpointError: for foreign bytes, or the name of something that is not there.
+    """
+    latest = checkpoints / LATEST
+    if not latest.is_file():
+        return
+    name = latest.read_bytes().decode("ascii", "replace").strip()
+    if not NAME.fullmatch(name):
+        raise CheckpointError(f"{latest} must name a checkpoint beside it; it is damaged. {_without(latest)}")
+    if not (checkpoints / name).is_dir():
+        raise CheckpointError(f"{latest} names {name}, which is not there. Restore it, or: {_without(latest)}")
+
+
+def _without(latest: Path) -> str:
+    return f"Remove {latest.name} and the newest checkpoint beside it is meant."
 
 
 def load_method(
@@ -262,22 +290,36 @@ def load_method(
     """
     folder = find_checkpoint(path)
     verify(folder)
-    described = json.loads((folder / METHOD).read_text())
+    described = read_json(folder / METHOD, damaged=lambda reason: _damaged(folder / METHOD, reason))
+    method = build_method(described, str(folder / METHOD), methods)
+    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
+    return method.to(device).eval()
+
+
+def build_method(described: Mapping[str, Any], source: str, methods: Mapping[str, MethodEntry] | None = None) -> Any:
+    """Builds a method from what `describe_method` returned, with weights that wait to be overwritten.
+
+    Args:
+        described: name and configuration.
+        source: where that was read, for errors.
+        methods: name to (class, configuration class), for methods that are neither in `METHODS` nor in `RIVALS`.
+
+    Raises:
+        CheckpointError: for a name or an option that this version does not know.
+    """
     table = {**METHODS, **RIVALS, **(methods or {})}
-    name = described["method"]
+    name = str(described.get("method"))
     if name not in table:
-        raise CheckpointError(f"{folder / METHOD}: {unknown('method', name, table)} Pass your own as `methods`.")
+        raise CheckpointError(f"{source}: {unknown('method', name, table)} Pass your own as `methods`.")
     kind, config_kind = table[name]()
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+    with torch.random.fork_rng(devices=[]):
         try:
-            method = kind(from_dict(config_kind, described["config"]))
+            return kind(from_dict(config_kind, described.get("config")))
         except ConfigError as error:
             written = described.get("openjepa", "?")
             raise CheckpointError(
-                f"{folder / METHOD}: {error} It was written by openjepa {written}, this is {__version__}."
+                f"{source}: {error} It was written by openjepa {written}, this is {__version__}."
             ) from error
-    load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
-    return method.to(device).eval()
 
 
 def _remedy(folder: Path) -> str:

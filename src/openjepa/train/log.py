@@ -111,13 +111,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a `metrics.jsonl`; a last line that a kill has cut is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
     rows = []
     for number, line in enumerate(lines):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if number != len(lines) - 1:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError("no step")
+            rows.append(row)
+        except (ValueError, RecursionError):
+            if number != len(lines) - 1 or text.endswith("\n"):
                 raise TrainingError(
                     f"{path} is damaged at line {number + 1}. Remove that line and run the command again."
                 ) from None

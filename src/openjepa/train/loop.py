@@ -243,13 +243,12 @@ def find_intact(checkpoints: Path) -> tuple[Path | None, list[str]]:
         try:
             disk.verify(folder)
         except CheckpointError as error:
-            aside = folder.with_name(f"damaged_{folder.name}")
+            aside = disk.put_aside(folder)
             notices.append(f"notice: {error} It is now {aside.name}; the steps since then are done again.")
-            disk.put_aside(folder, aside)
         else:
             disk.point_latest(folder)
             return folder, notices
-    if notices:
+    if any(checkpoints.glob(f"{disk.ASIDE}*")):
         raise CheckpointError(
             f"no checkpoint in {checkpoints} is intact. Restore one, or remove the directory to start anew."
         )

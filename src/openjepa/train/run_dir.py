@@ -1,7 +1,5 @@
 """The directory of one run: who may write in it, and the record of what is running there."""
 
-import errno
-import fcntl
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -14,10 +12,12 @@ from torch import nn
 
 from openjepa.config import to_dict
 from openjepa.errors import ConfigError, TrainingError
-from openjepa.files import refused, replace_text
+from openjepa.files import lock, read_json, refused, replace_text, sealed_json
 from openjepa.train.checkpoint import describe_method
 from openjepa.train.config import TrainConfig
 from openjepa.version import __version__
+
+CONFIG = "config.json"
 
 # What may change between two starts of one run, because the weights do not depend on it.
 FREE = frozenset(
@@ -36,8 +36,6 @@ FREE = frozenset(
     }
 )
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # some network file systems know no locks; the run goes on without
-
 
 @contextmanager
 def claim(run_dir: Path) -> Iterator[None]:
@@ -46,21 +44,13 @@ def claim(run_dir: Path) -> Iterator[None]:
     Raises:
         TrainingError: when another process is training there.
     """
+    busy = TrainingError(f"{run_dir} is in use by another process. Wait for it, stop it, or use another run directory.")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / ".lock").open("w")
+        held = lock(run_dir / ".lock", busy=busy)
     except OSError as error:
         raise refused(run_dir, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(
-                f"{run_dir} is in use by another process. Wait for it, stop it, or use another run directory."
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise refused(run_dir, error) from error
+    with held:
         yield
 
 
@@ -81,23 +71,31 @@ def write_record(run_dir: Path, method: nn.Module, config: TrainConfig, recipe_c
         "recipe": recipe,
     }
     record = json.loads(json.dumps(record))  # tuples become lists, as in the file
-    path = run_dir / "config.json"
+    path = run_dir / CONFIG
     if path.is_file():
-        _compare(_read(path), record, run_dir, free=FREE | _free_steps(config))
-    replace_text(path, json.dumps(record, indent=2) + "\n")
+        _compare(read_record(run_dir), record, run_dir, free=FREE | _free_steps(config))
+    replace_text(path, sealed_json(record))
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """Reads the `config.json` of a run.
+
+    Raises:
+        ConfigError: for a damaged one.
+        OSError: where there is none.
+    """
+    path = run_dir / CONFIG
+
+    def damaged(reason: str) -> ConfigError:
+        return ConfigError(f"{path} is damaged ({reason}). Restore it, or remove it to go on with the options given.")
+
+    return read_json(path, damaged=damaged)
 
 
 def _free_steps(config: TrainConfig) -> frozenset[str]:
     """A run may be made longer where its schedules do not depend on its length."""
     constant = config.schedule == "constant" and config.final_weight_decay is None
     return frozenset({"steps"}) if constant or config.horizon is not None else frozenset()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise ConfigError(f"{path} is damaged. Remove it to go on with the options given now.") from None
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], run_dir: Path, *, free: frozenset[str]) -> None:

@@ -121,7 +121,8 @@ def test_a_killed_run_goes_on_without_repeating_or_doubling(pictures, tmp_path):
     out = tmp_path / "out"
     # What a kill can leave: a part without its line, a half-written part, half a line.
     (out / "part-000000012.parquet").write_bytes(b"not committed")
-    (out / "part-000000016.parquet.tmp").write_bytes(b"half")
+    (out / "part-000000016.parquet.tmp").write_bytes(b"half")  # of version 0.1.0
+    (out / ".part-000000016.parquet.writing").write_bytes(b"half")
     with (out / "_commits.jsonl").open("ab") as file:
         file.write(b'{"part": "part-0000')
     encoded = []
@@ -141,6 +142,35 @@ def test_a_killed_run_goes_on_without_repeating_or_doubling(pictures, tmp_path):
     np.testing.assert_array_equal(rows.vectors, read_embeddings(whole.output).vectors)
     again = run_embed(FrozenEncoder(dying, False, 8, **IDENTITY), config)  # nothing is left to encode
     assert again.resumed == 19
+    assert not [p.name for p in out.iterdir() if p.suffix in (".tmp", ".writing")]
+
+
+@pytest.mark.parametrize("change", [lambda log: b"", lambda log: log[: len(log) // 2], None])
+def test_a_log_that_was_cut_short_costs_no_part(pictures, tmp_path, change):
+    config = EmbedConfig(pictures, tmp_path / "out", size=16, batch_size=2, part_size=4)
+    run_embed(picture_encoder(), config)
+    log, out = tmp_path / "out" / "_commits.jsonl", tmp_path / "out"
+    log.write_bytes(change(log.read_bytes())) if change else log.unlink()
+    parts = {p.name: p.read_bytes() for p in out.glob("part-*")}
+    with pytest.raises(DataError, match=r"_commits.jsonl` must name every part; it leaves out [3-5], so it was cut"):
+        run_embed(picture_encoder(), config)
+    assert {p.name: p.read_bytes() for p in out.glob("part-*")} == parts
+
+
+@pytest.mark.parametrize("form", ["parquet", "numpy"])
+def test_a_changed_part_is_noticed_when_it_is_read(pictures, tmp_path, form):
+    run_embed(picture_encoder(), EmbedConfig(pictures, tmp_path / "out", size=16, format=form))
+    part = next((tmp_path / "out").glob("part-*"))
+    vectors, data = read_embeddings(tmp_path / "out").vectors, part.read_bytes()
+    noticed = 0
+    for at in range(5, len(data), 97):  # some bytes mean nothing, such as statistics
+        part.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            np.testing.assert_array_equal(read_embeddings(tmp_path / "out").vectors, vectors)
+        except DataError as error:
+            assert "must be as it was committed" in str(error)
+            noticed += 1
+    assert noticed > 5
 
 
 def test_other_work_in_the_folder_is_refused(pictures, tmp_path):

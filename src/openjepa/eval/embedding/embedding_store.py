@@ -6,9 +6,9 @@ doubled. Names that begin with `_` are ignored by Parquet readers, so the folder
 set.
 """
 
-import fcntl
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import ConfigError, DataError, require
+from openjepa.files import draft_of, lock, read_json, replacing, sealed_json
 
 Format = Literal["parquet", "numpy"]
+MANIFEST, LOG = "_manifest.json", "_commits.jsonl"
 SUFFIX = {"parquet": ".parquet", "numpy": ".npz"}
 
 
@@ -68,22 +70,14 @@ class EmbeddingStore:
     def __init__(self, folder: Path | str, format: Format, manifest: dict[str, Any]) -> None:
         self.folder, self.format = Path(folder), format
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "_lock").open("w")
+        busy = ConfigError(f"`{self.folder}` must be written by one process at a time; another is at work.")
+        self._lock = lock(self.folder / "_lock", busy=busy)
         try:
-            self._lock_folder()
             self._claim(manifest)
             self.commits = self._recover()
         except BaseException:
             self._lock.close()
             raise
-
-    def _lock_folder(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, even after a kill
-        except OSError as error:
-            raise ConfigError(
-                f"`{self.folder}` must be written by one process at a time; another is at work."
-            ) from error
 
     def __enter__(self) -> "EmbeddingStore":
         return self
@@ -92,18 +86,18 @@ class EmbeddingStore:
         self._lock.close()
 
     def _claim(self, manifest: dict[str, Any]) -> None:
-        file = self.folder / "_manifest.json"
+        file = self.folder / MANIFEST
         if not file.exists():
-            others = [p for p in self.folder.iterdir() if p.name not in ("_manifest.json.tmp", "_lock")]
+            others = [p for p in self.folder.iterdir() if p.name not in (draft_of(file).name, "_lock")]
             if others:
                 raise ConfigError(
                     f"`output` must be an empty folder or one of earlier embeddings; `{self.folder}` holds "
                     f"`{others[0].name}`."
                 )
-        if not file.exists() or not (self.folder / "_commits.jsonl").exists():  # nothing is finished that could differ
-            _write(file, json.dumps(manifest, indent=2).encode())
+        if not file.exists() or not (self.folder / LOG).exists():  # nothing is finished that could differ
+            _write(file, sealed_json(manifest).encode())
             return
-        found = json.loads(file.read_text())
+        found = _read_manifest(file)
         for key in manifest:
             if found.get(key) != manifest[key]:
                 raise ConfigError(
@@ -113,17 +107,9 @@ class EmbeddingStore:
 
     def _recover(self) -> list[Commit]:
         """Reads the log up to its last whole line, and removes what it does not name."""
-        file = self.folder / "_commits.jsonl"
+        file = self.folder / LOG
         data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            _write(file, whole)
-        commits = []
-        for line in whole.splitlines():
-            try:
-                commits.append(Commit(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
+        commits, whole = _read_log(file, data)
         for commit in commits:
             part = self.folder / commit.part if commit.part else None
             if part is not None and (not part.exists() or part.stat().st_size != commit.size):
@@ -132,9 +118,17 @@ class EmbeddingStore:
                     f"`{self.folder}` and start again."
                 )
         known = {c.part for c in commits}
-        for path in self.folder.iterdir():
-            if path.name.startswith("part-") and path.name not in known:
-                path.unlink()
+        unknown = [p for p in self.folder.iterdir() if p.name.lstrip(".").startswith("part-") and p.name not in known]
+        lost = [p for p in unknown if p.name.startswith("part-") and p.suffix in SUFFIX.values()]
+        if len(lost) > 1:  # a kill leaves one at most
+            raise DataError(
+                f"`{file}` must name every part; it leaves out {len(lost)}, so it was cut short. Restore it, or remove "
+                f"`{self.folder}` and start again."
+            )
+        if whole < len(data):
+            _write(file, data[:whole])
+        for path in unknown:
+            path.unlink()
         return commits
 
     def done(self) -> set[int]:
@@ -150,15 +144,11 @@ class EmbeddingStore:
         name, size = None, 0
         if rows is not None and len(rows.paths):
             name = f"part-{first:09d}{SUFFIX[self.format]}"
-            temporary = self.folder / f"{name}.tmp"
-            (_write_parquet if self.format == "parquet" else _write_numpy)(temporary, rows)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            size = temporary.stat().st_size
-            temporary.rename(self.folder / name)
-            _sync_folder(self.folder)
+            with replacing(self.folder / name) as draft:
+                (_write_parquet if self.format == "parquet" else _write_numpy)(draft, rows)
+                size = draft.stat().st_size
         commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged)
-        with (self.folder / "_commits.jsonl").open("ab") as file:
+        with (self.folder / LOG).open("ab") as file:
             file.write(json.dumps(commit.__dict__).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -171,23 +161,41 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     Raises:
         DataError: where there are none.
     """
-    file = Path(folder) / "_manifest.json"
+    file = Path(folder) / MANIFEST
     if not file.is_file():
         raise DataError(f"`{folder}` must hold embeddings; it holds none. Make them with `openjepa embed`.")
-    return json.loads(file.read_text())
+    return _read_manifest(file)
 
 
 def read_parts(folder: Path | str) -> Iterator[Rows]:
     """Yields the committed parts of a folder in the order of the files."""
     folder = Path(folder)
     read_manifest(folder)
-    file = folder / "_commits.jsonl"
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    commits = sorted((Commit(**json.loads(line)) for line in lines), key=lambda c: c.first)
-    for commit in commits:
+    file = folder / LOG
+    commits, _ = _read_log(file, file.read_bytes() if file.exists() else b"")
+    for commit in sorted(commits, key=lambda c: c.first):
         if commit.part is not None:
             part = folder / commit.part
-            yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
+            try:
+                yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
+            except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+                raise DataError(f"`{part}` must be as it was committed; it is missing or damaged ({error}).") from error
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    return read_json(file, damaged=lambda reason: DataError(f"`{file}` is damaged ({reason}). Restore it."))
+
+
+def _read_log(file: Path, data: bytes) -> tuple[list[Commit], int]:
+    """Reads the log up to its last whole line, and how many bytes that are."""
+    whole = data[: data.rfind(b"\n") + 1]
+    commits = []
+    for line in whole.splitlines():
+        try:
+            commits.append(Commit(**json.loads(line)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DataError(f"`{file}` must be a log of commits; line {len(commits) + 1} is not.") from error
+    return commits, len(whole)
 
 
 def read_embeddings(folder: Path | str) -> Rows:
@@ -238,12 +246,12 @@ def _write_parquet(path: Path, rows: Rows) -> None:
             "embedding": arrow.FixedSizeListArray.from_arrays(arrow.array(flat.ravel()), flat.shape[1]),
         }
     ).replace_schema_metadata({"shape": json.dumps(rows.vectors.shape[1:])})
-    parquet.write_table(table, path)
+    parquet.write_table(table, path, write_page_checksum=True)
 
 
 def _read_parquet(path: Path) -> Rows:
     _, parquet = _pyarrow()
-    table = parquet.ParquetFile(path).read()
+    table = parquet.ParquetFile(path, page_checksum_verification=True).read()
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
@@ -261,21 +269,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def _write(path: Path, content: bytes) -> None:
     """Replaces a file in one step."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def _brief(old: Any, new: Any) -> str:

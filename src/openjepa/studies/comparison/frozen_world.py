@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, seeded
+from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.models.latent_predictor import LatentPredictorConfig, build_predictor
+from openjepa.models.latent_states import FrameState
 
 
 class FrozenWorld(nn.Module):
@@ -42,6 +44,9 @@ class FrozenWorld(nn.Module):
         super().__init__()
         sizes = check_shape(latents, "E T N D", name="latents")
         self.tokens, self.dim = sizes["N"], sizes["D"]
+        width = self.tokens * self.dim
+        self.states = FrameState(width)
+        self.config = LeWMConfig(action_dim=actions.shape[-1], embed_dim=width, predictor=predictor)
         self.model = model
         self.standardize = Standardize(self.tokens * self.dim)
         self.standardize.measure(latents.flatten(2))

@@ -16,6 +16,7 @@ from torch import Tensor
 from openjepa.agent import Agent, AgentConfig
 from openjepa.baselines.behaviour_cloning import clone_pixels
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import collect, make_policy
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, simulator_player
@@ -30,7 +31,6 @@ from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, PathCost
 from openjepa.protocols import TrajectoryBatch
-from openjepa.recipes.world_model import read_episodes
 from openjepa.studies.comparison import rivals
 from openjepa.studies.comparison.compute import count_flops
 from openjepa.studies.comparison.frozen_world import FrozenWorld, OwnDynamics

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from openjepa.data import EpisodeStore
+from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs.fork import ForkConfig
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import encode_episodes, untrained_twin
@@ -27,7 +28,7 @@ from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.nn.random import keyed_generator, keyed_seed
 from openjepa.planning.support import NearestNeighbours
 from openjepa.recipes import Recipe
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, read_episodes, seeded
+from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, seeded
 from openjepa.studies.fork.clips import Clips, draw_clips
 from openjepa.studies.fork.futures import FuturesReport, Outcomes, judge_futures
 from openjepa.studies.fork.futures_figures import Fan, draw_fans, reliability

@@ -1,0 +1,92 @@
+"""Perception: pictures come in, states of the world model go out.
+
+A state may be more than one frame can tell (a velocity, a place behind the viewer): then the latest `history` frames
+of each environment are encoded together and the state of the last one counts. In a goal, one picture, nothing moves.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.errors import ShapeError, check_shape
+from openjepa.protocols import WorldModel
+
+
+class Perception:
+    """Encodes what a batch of environments sees.
+
+    Args:
+        model: a world model in evaluation mode.
+        history: latest frames that a state is computed from, >= 1.
+        device: where frames are encoded.
+        frame_shape: (C, H, W) that pictures must have, or None for whatever the model takes.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        history: int = 1,
+        device: str = "cpu",
+        frame_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.model, self.history, self.device, self.frame_shape = model, history, device, frame_shape
+        self._seen: list[Tensor] = []  # latest frames of all environments, each [B, C, H, W], oldest first
+
+    def start(self) -> None:
+        """Forgets what was seen."""
+        self._seen = []
+
+    def goal(self, pictures: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None = None) -> Tensor:
+        """States [B, N, D] of goal pictures [B, C, H, W] uint8."""
+        frames = self.check(pictures, "goal_frames")
+        return self._encode(frames.unsqueeze(1).expand(-1, self.history, -1, -1, -1), proprio)
+
+    def remember(self, frames: np.ndarray | Tensor) -> None:
+        """Keeps frames [B, C, H, W] for later states; an agent that decides rarely still sees every frame."""
+        if self.history > 1:
+            self._seen = [*self._seen, self.check(frames, "frames")][-self.history :]
+
+    def state(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, rows: Tensor) -> Tensor:
+        """States [R, N, D] of some environments in the frames [B, C, H, W] that were last remembered.
+
+        Args:
+            frames: what all environments see now.
+            proprio: [B, P] or None.
+            rows: [R] which of them are encoded.
+        """
+        known = self._seen if self.history > 1 else [self.check(frames, "frames")]
+        known = [known[0]] * (self.history - len(known)) + known  # before the first frame nothing moved
+        clip = torch.stack([one[rows.to(one.device)] for one in known], 1)
+        return self._encode(clip, None if proprio is None else torch.as_tensor(proprio)[rows])
+
+    def check(self, pictures: np.ndarray | Tensor, name: str) -> Tensor:
+        """The pictures as a tensor [B, C, H, W].
+
+        Raises:
+            ShapeError: where they are not uint8, or of another size than the agent sees.
+        """
+        images = torch.as_tensor(pictures)
+        check_shape(images, "B C H W", name=name)
+        if images.dtype != torch.uint8:
+            raise ShapeError(f"`{name}` must be uint8 pixels; got {images.dtype}.")
+        if self.frame_shape is not None and tuple(images.shape[1:]) != tuple(self.frame_shape):
+            raise ShapeError(
+                f"`{name}` must be {_size(self.frame_shape)} like the pictures that this agent learned from; got "
+                f"{_size(images.shape[1:])}. Resize them."
+            )
+        return images
+
+    def _encode(self, clip: Tensor, proprio: np.ndarray | Tensor | None) -> Tensor:
+        """States [B, N, D] of the last of frames [B, T, C, H, W]."""
+        own = None
+        if proprio is not None:
+            own = torch.as_tensor(proprio, dtype=torch.float32, device=self.device)[:, None]
+            own = own.expand(-1, clip.shape[1], -1)
+        return self.model.encode(clip.to(self.device), own)[:, -1]
+
+
+def _size(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    return f"{height} x {width} px with {channels} channels"

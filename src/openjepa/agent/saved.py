@@ -1,0 +1,319 @@
+"""One agent, one folder: everything that acts, written once after training and reopened without fitting anything.
+
+    agent/agent.json                what each part is, its options, and the SHA-256 of its weights
+          world_model.safetensors   perception and world model: encoder, predictor, statistics of actions
+          critic.safetensors        learned distance to a goal, where the cost holds one
+          actor.safetensors         policy whose proposals the planner starts from (Mode-1), where there is one
+
+The names are those of LeCun's architecture (A Path Towards Autonomous Machine Intelligence, 2022): perception, world
+model, critic, actor, short-term memory; the planner is the actor's Mode-2. Reading is strict: a part that is missing,
+damaged, of another version or of another shape is an error that names it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
+from openjepa.agent.agent import Agent, AgentConfig
+from openjepa.config import from_dict, to_dict
+from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
+from openjepa.files import cause_of, sha256, sync
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
+from openjepa.planning.cem import CEM, CEMConfig
+from openjepa.planning.costs import PathCost, closest, final, l1, mean, squared_l2
+from openjepa.planning.exhaustive import Exhaustive, ExhaustiveConfig
+from openjepa.planning.icem import ICEM, ICEMConfig
+from openjepa.planning.mppi import MPPI, MPPIConfig
+from openjepa.protocols import ActionBounds, Planner
+from openjepa.train.checkpoint import build_method, describe_method, load_weights
+from openjepa.version import __version__
+
+FORMAT = 1  # of `agent.json`
+CARD, WORLD_MODEL, CRITIC, ACTOR = "agent.json", "world_model", "critic", "actor"
+PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
+    "cem": (CEM, CEMConfig),
+    "icem": (ICEM, ICEMConfig),
+    "mppi": (MPPI, MPPIConfig),
+    "exhaustive": (Exhaustive, ExhaustiveConfig),
+}
+AGGREGATES = {"mean": mean, "closest": closest, "final": final}
+DISTANCES = {"squared_l2": squared_l2, "l1": l1}
+
+
+@dataclass(frozen=True)
+class AgentCard:
+    """What is known of a saved agent beside its weights; plain values only.
+
+    Attributes:
+        bounds: of one primitive action, and whether actions are numbers or choices.
+        frame_shape: (C, H, W) of the pictures that it takes.
+        world: name or id of the world that it learned in, "" for recorded episodes of unknown origin.
+        world_options: of that world, by name.
+        goals: kinds of goal that it takes.
+        action_meaning: what the numbers of an action are, in words.
+        trained_on: what it learned from: episodes, steps, what was left out.
+        judged: what it was measured to reach, by name of the measurement; empty before `openjepa eval`.
+        choices: why its options are what they are, a line each.
+    """
+
+    bounds: ActionBounds
+    frame_shape: tuple[int, int, int]
+    world: str = ""
+    world_options: Mapping[str, Any] = field(default_factory=dict)
+    goals: tuple[str, ...] = ("picture",)
+    action_meaning: str = "the environment's own actions"
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+
+
+def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
+    """Writes an agent as one folder, which appears whole or not at all; one that is there is replaced.
+
+    Args:
+        folder: usually `RUN/agent`.
+        agent: its planner is one of `PLANNERS` or proposes, verifies and repairs; its cost is a `PathCost`.
+        card: what is known of it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: for a part that has no place in the format.
+        CheckpointError: where the disk is full or refuses.
+    """
+    parts: dict[str, nn.Module] = {}
+    described: dict[str, Any] = {WORLD_MODEL: _part(parts, WORLD_MODEL, agent.model)}
+    described["cost"] = _describe_cost(agent.cost, parts)
+    described["planner"] = _describe_planner(agent.planner, parts)
+    values = {**vars(card), "bounds": card.bounds.to_dict(), "options": to_dict(agent.config), **described}
+    temporary = folder.with_name(f".writing-{folder.name}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        files = {}
+        for name, module in parts.items():
+            path = temporary / f"{name}.safetensors"
+            save_file({key: value.contiguous() for key, value in module.state_dict().items()}, path)
+            sync(path)
+            files[path.name] = sha256(path)
+        content = {"format": FORMAT, "openjepa": __version__, "files": files, **values}
+        (temporary / CARD).write_text(json.dumps(content, indent=2) + "\n")
+        sync(temporary / CARD)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"the agent cannot be written to {folder}: {cause_of(error, folder)}.") from error
+    return folder
+
+
+def note_judged(folder: Path, name: str, result: Mapping[str, Any]) -> None:
+    """Adds to a saved agent what it was measured to reach."""
+    from openjepa.files import replace_text
+
+    content = _read_card(folder)
+    content["judged"] = {**content.get("judged", {}), name: dict(result)}
+    replace_text(folder / CARD, json.dumps(content, indent=2) + "\n")
+
+
+def find_agent(path: Path | str) -> Path:
+    """The folder of the agent that a path means: the folder itself, a run, or a demonstration.
+
+    Raises:
+        CheckpointError: where there is none.
+    """
+    path = Path(path)
+    for folder in (path, path / "agent", path / "run" / "agent"):
+        if (folder / CARD).is_file():
+            return folder
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Give the folder of a finished run.")
+    if (path / "checkpoints").is_dir() or (path / "run").is_dir():
+        raise CheckpointError(
+            f"{path} holds no finished agent. Run the `openjepa train` (or `demo`) command that made it again: it goes "
+            "on where it stopped and writes the agent at the end."
+        )
+    raise CheckpointError(f"{path} holds no agent ({CARD} is missing). Give the folder of a finished run.")
+
+
+def read_card(path: Path | str) -> AgentCard:
+    """Reads what is known of a saved agent without its weights; see `load_agent`."""
+    folder = find_agent(path)
+    return _card(folder, _read_card(folder))
+
+
+def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
+    """Reopens a saved agent, ready for `start(goal)` and `act(observation)`; nothing is fitted.
+
+    Args:
+        path: of the agent's folder, or of the run that it is in.
+        device: where it sees and plans.
+
+    Raises:
+        CheckpointError: for a part that is missing, damaged, of another version or of another shape.
+    """
+    folder = find_agent(path)
+    content = _read_card(folder)
+    card = _card(folder, content)
+    _check_files(folder, content)
+    try:
+        options = replace(from_dict(AgentConfig, content["options"]), device=device)
+        bounds = card.bounds.with_frameskip(options.frameskip)
+        model = build_method(content[WORLD_MODEL], str(folder / CARD))
+        _load(folder, WORLD_MODEL, model)
+        cost = _open_cost(folder, content["cost"], device)
+        planner = _open_planner(folder, content["planner"], bounds, device)
+        return Agent(model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, OpenJEPAError) as error:
+        raise CheckpointError(
+            f"{folder / CARD} does not describe an agent that this version ({__version__}) knows: {error} It was "
+            f"written by openjepa {content.get('openjepa', '?')}."
+        ) from error
+
+
+# ----------------------------------------------------------------------------------------------------
+# Parts
+
+
+def _part(parts: dict[str, nn.Module], name: str, module: Any) -> dict[str, Any]:
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"the {name.replace('_', ' ')} must be an `nn.Module` to be saved; got {type(module)}.")
+    parts[name] = module
+    return describe_method(module)
+
+
+def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
+    if not isinstance(cost, PathCost):
+        raise ConfigError(f"the cost must be a `PathCost` to be saved; got {type(cost).__name__}.")
+    aggregate = next((name for name, known in AGGREGATES.items() if known is cost.aggregate), None)
+    if aggregate is None:
+        raise ConfigError(f"the aggregate of a saved cost must be one of {', '.join(AGGREGATES)}.")
+    described = {"aggregate": aggregate, "stride": cost.stride}
+    if isinstance(cost.distance, TemporalDistanceHead):
+        parts[CRITIC] = cost.distance
+        standardize = cost.distance.standardize.mean
+        return {**described, "critic": {"width": len(standardize), "config": to_dict(cost.distance.config)}}
+    distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
+    if distance is None:
+        raise ConfigError("the distance of a saved cost must be a `TemporalDistanceHead`, `squared_l2` or `l1`.")
+    return {**described, "distance": distance}
+
+
+def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathCost:
+    distance: Any = DISTANCES.get(described.get("distance", ""))
+    if "critic" in described:
+        critic = described["critic"]
+        config = from_dict(TemporalDistanceConfig, critic["config"])
+        distance = _load(folder, CRITIC, TemporalDistanceHead(1, critic["width"], config)).to(device)
+    if distance is None or described["aggregate"] not in AGGREGATES:
+        raise CheckpointError(f"{folder / CARD}: the cost {dict(described)} is unknown to this version.")
+    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"])
+
+
+def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
+    if isinstance(planner, ProposeVerifyRepair):
+        policy = planner.policy
+        if not isinstance(policy, GoalPolicy):
+            raise ConfigError(f"the actor must be a `GoalPolicy` to be saved; got {type(policy).__name__}.")
+        parts[ACTOR] = policy
+        return {
+            "kind": "propose",
+            "config": to_dict(planner.config),
+            "repair": to_dict(planner.repair.config),
+            "actor": {
+                "width": len(policy.standardize.mean),
+                "action_dim": len(policy.action_scale.mean),
+                "config": to_dict(policy.config),
+            },
+        }
+    for name, (kind, _) in PLANNERS.items():
+        if type(planner) is kind:
+            return {"kind": name, "config": to_dict(planner.config)}
+    raise ConfigError(f"the planner must be one of {', '.join(PLANNERS)} to be saved; got {type(planner).__name__}.")
+
+
+def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBounds, device: str) -> Planner:
+    if described["kind"] == "propose":
+        actor = described["actor"]
+        config = from_dict(GoalPolicyConfig, actor["config"])
+        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], actor["action_dim"], config)).to(device)
+        proposals = from_dict(ProposalConfig, described["config"])
+        return ProposeVerifyRepair(policy, bounds, proposals, repair=from_dict(CEMConfig, described["repair"]))
+    if described["kind"] not in PLANNERS:
+        raise CheckpointError(f"{folder / CARD}: {unknown('planner', described['kind'], PLANNERS)}")
+    kind, options = PLANNERS[described["kind"]]
+    return kind(bounds, from_dict(options, described["config"]))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Files
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({type(error).__name__}). Copy the agent again.") from None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} must have format {FORMAT}; it has {version!r}, written by openjepa "
+            f"{content.get('openjepa', '?')}. Train again, or install that version."
+        )
+    return content
+
+
+def _card(folder: Path, content: Mapping[str, Any]) -> AgentCard:
+    known = {name: content[name] for name in vars(AgentCard).get("__dataclass_fields__", {}) if name in content}
+    try:
+        known["bounds"] = ActionBounds.from_dict(known["bounds"])
+        for name in ("frame_shape", "goals", "choices"):
+            known[name] = tuple(known[name])
+        return AgentCard(**known)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / CARD} is damaged: {error}. Copy the agent again.") from None
+
+
+def _check_files(folder: Path, content: Mapping[str, Any]) -> None:
+    files = content.get("files")
+    if not isinstance(files, dict):
+        raise CheckpointError(f"{folder / CARD} is damaged: it lists no files. Copy the agent again.")
+    for name, wanted in files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise CheckpointError(f"{path} is missing: the agent is not whole. Copy it again.")
+        if sha256(path) != wanted:
+            raise CheckpointError(f"{path} is damaged: its SHA-256 differs from {CARD}. Copy the agent again.")
+
+
+def _load(folder: Path, name: str, module: nn.Module) -> nn.Module:
+    path = folder / f"{name}.safetensors"
+    tensors: dict[str, Tensor] = load_weights(path)
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its description: {str(error).splitlines()[-1].strip()}") from None
+    return module.eval().requires_grad_(False)
+
+
+def count_parameters(agent: Agent) -> dict[str, int]:
+    """Numbers of weights by part."""
+    parts: dict[str, nn.Module] = {}
+    _part(parts, WORLD_MODEL, agent.model)
+    _describe_cost(agent.cost, parts)
+    _describe_planner(agent.planner, parts)
+    return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}

@@ -1,0 +1,121 @@
+"""Plain MP4 files: the header alone says where decoding may begin and how much is shown."""
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from openjepa.data.video_survey import (
+    TRIES,
+    WORTH_A_SEEK,
+    Shown,
+    VideoInfo,
+    is_enterable,
+    is_one_frame_per_packet,
+    video_info,
+)
+from openjepa.data.video_track import Packet, Source, VideoTrack
+from openjepa.errors import DataError
+
+
+@dataclass(frozen=True)
+class HeaderIndex:
+    """A plain MP4 file: its header lists every packet, and all are shown.
+
+    Attributes:
+        info: of the file.
+        first: time of the first frame, in units of the stream.
+        even: frames follow each other at even distances, so that numbers are times.
+    """
+
+    info: VideoInfo
+    first: int
+    even: bool
+
+    def enter(self, track: VideoTrack, time: float) -> Iterator[Shown]:
+        """Yields the frames from one on that is shown at `time` seconds or before."""
+        entries, at = track.stream.index_entries, self._target(track, time)
+        target = at
+        for _ in range(TRIES):
+            number = entries.search_timestamp(at)
+            if number < 0 or not track.seek(at):
+                break
+            at = entries[number].timestamp - 1
+            packets = track.packets()
+            key = next(packets, None)
+            if key is None or key.pts is None or key.pts > target:
+                continue
+            begin, frames = key.pts, track.frames(chain([key], packets))
+            try:
+                frame = next((f for f in frames if f.pts is not None and f.pts >= begin), None)
+            except DataError:  # no key frame, whatever the header says; a damaged one is met again from the start
+                continue
+            if frame is not None and frame.pts == begin and frame.key_frame:
+                return self._timed(track, chain([frame], frames))
+        track.rewind()
+        return self._timed(track, track.frames(track.packets()))
+
+    def has_nearer_entry(self, track: VideoTrack, time: float) -> bool:
+        """Whether decoding had better begin anew for the frame at `time` than go on."""
+        number = track.stream.index_entries.search_timestamp(self._target(track, time))
+        if number < 0 or track.position is None:
+            return False
+        skipped = (track.stream.index_entries[number].timestamp - track.position) * float(track.time_base)
+        return skipped * self.info.fps > WORTH_A_SEEK
+
+    def _target(self, track: VideoTrack, time: float) -> int:
+        return self.first + math.floor(min(time, self.info.num_frames / self.info.fps) / float(track.time_base) + 1e-6)
+
+    def _timed(self, track: VideoTrack, frames: Iterator[Any]) -> Iterator[Shown]:
+        unit = float(track.time_base)
+        for frame in frames:
+            if frame.pts is not None:
+                yield Shown((frame.pts - self.first) * unit, frame)
+
+
+def header_index(track: VideoTrack) -> HeaderIndex | None:
+    """The index of a plain MP4 file, or None for any other.
+
+    Plain: no fragments, no edit list that hides packets, decoding times that rise, and a first packet that is
+    shown first.
+    """
+    stream, entries = track.stream, track.stream.index_entries
+    count = len(entries)
+    if "mp4" not in track.format or not count or count != stream.frames or not stream.duration:
+        return None
+    if not is_enterable(track) or not is_one_frame_per_packet(track) or is_fragmented(track.source):
+        return None
+    if any(entry.is_discard for entry in entries):
+        return None
+    decoded = np.array([entry.timestamp for entry in entries])
+    if (np.diff(decoded) <= 0).any():
+        return None
+    even = np.abs(decoded - np.linspace(decoded[0], decoded[-1], count)).max() <= 1  # times are whole numbers
+    log: list[Packet] = []
+    track.rewind()
+    first = next(track.frames(track.packets(log)), None)
+    times = [packet.pts for packet in log if packet.pts is not None]
+    if first is None or len(times) < len(log) or not first.pts == times[0] == min(times):
+        return None
+    info = video_info(track, first, count, float(stream.duration * stream.time_base))
+    return HeaderIndex(info, first.pts, bool(even))
+
+
+def is_fragmented(source: Source) -> bool:
+    """Whether an MP4 file has fragments, whose frames its header does not list."""
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            size, kind = struct.unpack(">I4s", head[:8])
+            if kind == b"moof":
+                return True
+            if size == 1 and len(head) == 16:
+                size = struct.unpack(">Q", head[8:])[0]
+            if size < 8:  # 0: the box lasts to the end
+                return False
+            file.seek(size - len(head), 1)
+    return False

@@ -1,0 +1,193 @@
+"""One pass over a video file: which frames are shown, in which order, and when."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from openjepa.data.video_orientation import orientation
+from openjepa.data.video_track import BROADCASTS, Packet, VideoTrack
+
+# Codecs that decode the same from a key frame on, whatever came before. Others are decoded from the start.
+ENTERABLE = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mpeg4"}
+ENTERABLE |= {"flv", "h263", "msmpeg4", "wmv1", "wmv2", "ffv1", "png"}
+WORTH_A_SEEK = 8  # frames; over fewer it is as fast to decode on
+TRIES = 3  # key frames that are tried before decoding begins at the start
+HEAD = 24  # frames that are decoded to see whether packets come out as their times say
+# Codecs of which a packet is one shown frame. VP8 hides frames in packets of their own; others are not known.
+ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mpeg4"}
+ONE_FRAME_PER_PACKET |= {"flv", "h263", "msmpeg4", "wmv1", "wmv2", "ffv1", "png"}
+PROGRESSIVE = (0, 1)  # FFmpeg's numbers: not known, progressive
+FIELD_CODED = {"h264", "hevc"}  # in a broadcast the two fields of a frame may be packets of their own
+WITHOUT_OWN_TIMES = {"avi"}  # packets say when they are decoded, not when they are shown
+WITHOUT_TIMES = {"h264", "hevc", "m4v", "mpegvideo", "obu", "dirac", "vc1"}  # a bare stream: frames at even distances
+LONGEST_GAP = 10.0  # seconds without a picture in a broadcast; more is a clock that was set, as FFmpeg has it
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file shows.
+
+    Attributes:
+        num_frames: number of frames.
+        fps: average frames per second; `num_frames / fps` is the duration.
+        height: of the picture as it is shown, in pixels.
+        width: likewise.
+    """
+
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+
+
+class Shown(NamedTuple):
+    """A frame and when it is shown, in seconds from the first frame."""
+
+    time: float
+    frame: Any
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass has found.
+
+    Attributes:
+        packets: all packets, in the order of the file.
+        shown: the number of the packet of each frame that was decoded, in the order of showing, and whether the
+            decoder calls it a key frame.
+        complete: all frames were decoded, not only the first.
+        first: the first frame.
+    """
+
+    packets: list[Packet]
+    shown: list[tuple[int, bool]]
+    complete: bool
+    first: Any
+
+    def order(self) -> list[int] | None:
+        """The packet of every shown frame, in order; None if it takes decoding all to know."""
+        seen = [number for number, _ in self.shown]
+        if self.complete:
+            return seen
+        times = [p.pts for p in self.packets if p.pts is not None]
+        if len(times) < len(self.packets):
+            return None
+        begin = times[seen[0]]
+        after = [i for i, p in enumerate(self.packets) if not p.discard and times[i] >= begin]
+        order = sorted(after, key=times.__getitem__)
+        jumps = any(b < a for a, b in pairwise(p.dts for p in self.packets if p.dts is not None))
+        doubtful = jumps or len({times[i] for i in order}) < len(order) or order[: len(seen)] != seen
+        return None if doubtful else order
+
+
+def survey(track: VideoTrack, *, decode_all: bool) -> Survey | None:
+    """Reads all packets of a file from the start and decodes the first frames, or all.
+
+    Returns:
+        What was found; None for a file without a frame.
+    """
+    track.rewind()
+    packets: list[Packet] = []
+    shown: list[tuple[int, bool]] = []
+    first = None
+    stream = track.packets(packets)
+    for frame in track.frames(stream, 0):
+        first = frame if first is None else first
+        shown.append((frame.pts, frame.key_frame))
+        if not decode_all and len(shown) == HEAD:
+            break
+    else:
+        decode_all = True
+    for _ in stream:  # the rest, not decoded
+        pass
+    return Survey(packets, shown, decode_all, first) if shown else None
+
+
+def is_one_frame_per_packet(track: VideoTrack) -> bool:
+    """Whether packets alone tell what is shown, once the first frames have confirmed it."""
+    context = track.stream.codec_context
+    codec = context.codec
+    if track.format in WITHOUT_TIMES or (track.format in WITHOUT_OWN_TIMES and context.has_b_frames):
+        return False
+    if track.format in BROADCASTS and codec.name in FIELD_CODED and context.field_order not in PROGRESSIVE:
+        return False
+    return codec.name in ONE_FRAME_PER_PACKET or codec.intra_only
+
+
+def is_enterable(track: VideoTrack) -> bool:
+    """Whether a key frame of this codec is decoded alike whatever came before; palettes come in pieces."""
+    codec = track.stream.codec_context.codec
+    return (codec.name in ENTERABLE or codec.intra_only) and track.stream.codec_context.pix_fmt != "pal8"
+
+
+def video_info(track: VideoTrack, first: Any, count: int, seconds: float) -> VideoInfo:
+    """What a file shows, by its first frame, the number of its frames and how long they last."""
+    height, width = orientation(first, track.name).shown(first.height, first.width)
+    rate = float(track.stream.average_rate or track.stream.guessed_rate or 0)
+    constant = rate and abs(count / rate - seconds) <= 0.002  # times in a file may be rounded to milliseconds
+    return VideoInfo(count, rate if constant else count / seconds, height, width)
+
+
+def frame_times(track: VideoTrack, packets: list[Packet], order: list[int]) -> tuple[np.ndarray, float]:
+    """When frames are shown.
+
+    Args:
+        track: for its format and rate.
+        packets: all.
+        order: the packet of every shown frame.
+
+    Returns:
+        Seconds [N] from the first frame, ascending; and the end of the last frame.
+    """
+    rate = track.stream.guessed_rate or track.stream.average_rate or 25
+    unit = float(track.time_base)
+    step = 1 / (float(rate) * unit)
+    own = np.array([np.nan if packets[i].pts is None else packets[i].pts for i in order])
+    if track.format in WITHOUT_TIMES:
+        ticks = step * np.arange(len(order))
+    elif track.format not in WITHOUT_OWN_TIMES and (np.diff(own) > 0).all():
+        ticks = own - own[0]
+    else:
+        ticks = _joined(track, packets, order, own, step)
+    gaps = np.diff(ticks)
+    if track.format in BROADCASTS:
+        gaps[gaps * unit > LONGEST_GAP] = step
+        ticks = np.concatenate([[0.0], np.cumsum(gaps)])
+    last = packets[order[-1]].duration or (float(np.median(gaps)) if len(gaps) else step)
+    return ticks * unit, float(ticks[-1] + last) * unit
+
+
+def _joined(track: VideoTrack, packets: list[Packet], order: list[int], own: np.ndarray, step: float) -> np.ndarray:
+    """Times of a file whose clock jumps back (pieces written one after the other), or that has no times of showing."""
+    decoded = np.array([np.nan if p.dts is None else p.dts for p in packets])
+    known = np.where(np.isnan(decoded), -np.inf, decoded)
+    piece = np.cumsum(np.concatenate([[False], known[1:] < known[:-1]]) & ~np.isnan(decoded))
+    piece = np.maximum.accumulate(piece[order])  # [N]
+    delay = track.stream.codec_context.reorder_depth if track.format in WITHOUT_OWN_TIMES else None
+    ticks = np.zeros(len(order))
+    begin = 0.0
+    for number in np.unique(piece):
+        here = piece == number
+        times = _piece(own[here], decoded[order][here], step, delay)
+        ticks[here] = begin + times - times[0]
+        begin = ticks[here][-1] + step
+    return ticks
+
+
+def _piece(own: np.ndarray, decoded: np.ndarray, step: float, delay: int | None) -> np.ndarray:
+    """Times of frames in the order of showing: their own, or those of decoding in order, or even distances.
+
+    A decoder holds back `delay` frames to reorder them, so a frame is shown when the `delay`-th after it is
+    decoded; None where frames have times of their own.
+    """
+    if delay is None and (np.diff(own) > 0).all():
+        return own
+    decoded = np.sort(decoded)
+    if (np.diff(decoded) > 0).all():
+        late = min(delay or 0, len(decoded) - 1)
+        return np.concatenate([decoded[late:], decoded[-1] + step * np.arange(1, late + 1)])
+    if delay is None and (np.diff(own) >= 0).all():
+        return own
+    return step * np.arange(len(own))

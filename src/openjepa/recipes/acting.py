@@ -1,0 +1,270 @@
+"""From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
+from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
+from openjepa.data import EpisodeStore, split
+from openjepa.data.whole_episodes import read_episodes
+from openjepa.errors import CheckpointError, ConfigError, DataError
+from openjepa.eval.health.collapse import encode_episodes
+from openjepa.files import sha256
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
+from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.methods.lewm import LeWM
+from openjepa.methods.refine import RefineConfig, refine_predictor
+from openjepa.nn.random import keyed_generator
+from openjepa.planning import CEM, CEMConfig, PathCost
+from openjepa.protocols import ActionBounds, TrajectoryBatch
+from openjepa.recipes.world_model import LearnConfig, open_store, seeded, world_of
+from openjepa.train import find_checkpoint, load_method
+
+
+@dataclass(frozen=True)
+class ActConfig:
+    """How a trained world model acts.
+
+    Attributes:
+        compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
+        refine: of the predictor on frozen latents.
+        distance: the learned temporal distance; `steps` of it are trained after the model.
+        planner: options of CEM.
+        aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
+        replan_every: model steps between two plans.
+        failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
+        budget: environment steps that an episode has.
+        pairs: judged pairs of start and goal.
+        pairs_seed: of the drawing of pairs.
+    """
+
+    compact: CompactConfig | None = None
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
+    planner: CEMConfig = field(
+        default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
+    )
+    aggregate: str = "mean"
+    replan_every: int = 3
+    failed_plans: FailedPlanConfig | None = None
+    budget: int = 50
+    pairs: int = 200
+    pairs_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.aggregate not in AGGREGATES:
+            raise ConfigError(f"`aggregate` must be one of {', '.join(AGGREGATES)}; got {self.aggregate}.")
+        if min(self.replan_every, self.budget, self.pairs) < 1:
+            raise ConfigError("`replan_every`, `budget` and `pairs` must be at least 1.")
+
+
+@dataclass(frozen=True)
+class WorldModelConfig(LearnConfig):
+    """A world, a model of it, and how it acts."""
+
+    act: ActConfig = field(default_factory=ActConfig)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The training episodes as the model sees them, padded to the longest: what heads are fitted on.
+
+    Attributes:
+        latents: [E, T, 1, D].
+        actions: [E, T - 1, A].
+        lengths: [E] states of each episode.
+        states: [E, T, P] the simulator's truth, or None.
+        left_out: episodes without a single model step.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    lengths: Tensor
+    states: Tensor | None = None
+    left_out: int = 0
+
+
+def remember(model: LeWM, config: LearnConfig) -> Memory:
+    """Encodes the training episodes once; each counts in full, whatever its length."""
+    latents, batches = [], []
+    for batch in _training_episodes(config):
+        latents.append(encode_episodes(model, batch))
+        batches.append(_without_frames(batch))
+    return _joined(latents, batches, config)
+
+
+def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
+    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell.
+
+    Raises:
+        DataError: where episodes differ in length, which the closed forms of `compact` cannot weigh.
+    """
+    scenes, movements, batches = [], [], []
+    for batch in _training_episodes(config):
+        scene, moving = keypoints(model, batch.frames, options)
+        scenes.append(scene)
+        movements.append(moving)
+        batches.append(_without_frames(batch))
+    known = _joined(movements, batches, config)
+    if int(known.lengths.min()) < known.latents.shape[1]:
+        raise DataError("`compact` must be given episodes of one length. Set it to None for these data.")
+    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options)
+    return small, replace(known, latents=latents)
+
+
+def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
+    store = open_store(config)
+    trained, _ = split(store, config.play.held_out, config.seed)
+    trained = trained[store.lengths[trained] >= config.frameskip]
+    for ids in np.array_split(trained, max(1, len(trained) // 50)):
+        yield read_episodes(store, ids, config.frameskip)
+
+
+def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
+    """The same without its pictures, which would fill the memory."""
+    return replace(batch, frames=batch.frames.new_empty(0))
+
+
+def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: LearnConfig) -> Memory:
+    """One batch of all episodes, padded to the longest."""
+    longest = max(z.shape[1] for z in latents)
+
+    def padded(parts: list[Tensor], steps: int) -> Tensor:
+        wide = [functional.pad(x, (0, 0) * (x.ndim - 2) + (0, steps - x.shape[1])) for x in parts]
+        return torch.cat(wide)
+
+    states = [batch.states for batch in batches if batch.states is not None]
+    lengths = torch.cat([batch.lengths for batch in batches if batch.lengths is not None])
+    trained, _ = split(open_store(config), config.play.held_out, config.seed)
+    return Memory(
+        padded(latents, longest),
+        padded([batch.actions for batch in batches], longest - 1),
+        lengths,
+        padded(states, longest) if len(states) == len(batches) else None,
+        len(trained) - len(lengths),
+    )
+
+
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
+    """Compacts the latent where that is wanted, refines the predictor and trains the critic, all on frozen latents.
+
+    The last two do not depend on each other and run side by side, each on one core.
+
+    Returns:
+        the model that acts, its critic, and the memory in its latents.
+    """
+    act = config.act
+    if act.compact is None:
+        memory = remember(model, config)
+    else:
+        model, memory = remember_compact(model, config, act.compact)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            refined = pool.submit(
+                refine_predictor,
+                model,
+                memory.latents,
+                memory.actions,
+                act.refine,
+                generator=keyed_generator(config.seed, 1),
+                lengths=memory.lengths,
+            )
+            critic = pool.submit(
+                fit_temporal_distance,
+                memory.latents,
+                act.distance,
+                generator=keyed_generator(config.seed, 2),
+                lengths=memory.lengths,
+            )
+            return refined.result(), critic.result(), memory
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_agent(
+    model: LeWM,
+    critic: TemporalDistanceHead,
+    bounds: ActionBounds,
+    config: WorldModelConfig,
+    frame_shape: tuple[int, int, int] | None = None,
+) -> Agent:
+    """Puts the parts together: the world model, the critic as the cost, a planner, and the acting loop."""
+    act = config.act
+    cost = PathCost(critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
+    planner = CEM(bounds.with_frameskip(config.frameskip), act.planner)
+    options = AgentConfig(
+        replan_every=act.replan_every,
+        context_len=config.method.predictor.context_len,
+        frameskip=config.frameskip,
+        failed_plans=act.failed_plans,
+        seed=config.seed,
+    )
+    return Agent(model.eval(), planner, cost, bounds, options, frame_shape)
+
+
+def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
+    """Makes an agent of a trained run and saves it there; one that was made of the same checkpoint stays."""
+    config = seeded(config)
+    checkpoint = sha256(find_checkpoint(run_dir) / "manifest.json")
+    folder = run_dir / "agent"
+    if (folder / CARD).is_file():
+        try:
+            if read_card(folder).trained_on.get("checkpoint") == checkpoint:
+                return
+        except CheckpointError:
+            pass  # damaged, or of another version: it is made anew
+    model, critic, memory = learn_to_act(load_method(run_dir), config)
+    save_finished(make_agent_of(config, model, critic), config, run_dir, memory, choices)
+
+
+def make_agent_of(config: WorldModelConfig, model: LeWM, critic: TemporalDistanceHead) -> Agent:
+    """An agent whose bounds and pictures are those of the recorded play."""
+    store = open_store(config)
+    return make_agent(model, critic, bounds_of(store, config), config, tuple(store.column("frames").shape[1:]))
+
+
+def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
+    """What actions are allowed: as the world says, or for recorded episodes of unknown origin what was seen in them."""
+    if config.play.world:
+        world = world_of(config.play)
+        try:
+            return world.bounds
+        finally:
+            world.close()
+    return recorded_bounds(np.asarray(store.column("actions")))
+
+
+def recorded_bounds(actions: np.ndarray) -> ActionBounds:
+    """Bounds of recorded actions [rows, A]: choices where every row is one-hot, else the box that they lie in."""
+    if actions.shape[1] > 1 and np.isin(actions, (0, 1)).all() and (actions.sum(1) == 1).all():
+        return ActionBounds.of_categories([actions.shape[1]])
+    low, high = actions.min(0).astype(np.float64), actions.max(0).astype(np.float64)
+    still = high - low < 1e-8  # a dead column can still be planned over
+    return ActionBounds(np.where(still, low - 0.5, low), np.where(still, high + 0.5, high))
+
+
+def save_finished(
+    agent: Agent, config: WorldModelConfig, run_dir: Path, memory: Memory, choices: tuple[str, ...] = ()
+) -> None:
+    """Writes `run_dir/agent` with what is known of its origin."""
+    shape = agent.perception.frame_shape
+    assert shape is not None
+    trained_on = {
+        "checkpoint": sha256(find_checkpoint(run_dir) / "manifest.json"),
+        "episodes": len(memory.lengths),
+        "steps": int((memory.lengths - 1).sum()) * config.frameskip,
+        "episodes_without_a_model_step": memory.left_out,
+    }
+    card = AgentCard(
+        agent.bounds, shape, config.play.world, config.play.options, trained_on=trained_on, choices=choices
+    )
+    save_agent(run_dir / "agent", agent, card)

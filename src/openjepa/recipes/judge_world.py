@@ -1,0 +1,228 @@
+"""Judges a saved agent in any world: near and far goals beside floors and a ceiling; without a simulator, offline."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openjepa.agent import Agent, load_agent
+from openjepa.agent.saved import find_agent, note_judged
+from openjepa.baselines.behaviour_cloning import clone_latents
+from openjepa.data import EpisodeStore, split
+from openjepa.data.whole_episodes import read_episodes
+from openjepa.envs import GymnasiumWorld, default_policy, make_policy
+from openjepa.errors import ConfigError, DataError
+from openjepa.eval.acting.floors import PolicyPlayer
+from openjepa.eval.acting.manifest import Manifest, draw_recorded_pairs
+from openjepa.eval.acting.offline import judge_offline
+from openjepa.eval.acting.outcomes import SuccessReport
+from openjepa.eval.acting.recorded_way import RecordedWay
+from openjepa.eval.acting.scattered_pairs import draw_scattered_pairs
+from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
+from openjepa.planning.costs import PathCost
+from openjepa.protocols import World
+from openjepa.recipes.acting import remember
+from openjepa.recipes.world import ResolvedWorld
+from openjepa.recipes.world_model import open_store, world_of
+
+NEAR = 25  # environment steps between start and goal, where episodes are long enough
+FAR_BUDGET = 100  # environment steps for a goal of another episode
+HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
+RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A kind of pairs: its manifest, the steps that a player has, and the recorded offset where there is one."""
+
+    name: str
+    pairs: Manifest
+    budget: int
+    offset: int | None = None
+
+
+def judge(
+    config: ResolvedWorld,
+    run_dir: Path,
+    *,
+    manifest: Path | None = None,
+    radius: float | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Measures what the agent of a run reaches, and keeps it with the agent.
+
+    Args:
+        config: of the run.
+        run_dir: its folder.
+        manifest: pairs to play instead of those drawn from held-out episodes.
+        radius: within which a goal counts as reached; None is the world's own rule, or a share of what is usual.
+        say: called with a line for whoever waits; standard error by default.
+    """
+    say = say or (lambda line: print(line, file=sys.stderr))
+    agent = load_agent(run_dir)
+    store = open_store(config)
+    _, held_out = split(store, config.play.held_out, config.seed)
+    results: dict[str, Any] = {"offline": _offline(agent, store, held_out, config)}
+    if config.play.world:
+        results |= _judge_live(agent, store, held_out, config, manifest, radius, say)
+    else:
+        say("no world is known for these episodes: judged offline only. Give one with --world.")
+    note_judged(find_agent(run_dir), "eval", _brief(results))
+    return results
+
+
+def _offline(agent: Agent, store: EpisodeStore, held_out: np.ndarray, config: ResolvedWorld) -> dict[str, Any]:
+    kept = held_out[store.lengths[held_out] >= config.frameskip][:64]
+    if not len(kept):
+        return {}
+    distance = agent.cost.distance if isinstance(agent.cost, PathCost) else None
+    return judge_offline(agent.model, distance, read_episodes(store, kept, config.frameskip)).as_json()
+
+
+def _judge_live(
+    agent: Agent,
+    store: EpisodeStore,
+    held_out: np.ndarray,
+    config: ResolvedWorld,
+    manifest: Path | None,
+    radius: float | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    world = world_of(config.play)
+    try:
+        if not (world.can_reset_to and world.has_states):
+            say(f"`{world.name}` cannot be put into a state, so no frozen pairs can be played: judged offline only.")
+            return {}
+        states = {}
+        if "states" in [column.name for column in store.columns]:
+            states = {int(i): np.asarray(store.rows_of("states", int(i))) for i in held_out}
+        if radius is None:
+            radius = _radius(world, states)
+            if radius is not None:
+                say(f"success within {radius:.3g}: a tenth of the median distance of two states, as nobody says it")
+        elif isinstance(world, GymnasiumWorld):
+            world.success_distance = radius
+        else:
+            raise ConfigError(f"`radius` is for Gymnasium environments; `{world.name}` has a rule of its own.")
+        bins = _bins(world, states, config, manifest, say)
+    finally:
+        world.close()
+
+    def make(num_envs: int) -> World:
+        made = world_of(config.play, num_envs)
+        if radius is not None and isinstance(made, GymnasiumWorld):
+            made.success_distance = radius
+        return made
+
+    return {one.name: _play_bin(one, agent, make, store, config, say) for one in bins}
+
+
+def _radius(world: World, states: dict[int, np.ndarray]) -> float | None:
+    """A radius of success where the world has no rule of its own, else None."""
+    if not isinstance(world, GymnasiumWorld) or not states:
+        return None
+    rows = np.concatenate(list(states.values()))
+    some = rows[np.random.default_rng(0).integers(len(rows), size=(2, 256))]
+    try:
+        world.is_success(some[0][:1], some[1][:1])
+    except ConfigError:
+        world.success_distance = RADIUS_SHARE * float(np.median(world.distance(some[0], some[1])))
+        return world.success_distance
+    return None
+
+
+def _bins(
+    world: World,
+    states: dict[int, np.ndarray],
+    config: ResolvedWorld,
+    manifest: Path | None,
+    say: Callable[[str], None],
+) -> list[Bin]:
+    if manifest is not None:
+        return [Bin("pairs", Manifest.load(manifest), config.budget or FAR_BUDGET)]
+    if not states:
+        say("these episodes hold no states, so no pairs can be drawn: judged offline only.")
+        return []
+    act, found = config.act, []
+    lengths = np.array([len(rows) - 1 for rows in states.values()])
+    offset = int(min(NEAR, max(2, np.quantile(lengths, 0.5) // 2)))
+    each = max(4, -(-2 * act.pairs // max(1, int((lengths > offset).sum()))))
+    shared: dict[str, Any] = {"seed": act.pairs_seed, "task": config.play.world}
+    try:
+        near = draw_recorded_pairs(world, states, act.pairs, offset=offset, pairs_per_episode=each, **shared)
+        found.append(Bin("near", near, config.budget or 2 * offset, offset))
+        far = float(np.median([pair.distance for pair in near.pairs]))
+        scattered = draw_scattered_pairs(world, states, act.pairs, min_distance=far, **shared)
+        found.append(Bin("far", scattered, config.budget or FAR_BUDGET))
+    except DataError as error:
+        say(f"some pairs cannot be drawn: {error}")
+    return found
+
+
+def _play_bin(
+    one: Bin,
+    agent: Agent,
+    make: Callable[[int], World],
+    store: EpisodeStore,
+    config: ResolvedWorld,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    judged = JudgeConfig(budget=one.budget, stop_at_goal=False, batch_size=50)
+    blind = replace(judged, latency_pairs=0)
+    bounds = agent.bounds
+    players: dict[str, Player] = {"openjepa": agent}
+    uniform = "one-hot" if bounds.categories else "uniform"
+    players["random"] = PolicyPlayer(make_policy(uniform, bounds), config.seed)
+    policy = config.play.policy or default_policy(bounds)
+    if policy != uniform:
+        players["play"] = PolicyPlayer(make_policy(policy, bounds), config.seed)
+    if agent.config.history == 1:
+        memory = remember(agent.model, config)  # type: ignore[arg-type]
+        players["behaviour cloning"] = clone_latents(
+            agent.model,
+            memory.latents,
+            memory.actions,
+            bounds,
+            seed=config.seed,
+            lengths=memory.lengths,
+            frameskip=config.frameskip,
+        )
+    if one.offset is not None:
+        ids = {pair.episode_id for pair in one.pairs.pairs if pair.episode_id is not None}
+        ways = {i: np.asarray(store.rows_of("actions", i)) for i in ids}
+        players["recorded way"] = RecordedWay(one.pairs, ways, bounds, one.offset)
+    rows: dict[str, Any] = {"pairs": len(one.pairs), "budget": one.budget, "manifest_sha256": one.pairs.sha256}
+    for name, player in players.items():
+        report = evaluate(player, make, one.pairs, judged if name == "openjepa" else blind, name=name)
+        rows[name] = _row(report)
+        say(f"{one.name}: {name:18s} there at the last step {report.success_at_end.percent()}")  # type: ignore[union-attr]
+    floor = rows["random"]["success"]
+    rows["floor_is_high"] = bool(floor > HIGH_FLOOR)
+    if rows["floor_is_high"]:
+        say(f"{one.name}: random play reaches {floor:.0%}: above {HIGH_FLOOR:.0%} this bin proves nothing.")
+    return rows
+
+
+def _row(report: SuccessReport) -> dict[str, Any]:
+    at_end = report.success_at_end
+    assert at_end is not None
+    row = {
+        "success": at_end.estimate,
+        "ci95": [at_end.low, at_end.high],
+        "first_hit": report.success.estimate,
+        "ms_per_decision": report.times.median_ms,
+    }
+    groups = report.success_by_group
+    return {**row, **({"first_hit_by_group": {k: v.estimate for k, v in groups.items()}} if groups else {})}
+
+
+def _brief(results: dict[str, Any]) -> dict[str, Any]:
+    """What an agent keeps of its judging: rates and their floors."""
+    bins = {name: rows for name, rows in results.items() if name != "offline"}
+    return {
+        name: {player: row["success"] for player, row in rows.items() if isinstance(row, dict)}
+        for name, rows in bins.items()
+    }

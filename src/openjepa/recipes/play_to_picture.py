@@ -1,0 +1,117 @@
+"""One episode towards a picture: the user's own, or the last frame of play from the same start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openjepa.agent import Agent, load_agent, read_card
+from openjepa.data.images import read_image
+from openjepa.envs import default_policy, make_policy, make_world
+from openjepa.errors import ConfigError, DataError
+from openjepa.eval.pages.animation import Replay
+from openjepa.protocols import World
+
+DRAWN_GOAL = 25  # steps of play whose end is the goal, where no picture is given
+
+
+@dataclass(frozen=True)
+class Played:
+    """What happened: the episode as pictures, and how it went in words."""
+
+    replay: Replay
+    words: str
+
+
+def play_to_picture(
+    path: Path,
+    *,
+    goal: Path | None = None,
+    world: str | None = None,
+    env: Mapping[str, Any] | None = None,
+    steps: int = 100,
+    seed: int = 0,
+) -> Played:
+    """Reopens an agent and lets it play.
+
+    Args:
+        path: of the run or of the agent's folder.
+        goal: a picture file of the size that the agent sees; None plays at random first and takes where that ends.
+        world: name or id; None is where the agent learned.
+        env: options of the world, by name; None are those of the agent.
+        steps: that the agent has.
+        seed: of the start.
+
+    Raises:
+        ConfigError: where no world is known.
+        DataError: for a picture of another size.
+    """
+    if steps < 1:
+        raise ConfigError(f"`steps` must be at least 1; got {steps}.")
+    agent, card = load_agent(path), read_card(path)
+    name = world or card.world
+    if not name:
+        raise ConfigError("this agent learned from recorded episodes of unknown origin. Say where to play: --world ID.")
+    options = dict(env if env is not None else card.world_options)
+    place = make_world(name, 1, image_size=card.frame_shape[1:], env_options=options)
+    try:
+        if place.bounds.dim != card.bounds.dim or place.bounds.categories != card.bounds.categories:
+            raise ConfigError(
+                f"`{name}` must take the actions that this agent learned ({card.bounds.dim} wide); it takes "
+                f"{place.bounds.dim}. Choose the world it learned in."
+            )
+        picture, truth = _goal(place, goal, card.frame_shape, seed)
+        return _play(agent, place, picture, truth, steps, seed)
+    finally:
+        place.close()
+
+
+def _goal(
+    place: World, goal: Path | None, shape: tuple[int, int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The goal as a frame [3, H, W], and its true state where that is known."""
+    if goal is not None:
+        frame = np.asarray(read_image(goal))
+        if frame.shape != shape:
+            raise DataError(
+                f"`{goal}` must be {shape[1]} x {shape[2]} px like the pictures that this agent learned from; it is "
+                f"{frame.shape[-2]} x {frame.shape[-1]}. Resize it, or take it at that size."
+            )
+        return frame, None
+    policy = make_policy(default_policy(place.bounds), place.bounds)
+    policy.reset([seed])
+    frames = place.reset([seed])
+    for _ in range(DRAWN_GOAL):
+        if place.ended().any():
+            break
+        frames = place.step(policy.act(place.states() if place.has_states else None))
+    return frames[0], place.states() if place.has_states else None
+
+
+def _play(agent: Agent, place: World, picture: np.ndarray, truth: np.ndarray | None, steps: int, seed: int) -> Played:
+    frames = place.reset([seed])
+    agent.start(picture[None])
+    seen, reached = [frames[0].copy()], False
+    for _ in range(steps):
+        frames = place.step(agent.act(frames, place.proprio()))
+        seen.append(frames[0].copy())
+        if truth is not None:
+            reached = _is_there(place, truth)
+        if reached or place.ended().any():
+            break
+    cost = "" if agent.last_plan is None else f", expected cost {float(agent.last_plan.cost[0]):.3g}"
+    if truth is None:
+        words = f"played {len(seen) - 1} steps towards the picture{cost}"
+    else:
+        words = f"{'reached' if reached else 'did not reach'} the goal in {len(seen) - 1} steps{cost}"
+    return Played(Replay(np.stack(seen), picture, reached), words)
+
+
+def _is_there(place: World, truth: np.ndarray) -> bool:
+    """Whether the goal is reached, by the world's own rule; without a rule nobody says so."""
+    try:
+        return bool(place.is_success(place.states(), truth)[0])
+    except ConfigError:
+        return False

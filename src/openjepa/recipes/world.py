@@ -1,0 +1,217 @@
+"""Any world in, one saved agent out: a Gymnasium id, a world of ours, or a folder of episodes that anyone recorded.
+
+    openjepa train PointMaze_UMaze-v3
+    openjepa train minigrid:MiniGrid-Empty-16x16-v0 --env.highlight false
+    openjepa train data/robot --frameskip 2
+
+Sizes are read from the data: frames, actions, lengths of episodes. What is not given is chosen by measurement, said in
+one line each, and an option (`recipes/measured_choices.py`). A store of the user is only read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from openjepa.data import EpisodeStore
+from openjepa.errors import ConfigError, DataError
+from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.methods.lewm import LeWMConfig
+from openjepa.methods.refine import RefineConfig
+from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.latent_predictor import LatentPredictorConfig
+from openjepa.planning import CEMConfig
+from openjepa.recipes import Experiment, Recipe
+from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
+from openjepa.recipes.measured_choices import Choices, choose
+from openjepa.recipes.world_model import PlayConfig, build, open_store
+from openjepa.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Options of the generic recipe; None is measured on the data.
+
+    Attributes:
+        data: a store of recorded episodes, which is only read; None records play in the world.
+        episodes: of recorded play, where the world is played.
+        episode_steps: longest episode of play; None is the world's own limit, at most 60.
+        policy: what plays; None is one that fits the actions.
+        image_size: side of a frame in px, where the world is played.
+        num_envs: environments that play side by side.
+        workers: processes that share them.
+        held_out: share of episodes that training never sees.
+        frameskip: environment steps per model step.
+        encoder: kind of the encoder.
+        embed_dim: width of the latent.
+        window: frames of a training window.
+        batch_size: windows of a step.
+        horizon: model steps that a plan looks ahead.
+        max_gap: largest number of model steps between two states that the critic learns from.
+        train: options of the training.
+        budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
+        pairs: judged pairs of start and goal in each bin.
+        pairs_seed: of the drawing of pairs.
+        seed: of everything else.
+    """
+
+    data: Path | None = None
+    episodes: int = 600
+    episode_steps: int | None = None
+    policy: str | None = None
+    image_size: int = 64
+    num_envs: int = 50
+    workers: int = 1
+    held_out: float = 0.1
+    frameskip: int | None = None
+    encoder: Literal["conv", "keypoints", "vit"] | None = None
+    embed_dim: int | None = None
+    window: int | None = None
+    batch_size: int = 48
+    horizon: int | None = None
+    max_gap: int | None = None
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
+    )
+    budget: int | None = None
+    pairs: int = 100
+    pairs_seed: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ResolvedWorld(WorldModelConfig):
+    """Every option with its value, as it is kept with the run.
+
+    Attributes:
+        budget: see `WorldConfig`.
+        choices: why options have the values that they have, a line each.
+    """
+
+    budget: int | None = None
+    choices: tuple[str, ...] = ()
+
+
+def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> ResolvedWorld:
+    """Records play where there is none, measures the data, and gives every option its value.
+
+    Args:
+        config: what the user wants.
+        world: name or id; "" where only episodes are known.
+        options: of the world, by name.
+
+    Raises:
+        ConfigError: where neither a world nor episodes are given.
+        DataError: where the episodes cannot be learned from.
+    """
+    if not world and config.data is None:
+        raise ConfigError("the recipe `world` must be given a world or a store: openjepa train WORLD_OR_STORE.")
+    play = _play(config, world, options)
+    base = ResolvedWorld(play=play, seed=config.seed, batch_size=config.batch_size, train=config.train)
+    store = open_store(base)
+    try:
+        _check_store(store)
+        found = choose(store, config)
+    finally:
+        store.close()
+    return _with_choices(base, config, found)
+
+
+def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> PlayConfig:
+    if config.data is not None:  # as it was recorded
+        return PlayConfig(world, dict(options), "", 2, 1, 1, config.held_out, config.data, read_only=True)
+    from openjepa.envs import default_policy, make_world
+
+    one = make_world(world, 1, env_options=options, image_size=config.image_size)
+    try:
+        steps = config.episode_steps or min(one.max_steps, 60)
+        policy = config.policy or default_policy(one.bounds)
+    finally:
+        one.close()
+    return PlayConfig(
+        world,
+        dict(options),
+        policy,
+        config.episodes,
+        steps,
+        config.num_envs,
+        config.held_out,
+        image_size=config.image_size,
+        workers=config.workers,
+    )
+
+
+def _check_store(store: EpisodeStore) -> None:
+    if len(store) < 2:
+        raise DataError(
+            f"`{store.path}` must hold at least 2 episodes to learn from and to judge; it has {len(store)}."
+        )
+    shape = store.column("frames").shape[1:]
+    if len(shape) != 3 or shape[0] != 3:
+        raise DataError(f"frames of `{store.path}` must be [3, H, W]; they are {list(shape)}.")
+
+
+def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> ResolvedWorld:
+    """The concrete configuration that these choices mean."""
+    encoder = FrameEncoderConfig(
+        found.encoder,
+        image_size=found.image_size,
+        shrink_from=found.shrink_from,
+        **found.encoder_options,
+    )
+    method = LeWMConfig(
+        embed_dim=found.embed_dim,
+        encoder=encoder,
+        predictor=LatentPredictorConfig("mlp", 256),
+        **found.method_options,
+    )
+    act = ActConfig(
+        refine=RefineConfig(steps=1000, rollout=min(12, found.horizon), noise=0.05),
+        distance=TemporalDistanceConfig(steps=1200, max_gap=found.max_gap),
+        planner=CEMConfig(
+            horizon=found.horizon,
+            num_samples=64,
+            num_elites=8,
+            num_iterations=3,
+            knot_steps=found.knot_steps,
+        ),
+        replan_every=found.replan_every,
+        pairs=config.pairs,
+        pairs_seed=config.pairs_seed,
+    )
+    return replace(
+        base,
+        method=method,
+        act=act,
+        window=found.window,
+        frameskip=found.frameskip,
+        budget=config.budget,
+        choices=found.lines,
+    )
+
+
+def build_resolved(config: ResolvedWorld) -> Experiment:
+    """The method, its batches and what the doctor looks at."""
+    return build(config)
+
+
+def finish_resolved(config: ResolvedWorld, run_dir: Path) -> None:
+    """Saves the agent, with the reasons of its choices."""
+    finish(config, run_dir, choices=config.choices)
+
+
+def _judge(config: ResolvedWorld, run_dir: Path) -> dict[str, Any]:
+    from openjepa.recipes.judge_world import judge
+
+    return judge(config, run_dir)
+
+
+WORLD = Recipe(
+    "any world or store of episodes: openjepa train WORLD_OR_STORE",
+    ResolvedWorld(),
+    build_resolved,
+    {"play.episodes": 8, "play.num_envs": 8, "play.steps": 12, "play.held_out": 0.3, "batch_size": 4},
+    _judge,
+    None,
+    finish_resolved,
+)
