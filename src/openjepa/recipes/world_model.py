@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.data.whole_episodes import read_episodes
-from openjepa.envs import collect, make_policy, make_world
+from openjepa.envs import collect, is_environment_id, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import measure, untrained_twin
 from openjepa.methods.lewm import LeWM, LeWMConfig
