@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EPISODES = 64  # held-out episodes that the doctor looks at
 FRAMES = 64  # and frames of each
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def doctor(options: DoctorOptions) -> int:
     """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick."""
     from openjepa.train import load_method
 
+    if options.out is not None and options.out.suffix not in PICTURES:
+        raise ConfigError(f"`--out` must end in {', '.join(PICTURES)}; got {options.out}.")
     method = load_method(options.run)
     if options.data is not None:
         held_out, use = read_held_out(options.data, options.frameskip, options.window)
@@ -132,7 +135,7 @@ def doctor(options: DoctorOptions) -> int:
         if figure is None:
             raise DataError(f"{options.out} was not drawn: nothing was found that moves in a way pictures foretell.")
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(options.out, dpi=160)
+        figure.savefig(options.out, dpi=160, facecolor="white")
         if not options.json:
             print(f"picture: {options.out}")
     return OK if checked.verdict.healthy else SICK

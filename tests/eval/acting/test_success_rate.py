@@ -15,7 +15,6 @@ from openjepa.eval.acting.outcomes import (
     SUCCESS_COLUMNS,
     Outcome,
     SuccessReport,
-    pool_seeds,
     success_difference,
     success_row,
 )
@@ -230,13 +229,10 @@ def test_differences_are_paired_and_resample_episodes_together() -> None:
     clustered = success_difference(made(flags, together), made(none, together))
     assert single.estimate == clustered.estimate == 0.75
     assert clustered.high - clustered.low > 1.5 * (single.high - single.low)
-    assert pool_seeds([made(flags, apart), made(none, apart)]).estimate == 0.375
     with pytest.raises(ConfigError, match="must be judged on the same pairs"):
         success_difference(same, replace(same, manifest_sha256="0" * 64))
     with pytest.raises(ConfigError, match="same budget"):
         success_difference(same, replace(same, budget=9))
-    with pytest.raises(DataError, match="must not be empty"):
-        pool_seeds([])
 
 
 def test_players_of_the_truth_say_that_they_need_it() -> None:

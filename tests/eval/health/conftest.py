@@ -101,7 +101,7 @@ def lift(x, width=16, noise=0.0):
 
 
 class Onlooker(torch.nn.Module):
-    """A world model that finds some colours in the picture and adds actions to the first; a latent of their places."""
+    """A world model that finds some colours in the picture, and adds actions to the place of the first."""
 
     def __init__(self, *colours, gain=1.3):
         super().__init__()

@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openjepa.eval.intervals import Interval
-
 GREY = "#848b98"  # legible on white and on near-black
 COLOURS = ("#2f7fe0", "#e0592f", "#1f9d6b", "#a864d8", "#d69a10", "#d64f8c", "#3aa6b9", "#8b8f3a")
 
@@ -55,23 +53,6 @@ def training_curves(metrics: Sequence[Mapping[str, Any]], *, columns: int = 3) -
         ax.set_title(name, fontsize=9, color=GREY, loc="left")
     for ax in axes[len(names) :]:
         ax.set_axis_off()
-    return figure
-
-
-def interval_bars(rows: Mapping[str, Interval], *, title: str = "") -> Figure:
-    """Draws proportions with their intervals as horizontal bars, the first on top."""
-    figure, (ax,) = blank(width=7.0, height=0.5 + 0.42 * len(rows))
-    for i, (name, interval) in enumerate(rows.items()):
-        colour = COLOURS[0] if i == 0 else GREY
-        ax.barh(i, 100 * interval.estimate, height=0.55, color=colour, alpha=0.85 if i == 0 else 0.55)
-        ax.plot([100 * interval.low, 100 * interval.high], [i, i], color=colour, linewidth=2.2)
-        ax.text(101.5, i, interval.percent(), va="center", fontsize=8, color=GREY)
-        ax.text(-1.5, i, name, va="center", ha="right", fontsize=9, color=GREY)
-    ax.set_xlim(0, 100)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_yticks([])
-    ax.grid(False, axis="y")
-    ax.set_xlabel(title or "%", color=GREY, fontsize=8)
     return figure
 
 
