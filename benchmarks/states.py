@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from openjepa.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import Landmarks, StuckSteps, fit_landmarks
+from openjepa.agent.landmarks import StuckSteps, fit_landmarks
 from openjepa.config import override
-from openjepa.data import EpisodeStore, WindowConfig, WindowSource, frame_statistics, split, statistics
+from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.frame_mean import frame_statistics
 from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import GymnasiumWorld, StateAdapter, collect, make_policy
 from openjepa.envs.gymnasium_states import CLASSIC
@@ -140,20 +141,6 @@ def judge(name: str, player: Player, make: Callable[[int], World], manifest: Man
     return hits / len(outcomes)
 
 
-class TwoFrames(Agent):
-    """An agent that shows its model the frame before, too."""
-
-    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:
-        self._before: Tensor | None = None
-        super().start(goal_frames, env_ids, goal_proprio)
-
-    def _encode(self, frames: Any, proprio: Any, *, name: str) -> Tensor:
-        now = torch.as_tensor(frames)
-        before = now if name == "goal_frames" or self._before is None else self._before
-        self._before = None if name == "goal_frames" else now
-        return self.model.encode(torch.stack([before, now], 1))[:, 1]
-
-
 class Due:
     """A player whose goal is due at a stated step: its cost looks at the steps that are left."""
 
@@ -230,7 +217,7 @@ def pendulum(config: LearnConfig, work: Path, run_dir: Path, seed: int) -> dict[
     def player(horizon: int) -> Agent:
         cost = PathCost(aggregate=mean, pose_dim=model.config.embed_dim)
         planner = CEM(world.bounds, CEMConfig(horizon=horizon, num_samples=128, num_iterations=4))
-        return TwoFrames(model, planner, cost, world.bounds, AgentConfig(seed=seed))
+        return Agent(model, planner, cost, world.bounds, AgentConfig(history=2, seed=seed))
 
     def play() -> PolicyPlayer:
         return PolicyPlayer(make_policy("drift", world.bounds), seed)
@@ -323,6 +310,7 @@ def four_rooms_config() -> LearnConfig:
         policy="one-hot",
         method=LeWMConfig(
             embed_dim=16,
+            action_dim=3,
             categories=(3,),
             encoder=FrameEncoderConfig("attn", image_size=95, patch_size=5, gain=0.5),
             rollout="both",
@@ -372,8 +360,7 @@ class Mapped(Agent):
 
     def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:
         super().start(goal_frames, env_ids, goal_proprio)
-        assert isinstance(self.cost, PathCost) and isinstance(self.cost.distance, Landmarks)
-        self._promises = StuckSteps(self.cost.distance)  # type: ignore[assignment]
+        self._episode.failed_plans = StuckSteps(self.cost.distance)  # type: ignore
 
 
 def four_rooms(config: LearnConfig, work: Path, run_dir: Path, seed: int) -> dict[str, Any]:
