@@ -1,4 +1,4 @@
-r"""What a state holds, and what can be reached with it: velocity (Pendulum), heading (MiniGrid), from pixels on one thread.
+r"""What a state holds, and what can be reached with it: velocity (Pendulum), heading (MiniGrid), on one thread.
 
     python benchmarks/states.py pendulum --seed 0
     python benchmarks/states.py pendulum four-rooms --seed 0 --option train.steps 300
@@ -122,7 +122,7 @@ def probe(learned: Learned, targets: Callable[[Tensor], dict[str, Tensor]]) -> d
         print(f"  {name}: R2 {linear:.3f} linear, {mlp:.3f} MLP")
     step = one_step_prediction(learned.model, z, batch.actions[:, skip:])
     print(
-        f"  one step: error / copying {step.copy_ratio:.4f}, error with shuffled actions / error {step.permutation_ratio:.1f}"
+        f"  one step: error / copying {step.copy_ratio:.4f}, with shuffled actions / error {step.permutation_ratio:.1f}"
     )
     return {name: max(pair) for name, *pair in zip(wanted, scores.linear, scores.mlp, strict=True)}  # type: ignore
 
@@ -135,8 +135,8 @@ def judge(name: str, player: Player, make: Callable[[int], World], manifest: Man
     hits = sum(bool(outcome.success_at_end) for outcome in outcomes)
     low, high = wilson(hits, len(outcomes))[:2]
     print(
-        f"  {name}: {hits / len(outcomes):.0%} [{low:.0%}, {high:.0%}] of {len(outcomes)} at the last of {budget} steps, "
-        f"{time.process_time() - began:.0f} CPU-s"
+        f"  {name}: {hits / len(outcomes):.0%} [{low:.0%}, {high:.0%}] of {len(outcomes)} at the last of {budget} "
+        f"steps, {time.process_time() - began:.0f} CPU-s"
     )
     return hits / len(outcomes)
 
@@ -147,11 +147,11 @@ class Due:
     def __init__(self, agent: Agent, steps: int, window: int = 2) -> None:
         self.agent, self.steps, self.window = agent, steps, window
 
-    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:
+    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:  # noqa: D102
         self.left = self.steps
         self.agent.start(goal_frames, env_ids, goal_proprio)
 
-    def act(self, frames: Any, proprio: Any = None, active: Any = None) -> np.ndarray:
+    def act(self, frames: Any, proprio: Any = None, active: Any = None) -> np.ndarray:  # noqa: D102
         assert isinstance(self.agent.cost, PathCost)
         self.agent.cost = replace(self.agent.cost, aggregate=Last(self.window, max(1, self.left)))
         self.left -= 1
@@ -275,7 +275,7 @@ class OneLayout(gymnasium.Wrapper):  # type: ignore[type-arg]
         self.layout = layout
         self.action_space = gymnasium.spaces.Discrete(3)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:  # noqa: D102
         found = self.env.reset(seed=self.layout, options=options)
         rng, places = np.random.default_rng(seed), free_cells(self)
         self.unwrapped.agent_pos = places[rng.integers(len(places))]
@@ -358,7 +358,7 @@ def grid_pairs(world: GymnasiumWorld, seed: int, count: int = 100) -> Manifest:
 class Mapped(Agent):
     """An agent that remembers which imagined steps led nowhere."""
 
-    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:
+    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:  # noqa: D102
         super().start(goal_frames, env_ids, goal_proprio)
         self._episode.failed_plans = StuckSteps(self.cost.distance)  # type: ignore
 

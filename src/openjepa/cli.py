@@ -4,11 +4,15 @@ Exit status: 0 done, 1 a verdict against the run or the data, 2 an error (one li
 interrupted.
 """
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import tyro
 
 from openjepa.command_line import collecting, judging, seeing, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
@@ -21,15 +25,17 @@ from openjepa.version import __version__
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """Options of a command that has none."""
+class ListOptions:
+    """Options of `list`."""
+
+    what: tyro.conf.Positional[Literal["all", "models"]] = "all"  # models: the published ones, and their licences
 
 
-def show_list(options: NoOptions) -> int:
-    """Prints recipes, worlds, methods and planners."""
-    from openjepa.command_line.listing import text
+def show_list(options: ListOptions) -> int:
+    """Prints recipes, worlds, methods and planners, or the published models."""
+    from openjepa.command_line.listing import models, tables, text
 
-    print(text())
+    print(text(models() if options.what == "models" else tables()))
     return OK
 
 
@@ -41,9 +47,9 @@ COMMANDS: dict[str, Command | Group] = {
         training.demo,
     ),
     "list": Command(
-        "show recipes, worlds, methods and planners",
-        "",
-        lambda words: NoOptions,
+        "show recipes, worlds, methods and planners, or the published models",
+        "[models]",
+        lambda words: ListOptions,
         show_list,
     ),
     "collect": Command(
@@ -168,6 +174,9 @@ def main(words: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait starve their neighbours; must be set before PyTorch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is not UTF-8 leaves as the bytes that it is
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     words = list(sys.argv[1:] if words is None else words)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
@@ -182,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return _run(name, words[1:])
     except OpenJEPAError as error:
-        return _complain(" ".join(str(error).split()))
+        return _complain(str(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives until exit
@@ -225,7 +234,7 @@ def _run(name: str, words: Sequence[str]) -> int:
 
 
 def _complain(text: str) -> int:
-    print(f"openjepa: {text}", file=sys.stderr)
+    print(f"openjepa: {' '.join(text.split())}", file=sys.stderr)
     return 2
 
 

@@ -1,14 +1,15 @@
 """Frozen dataclasses as configuration: strict overrides, and plain JSON in both directions."""
 
+import contextlib
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openjepa.errors import ConfigError, did_you_mean
+from openjepa.errors import ConfigError, brief, did_you_mean
+from openjepa.files import read_json, replace_text, sealed_json
 
 T = TypeVar("T")
 
@@ -52,6 +53,18 @@ def _replace(config: Any, path: list[str], value: Any) -> Any:
     return dataclasses.replace(config, **{head: _replace(getattr(config, head), rest, value) if rest else value})
 
 
+def check_counts(config: Any, *names: str) -> None:
+    """Checks that fields of a config are whole numbers from 1; call it in `__post_init__`.
+
+    Raises:
+        ConfigError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"`{name}` must be a whole number from 1; got {value}.")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Returns a config as plain values that JSON can hold."""
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -71,51 +84,72 @@ def from_dict(cls: type[T], values: Mapping[str, Any] | None) -> T:
     """Rebuilds a config from `to_dict`; a missing key takes its default, an unknown one is an error.
 
     Raises:
-        ConfigError: for a key that `cls` does not have, or a value its validation refuses.
+        ConfigError: for a key that `cls` does not have, a value of another type, or one its validation refuses.
     """
     kinds = field_types(cls)
     if not isinstance(values, Mapping):
         raise ConfigError(f"the options of {cls.__name__} must be names with values; got {values!r}.")
     for key in values:
         if key not in kinds:
-            raise ConfigError(f"unknown option `{key}` of {cls.__name__}{did_you_mean(key, kinds)}")
-    typed = {}
-    for key, value in values.items():
-        try:
-            typed[key] = _typed(kinds[key], value)
-        except TypeError as error:
-            kind = getattr(kinds[key], "__name__", str(kinds[key]))
-            raise ConfigError(f"`{key}` of {cls.__name__} must be {kind}; got {value!r}.") from error
+            raise ConfigError(f"unknown option `{brief(key)}` of {cls.__name__}{did_you_mean(key, kinds)}")
+    typed = {key: _typed(kinds[key], value, f"`{key}` of {cls.__name__}") for key, value in values.items()}
     try:
         return cls(**typed)
     except TypeError as error:  # a value is missing, or of a kind that the validation cannot compare
-        raise ConfigError(f"the options of {cls.__name__} do not fit ({error}).") from error
+        raise ConfigError(f"the options of {cls.__name__} do not fit ({brief(error)}).") from error
 
 
-def _typed(kind: Any, value: Any) -> Any:
-    origin = typing.get_origin(kind)
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    """A plain value as the type of its field.
+
+    Raises:
+        ConfigError: for a value of another type.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _typed(next(k for k in typing.get_args(kind) if k is not type(None)), value)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return None if value is None and types.NoneType in args else _any_of(args, value, name)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
         return from_dict(kind, value)
-    if origin is tuple or kind is tuple:
-        args = typing.get_args(kind)
-        inner = args[0] if args else Any
-        return tuple(_typed(inner, v) for v in value)
-    if kind is Path:
+    if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind in (bool, int, float, str) and not isinstance(value, (int, float) if kind is float else kind):
-        raise TypeError(type(value).__name__)
-    return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = args[:1] * len(value) if args[-1] is ... else args
+        if len(inner) == len(value):
+            return tuple(_typed(k, v, name) for k, v in zip(inner, value, strict=True))
+    elif _fits(kind, value):
+        return value
+    word = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    raise ConfigError(f"{name} must be {word}; got {brief(repr(value))}.")
+
+
+def _any_of(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
+    *others, last = [kind for kind in kinds if kind is not types.NoneType]
+    for kind in others:
+        with contextlib.suppress(ConfigError):
+            return _typed(kind, value, name)
+    return _typed(last, value, name)
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    if kind is float:
+        return type(value) in (int, float)
+    if kind in (int, bool, str):
+        return type(value) is kind
+    own = typing.get_origin(kind) or kind
+    return not isinstance(own, type) or isinstance(value, own)
 
 
 def save_json(config: Any, path: Path) -> None:
-    """Writes a config as readable JSON."""
-    path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    """Writes a config as readable JSON with a checksum, in one atomic step."""
+    replace_text(path, sealed_json(to_dict(config)))
 
 
 def load_json(cls: type[T], path: Path) -> T:
-    """Reads what `save_json` wrote."""
-    return from_dict(cls, json.loads(path.read_text()))
+    """Reads what `save_json` wrote.
+
+    Raises:
+        ConfigError: for a damaged file, or what `from_dict` refuses.
+    """
+    return from_dict(cls, read_json(path, damaged=lambda reason: ConfigError(f"{path} is damaged ({reason}).")))

@@ -3,11 +3,14 @@
 The form is: *`name` must <rule>; got <value>. <Remedy>.*
 """
 
+import bisect
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SHOWN = 50  # names of a table that an error lists
+SHOWN = 120  # characters of names that a message lists
+LONGEST_WORD = 200  # characters that are compared with known names
+COMPARED = 1000  # names that are compared with a word
 
 
 class OpenJEPAError(Exception):
@@ -38,28 +41,68 @@ class MissingDependencyError(OpenJEPAError, ImportError):
     """An optional package that is not installed; the message says how to install it."""
 
 
+def brief(text: object, length: int = 80) -> str:
+    """Returns a text as one line of at most `length` characters, for a message; of a long one, both ends.
+
+    >>> brief("folder/of/a/long/name.png", 17)
+    'folder/...ame.png'
+    """
+    line = " ".join(str(text).split())
+    if len(line) <= length:
+        return line
+    kept = length - 3
+    return f"{line[: kept // 2]}...{line[len(line) - (kept - kept // 2) :]}"
+
+
+def listing(names: Iterable[object], *, empty: str = "nothing") -> str:
+    """Returns names for a message: all of a few, else the first ones and how many more there are.
+
+    >>> listing(f"blocks.{i}.weight" for i in range(200))
+    'blocks.0.weight, blocks.1.weight, blocks.2.weight, blocks.3.weight and 196 more'
+    """
+    words = [brief(name, 40) for name in names]
+    if sum(map(len, words)) <= SHOWN:
+        return ", ".join(words) or empty
+    first = words[:4]
+    while len(first) > 1 and sum(map(len, first)) > SHOWN:
+        first.pop()
+    return f"{', '.join(first)} and {len(words) - len(first)} more"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns "; did you mean `x`?" for the known name nearest to `word`, else a full stop.
 
     >>> did_you_mean("tran", ["train", "eval"])
     '; did you mean `train`?'
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{near[0]}`?" if near else "."
+    near = difflib.get_close_matches(word[:LONGEST_WORD], list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{brief(near[0])}`?" if near else "."
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> ConfigError:
-    """Builds the error for a name that is not in a table, with the nearest name or the whole table.
+def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None = None) -> ConfigError:
+    """Builds the error for a name that is not in a table: what must have been meant, else the nearest names.
+
+    Args:
+        kind: what the name is of.
+        word: what was given.
+        known: the names of the table.
+        command: a command that prints the table.
 
     >>> str(unknown("recipe", "lwm", ["lewm", "pldm"]))
     'unknown recipe `lwm`; did you mean `lewm`?'
+    >>> str(unknown("fruit", "fig", ["kiwi", "lemon"]))
+    'unknown fruit `fig`. Known: kiwi, lemon.'
     """
-    known = sorted(known)
-    hint = did_you_mean(word, known)
-    if hint == ".":
-        more = f", and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-        hint = f". Known: {', '.join(known[:SHOWN])}{more}."
-    return ConfigError(f"unknown {kind} `{word}`{hint}")
+    names, asked = sorted(known), word[:LONGEST_WORD]
+    place = bisect.bisect(names, asked)  # of a million files, those are compared that begin like the word
+    around = names[max(place - COMPARED // 2, 0) : place + COMPARED // 2] if len(names) > COMPARED else names
+    if clear := difflib.get_close_matches(asked, around, n=1, cutoff=0.75):
+        return ConfigError(f"unknown {kind} `{brief(word)}`; did you mean `{brief(clear[0])}`?")
+    if sum(map(len, names)) <= SHOWN:
+        return ConfigError(f"unknown {kind} `{brief(word)}`. Known: {', '.join(names) or 'none'}.")
+    near = ", ".join(f"`{brief(name, 40)}`" for name in difflib.get_close_matches(asked, around, n=3, cutoff=0.0))
+    rest = f" `{command}` shows all {len(names)}." if command else f" There are {len(names)}."
+    return ConfigError(f"unknown {kind} `{brief(word)}`; the nearest are {near}.{rest}")
 
 
 def require(package: str, extra: str, reason: str) -> MissingDependencyError:

@@ -6,9 +6,9 @@ import torch
 import openjepa.interop.registry as registry
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.interop import convert, from_pretrained, load, save_pretrained
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.networks import Networks, guess_traits, read_networks, write_meta
 from openjepa.interop.registry import PUBLISHED, Published
+from openjepa.interop.traits import Traits
 from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
 from openjepa.models.vit import VisionTransformer, ViTConfig, vit_small
 from openjepa.train.checkpoint import save_checkpoint

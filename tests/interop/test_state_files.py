@@ -6,10 +6,10 @@ import torch
 
 from openjepa.errors import CheckpointError
 from openjepa.interop import meta_files
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.networks import Networks, read_networks, write_meta
 from openjepa.interop.probes import load_probe
-from openjepa.interop.state_files import read_file, strip_prefixes
+from openjepa.interop.state_files import read_file, unwrap
+from openjepa.interop.traits import Traits
 
 
 @pytest.fixture
@@ -28,9 +28,19 @@ def load(path, edit):
     return meta_files.load_encoder(content, TRAITS, source="model.pt")
 
 
-def test_prefixes_are_stripped_once_from_the_start():
-    state = {"module.backbone.norm.weight": 1, "module.norm.backbone.bias": 2, "backbone.module.x": 3}
-    assert list(strip_prefixes(state)) == ["norm.weight", "norm.backbone.bias", "module.x"]
+def test_names_of_wrappers_go_at_any_depth_and_the_backbone_in_front():
+    names = {
+        "module.backbone.norm.weight": "norm.weight",
+        "_orig_mod.module.a": "a",
+        "module._orig_mod.backbone.b": "b",
+        "backbone._orig_mod.c": "c",
+        "module.module.d": "d",
+        "blocks.0._orig_mod.attn._fsdp_wrapped_module.e": "blocks.0.attn.e",
+        "_fsdp_wrapped_module.blocks.1._checkpoint_wrapped_module.f": "blocks.1.f",
+        "module.norm.backbone.bias": "norm.backbone.bias",
+        "modules.g": "modules.g",
+    }
+    assert list(unwrap({name: torch.zeros(1) for name in names}, source="x")) == list(names.values())
 
 
 def test_the_target_encoder_is_the_default(saved, vjepa2):

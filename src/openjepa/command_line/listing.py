@@ -30,10 +30,17 @@ def tables() -> dict[str, dict[str, str]]:
     }
 
 
-def text() -> str:
-    """Returns the tables for a terminal; one without entries is left out."""
+def models() -> dict[str, dict[str, str]]:
+    """Returns name and licence of every published model."""
+    from openjepa.interop.registry import PUBLISHED
+
+    return {"Models (--model NAME, openjepa.load)": {name: entry.licence for name, entry in PUBLISHED.items()}}
+
+
+def text(entries_by_title: dict[str, dict[str, str]]) -> str:
+    """Returns tables for a terminal; one without entries is left out."""
     lines: list[str] = []
-    for title, entries in tables().items():
+    for title, entries in entries_by_title.items():
         if not entries:
             continue
         width = max(map(len, entries))

@@ -103,6 +103,8 @@ def _spell_out_booleans(words: Sequence[str], known: dict[str, Any]) -> list[str
 
 def _refuse_unknown(words: Sequence[str], known: dict[str, Any]) -> None:
     for word in words:
+        if word == "--":  # what follows are words, whatever they begin with
+            return
         name = _name(word)
         if name is None or name in known or name == "help":
             continue

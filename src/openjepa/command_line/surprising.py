@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from openjepa.eval.plausibility.energy import EnergyModel
     from openjepa.eval.plausibility.surprise import Verdict
 
+PIECE = 2  # windows of a model that a piece of a long video lasts
+
 
 @dataclass(frozen=True)
 class JudgeOptions:
@@ -36,7 +38,9 @@ class SurpriseOptions:
     model: Annotated[Model, tyro.conf.Positional]  # a training run, a published name, or a path in any layout
     videos: tyro.conf.Positional[tuple[Path, ...]] = ()  # video files, folders of pictures, .npy files
     loading: Annotated[JudgeOptions, tyro.conf.arg(name="")] = field(default=JudgeOptions(), metadata={FLAT: True})
-    calibrate: Path | None = None  # score the possible clips of this folder, and keep the result beside the model
+    calibrate: Path | None = (
+        None  # score the possible clips of this folder (long videos in pieces), and keep the result
+    )
     calibration: Path | None = None  # .json file or folder where it is, or goes; None = in the model's folder
     level: float = 0.05  # rate of false alarms, 0 to 1
     frame_step: int = 1  # take every so many frames of a video
@@ -79,9 +83,12 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
         ConfigError: for a model without a predictor of coming frames.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
+    import torch
+
     from openjepa.eval.plausibility.energy import MaskedEnergy, energy_model
-    from openjepa.interop import PUBLISHED, load
+    from openjepa.interop.load import load_networks
     from openjepa.interop.networks import layout_of
+    from openjepa.interop.registry import PUBLISHED
     from openjepa.train import load_method
     from openjepa.train.device import pick_device
 
@@ -89,33 +96,33 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
     path = Path(name)
     if path.exists() and layout_of(path) == "run":
         return energy_model(load_method(path, device=device), name="model"), path if path.is_dir() else path.parent
-    options = {"path": loading.weights, "offline": loading.offline, "device": device}
-    try:
-        predictor = load(name, part="predictor", **options)  # type: ignore[arg-type]
-    except ConfigError as error:
-        if "has no `predictor`" not in str(error):
-            raise
+    parts = {"target_encoder", "context_encoder", "predictor"}
+    found = load_networks(name, parts=parts, path=loading.weights, offline=loading.offline)
+    context, target = found.context_encoder or found.target_encoder, found.target_encoder or found.context_encoder
+    if context is None or target is None or found.predictor is None:
         raise ConfigError(
             f"the model must have a predictor of coming frames to be surprised; `{name}` has none. Take a run of "
             "`openjepa train physics`, or a V-JEPA 2 file that holds its predictor."
-        ) from None
-    target = load(name, **options)  # type: ignore[arg-type]
-    try:
-        context = load(name, part="context_encoder", **options)  # type: ignore[arg-type]
-    except ConfigError:
-        context = target
-    judge = MaskedEnergy(context, target, predictor)  # type: ignore[arg-type]
+        )
+    networks = (n.to(device=device, dtype=torch.float32).eval() for n in (context, target, found.predictor))
+    judge = MaskedEnergy(*networks)  # type: ignore[arg-type]
     folder = Path("calibrations") / name.replace("/", "-") if name in PUBLISHED or not path.is_dir() else path
     return judge, folder
 
 
 def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> int:
-    from openjepa.data.clips import read_clips
+    from openjepa.data.clips import list_clips, read_clips
     from openjepa.eval.plausibility.conformal import FEWEST
     from openjepa.eval.plausibility.surprise import TINTED, calibrate
 
     assert options.calibrate is not None
-    clips = read_clips(options.calibrate, size=model.size, frame_step=options.frame_step, min_frames=model.window)
+    clips = read_clips(
+        options.calibrate,
+        piece=PIECE * model.window,
+        size=model.size,
+        frame_step=options.frame_step,
+        min_frames=model.window,
+    )
     found = calibrate(
         model,
         clips,
@@ -125,6 +132,8 @@ def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> i
     )
     path = found.save(place)
     count = len(found.scores)
+    if options.calibrate.is_dir() and count > len(list_clips(options.calibrate)):
+        print("  pieces of one video are not scenes of their own: alarms are rated for what it shows", file=sys.stderr)
     print(f"calibrated on {count} possible clips, so alarms from level {1 / (count + 1):.3g} on: {path}")
     print(f"  {TINTED}: {found.alarms[TINTED]:.1%} of them would alarm at 5 % (new, yet possible)")
     if count < FEWEST:

@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from openjepa.data.folders import list_folder
 from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from openjepa.data.video_file import VideoFile
 from openjepa.errors import DataError
 
 ARRAY_SUFFIX = ".npy"
+LONGEST = 1000  # frames of a clip; a longer video is cut into pieces
+MOST_PIECES = 100
 
 
 def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> np.ndarray:
     """Reads a clip [T, 3, H, W] uint8.
 
     Args:
-        path: a video file, a folder of pictures (in the order of their names), or a `.npy` file [T, 3, H, W] or
-            [T, H, W, 3] uint8.
+        path: a video file, a folder of pictures (in the order of the numbers in their names), or a `.npy` file
+            [T, 3, H, W] or [T, H, W, 3] uint8.
         size: side of the centre square in pixels; None keeps the pictures whole.
         frame_step: takes every so many frames, >= 1.
         min_frames: fewest frames that are left after that.
@@ -50,7 +53,7 @@ def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1,
 
 
 def list_clips(folder: Path | str) -> list[Path]:
-    """Lists the clips of a folder in the order of their names: videos, arrays, and folders of pictures.
+    """Lists the clips of a folder in natural order: videos, arrays, and folders of pictures.
 
     Raises:
         DataError: where there is none.
@@ -58,7 +61,7 @@ def list_clips(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"`{folder}` must be a folder of clips; there is none. Check the path.")
-    found = sorted(path for path in folder.iterdir() if is_clip(path))
+    found = [path for path in list_folder(folder) if is_clip(path)]
     if not found and is_clip(folder):
         return [folder]
     if not found:
@@ -69,19 +72,60 @@ def list_clips(folder: Path | str) -> list[Path]:
 def is_clip(path: Path) -> bool:
     """Whether a path looks like a clip: by its ending, or a folder with pictures in it."""
     if path.is_dir():
-        return any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
+        return bool(list_folder(path, IMAGE_SUFFIXES))
     return path.suffix.lower() in (*VIDEO_SUFFIXES, ARRAY_SUFFIX)
 
 
-def read_clips(folder: Path | str, **options: int | None) -> Iterator[np.ndarray]:
-    """Reads every clip of a folder, or of one array [B, T, 3, H, W]; options as in `read_clip`."""
+def read_clips(folder: Path | str, *, piece: int | None = None, **options: int | None) -> Iterator[np.ndarray]:
+    """Reads every clip of a folder, or of one array [B, T, 3, H, W] or [B, T, H, W, 3].
+
+    Args:
+        folder: of clips, or the array.
+        piece: frames of the pieces that a long video is cut into, see `read_pieces`; None reads it whole.
+        **options: as in `read_clip`.
+    """
     folder = Path(folder)
     if folder.suffix.lower() == ARRAY_SUFFIX and _open_array(folder).ndim == 5:
         size, step = options.get("size"), options.get("frame_step") or 1
-        yield from (_fitted(clip[::step], size) for clip in _open_array(folder))
+        yield from (_fitted(_channels_first(clip, folder)[::step], size) for clip in _open_array(folder))
         return
+    size, step = options.get("size"), options.get("frame_step") or 1
     for path in list_clips(folder):
-        yield read_clip(path, **options)  # type: ignore[arg-type]
+        pieces = None if piece is None else read_pieces(path, piece, size, step)
+        if pieces is None:
+            yield read_clip(path, **options)  # type: ignore[arg-type]
+        else:
+            yield from pieces
+
+
+def read_pieces(path: Path, length: int, size: int | None = None, frame_step: int = 1) -> Iterator[np.ndarray] | None:
+    """Cuts a long video into clips [length, 3, H, W] uint8, far from each other; only one is in memory.
+
+    Pieces lie evenly over the video, at least their own length apart, at most `MOST_PIECES`.
+
+    Args:
+        path: a clip.
+        length: frames of a piece.
+        size: side of the centre square in pixels; None keeps the pictures whole.
+        frame_step: takes every so many frames, >= 1.
+
+    Returns:
+        None for what is not a video, or not longer than `LONGEST` frames: it is one clip.
+    """
+    if path.is_dir() or path.suffix.lower() == ARRAY_SUFFIX:
+        return None
+    with VideoFile(path) as video:
+        count = video.info.num_frames
+    pieces = min(count // (2 * length * frame_step), MOST_PIECES)
+    if count <= LONGEST * frame_step or pieces < 2:
+        return None
+
+    def read() -> Iterator[np.ndarray]:
+        with VideoFile(path) as video:
+            for start in np.linspace(0, count - length * frame_step, pieces).astype(int):
+                yield video.read(video.middles(start + frame_step * np.arange(length)), size)
+
+    return read()
 
 
 def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
@@ -96,7 +140,7 @@ def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def _from_pictures(path: Path, size: int | None, frame_step: int) -> np.ndarray:
-    names = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)[::frame_step]
+    names = list_folder(path, IMAGE_SUFFIXES)[::frame_step]
     if not names:
         raise DataError(f"`{path}` must hold the pictures of a clip; it holds none.")
     pictures = [read_image(p, size) for p in names]
@@ -116,12 +160,15 @@ def _open_array(path: Path) -> np.ndarray:
 
 
 def _from_array(path: Path, size: int | None, frame_step: int) -> np.ndarray:
-    array = _open_array(path)
-    if array.ndim == 4 and array.shape[-1] == 3 and array.shape[1] != 3:
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] != 3:
-        raise DataError(f"`{path}` must be [T, 3, H, W] or [T, H, W, 3]; got {list(array.shape)}.")
-    return _fitted(array[::frame_step], size)
+    return _fitted(_channels_first(_open_array(path), path)[::frame_step], size)
+
+
+def _channels_first(clip: np.ndarray, path: Path) -> np.ndarray:
+    if clip.ndim == 4 and clip.shape[-1] == 3 and clip.shape[1] != 3:
+        clip = clip.transpose(0, 3, 1, 2)
+    if clip.ndim != 4 or clip.shape[1] != 3:
+        raise DataError(f"`{path}` must be [T, 3, H, W] or [T, H, W, 3]; got {list(clip.shape)}.")
+    return clip
 
 
 def _fitted(clip: np.ndarray, size: int | None) -> np.ndarray:

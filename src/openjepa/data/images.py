@@ -7,6 +7,7 @@ there (`openjepa.nn.views`), or cropped at random while they are read, from the 
 import io
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from openjepa.data.colors import picture_of, upright_rgb
 from openjepa.data.crops import CropConfig, draw_boxes
 from openjepa.data.items import IMAGE_SUFFIXES, Content, FileItems, Items, list_files
 from openjepa.data.sampling import DamageLog, Sampling, Slots
@@ -103,12 +105,8 @@ class ImageSource:
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> ImageBatch:
         """Returns this rank's share of batch `step`: images [B, 3, size, size] uint8, labels [B] or None."""
         read = self.slots.read(step, rank, world_size, self._read)
-        labels = [self.items.label(i) for i, _ in read]
-        known = [n for n in labels if n is not None]
-        return ImageBatch(
-            torch.from_numpy(np.stack([image for _, image in read])),
-            torch.tensor(known) if len(known) == len(labels) else None,
-        )
+        images = torch.from_numpy(np.stack([image for _, image in read]))
+        return ImageBatch(images, label_tensor([self.items.label(i) for i, _ in read]))
 
     def _read(self, index: int, draws: np.random.Generator) -> np.ndarray:
         c = self.config
@@ -131,7 +129,8 @@ def read_image(
     """Reads one picture as RGB.
 
     Args:
-        content: path, bytes, PIL image or array [H, W] or [H, W, C] uint8.
+        content: path, bytes, PIL image or array [H, W] or [H, W, C] uint8; what is given stays as it is. See
+            `upright_rgb` for deep grey, transparency and orientation.
         size: side of the square returned, in pixels; None keeps the picture whole.
         crop: random resized crop; None for the centre square.
         draws: random numbers for `crop`.
@@ -141,7 +140,7 @@ def read_image(
         [3, H, W] uint8.
 
     Raises:
-        DataError: for a file that is no picture, is cut off, or claims to be too large.
+        DataError: for a file that is no picture, is cut off, claims to be too large, or has pixels of no known range.
     """
     if crop is not None and (size is None or draws is None):
         raise ConfigError("`crop` needs `size` and `draws`; one of them is None.")
@@ -152,15 +151,17 @@ def read_image(
             width, height = image.size
             if width * height > max_pixels:
                 raise DataError(
-                    f"`{name}` claims {width} x {height} pixels, more than `max_pixels` {max_pixels}. "
-                    "Make it smaller, or remove it."
+                    f"it claims {width} x {height} pixels, more than `max_pixels` {max_pixels}. Make it smaller, or "
+                    "remove it."
                 )
-            if size is not None and crop is None:
+            if size is not None and crop is None and image is not content:
                 image.draft("RGB", (size, size))  # JPEG: decodes at 1/2, 1/4 or 1/8, not below this size
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = upright_rgb(image)
         if size is not None:
             image = _fit(image, size, crop, draws)
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    except DataError as error:
+        raise DataError(f"`{name}` must be a picture that can be read; {error}") from None
     except DAMAGE as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # its own words name a Python object
@@ -170,9 +171,23 @@ def read_image(
         ) from error
 
 
+def label_tensor(labels: Sequence[int | None]) -> torch.Tensor | None:
+    """Labels [B] int64 of a batch, or None where one is missing.
+
+    Raises:
+        DataError: for a number that takes more than 64 bits.
+    """
+    known = [n for n in labels if n is not None]
+    if len(known) < len(labels):
+        return None
+    if large := next((n for n in known if not -(2**63) <= n < 2**63), None):
+        raise DataError(f"labels must fit into 64 bits; got {str(large)[:40]}. Number the classes.")
+    return torch.tensor(known, dtype=torch.int64)
+
+
 def _open(content: Content, files: ExitStack) -> Image.Image:
     if isinstance(content, np.ndarray):
-        return Image.fromarray(content)
+        return picture_of(content)
     if isinstance(content, Image.Image):
         return content
     raw = io.BytesIO(content) if isinstance(content, bytes) else io.BufferedReader(io.FileIO(content))

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from openjepa.errors import DataError
+from openjepa.data.folders import walk
+from openjepa.errors import DataError, listing
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")
 
 Content = Path | bytes | Image.Image | np.ndarray
@@ -69,6 +70,13 @@ class FileItems:
         """The class, where there is one."""
         return None if self.labels is None else self.labels[index]
 
+    def class_name(self, index: int) -> str | None:
+        """What the class of a sample is called in every set: its folder, or its number as a word; None without one."""
+        number = self.label(index)
+        if number is None:
+            return None
+        return str(number) if self.classes is None else self.classes[number]
+
 
 class DatasetItems:
     """A Hugging Face data set, or anything like a list of dictionaries; rows are read when needed.
@@ -89,7 +97,7 @@ class DatasetItems:
         known = getattr(dataset, "column_names", None)
         for wanted in (column, label_column):
             if wanted is not None and known is not None and wanted not in known:
-                raise DataError(f"the data set must have a column `{wanted}`; it has {', '.join(map(str, known))}.")
+                raise DataError(f"the data set must have a column `{wanted}`; it has {listing(known)}.")
         if label_column is not None and hasattr(dataset, "select_columns"):
             self._label_rows = dataset.select_columns([label_column])  # a label costs no decoded picture
 
@@ -120,13 +128,12 @@ class DatasetItems:
 
 
 def list_files(root: Path | str, suffixes: Sequence[str], *, labels_from_folders: bool = False) -> FileItems:
-    """Lists the files of a folder and all folders below it, sorted by path; a single file is a list of one.
+    """Lists the files of a folder and all folders below it (see `walk`); a single file is a list of one.
 
     Args:
         root: folder or file.
         suffixes: endings to keep, lower case; a single file is kept whatever it ends in.
-        labels_from_folders: whether the first folder below `root` is the class, numbered in alphabetical
-            order.
+        labels_from_folders: whether the first folder below `root` is the class, numbered in natural order.
 
     Raises:
         DataError: where nothing is found.
@@ -136,21 +143,15 @@ def list_files(root: Path | str, suffixes: Sequence[str], *, labels_from_folders
         return FileItems((root,))
     if not root.is_dir():
         raise DataError(f"`{root}` must be a file or a folder; there is none. Check the path.")
-    paths = tuple(
-        sorted(
-            p
-            for p in root.rglob("*")
-            if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.relative_to(root).parts)
-        )
-    )
+    paths = tuple(walk(root, suffixes))
     if not paths:
         raise DataError(f"`{root}` must hold files ending in {', '.join(suffixes[:4])} ...; it holds none.")
     if not labels_from_folders:
         return FileItems(paths)
-    folders = [p.relative_to(root).parts[0] for p in paths]
     loose = next((p for p in paths if p.parent == root), None)
     if loose is not None:
         raise DataError(f"every file must lie in the folder of its class; `{loose}` lies in none. Move it.")
-    classes = tuple(sorted(set(folders)))
+    folders = [p.relative_to(root).parts[0] for p in paths]
+    classes = tuple(dict.fromkeys(folders))  # they come in order
     numbers = {name: i for i, name in enumerate(classes)}
     return FileItems(paths, tuple(numbers[f] for f in folders), classes)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from openjepa.data.folders import list_folder
 from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from openjepa.errors import DataError, unknown
+from openjepa.errors import DataError, listing, unknown
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def find_pairs(layout: str, root: Path | str) -> list[MatchedPair]:
 def _intphys(root: Path) -> Iterator[MatchedPair]:
     """`dev/O1/<scene>/<1 to 4>/scene/*.png` and `status.json`; twins share the longest beginning."""
     dev = root / "dev" if (root / "dev").is_dir() else root
-    for scene in sorted(p for block in sorted(dev.glob("O*")) for p in block.iterdir() if p.is_dir()):
-        clips = sorted(p for p in scene.iterdir() if (p / "status.json").is_file())
+    blocks = [p for p in list_folder(dev) if p.name.startswith("O") and p.is_dir()]
+    for scene in (p for block in blocks for p in list_folder(block) if p.is_dir()):
+        clips = [p for p in list_folder(scene) if (p / "status.json").is_file()]
         possible = [p for p in clips if _is_possible(p / "status.json")]
         impossible = [p for p in clips if p not in possible]
         if len(possible) != len(impossible) or not possible:
@@ -89,7 +91,7 @@ def _twins(possible: list[Path], impossible: list[Path]) -> list[tuple[Path, Pat
 
 
 def _shared_frames(first: Path, second: Path) -> int:
-    names = sorted(p.name for p in first.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    names = [p.name for p in list_folder(first, IMAGE_SUFFIXES)]
     for i, name in enumerate(names):
         a, b = first / name, second / name
         if not b.is_file():
@@ -102,9 +104,9 @@ def _shared_frames(first: Path, second: Path) -> int:
 def _grasp(root: Path) -> Iterator[MatchedPair]:
     """`level2/P_<Property>/<file>` and `level2/IP_<Property>/<same file>`."""
     level = root / "level2" if (root / "level2").is_dir() else root
-    for folder in sorted(level.glob("P_*")):
+    for folder in (p for p in list_folder(level) if p.name.startswith("P_")):
         name = folder.name.removeprefix("P_")
-        for clip in sorted(p for p in folder.iterdir() if _is_video(p)):
+        for clip in (p for p in list_folder(folder) if _is_video(p)):
             twin = level / f"IP_{name}" / clip.name
             if not twin.exists():
                 raise DataError(f"`{clip}` must have a twin `{twin}`; there is none. Copy the set again.")
@@ -113,7 +115,7 @@ def _grasp(root: Path) -> Iterator[MatchedPair]:
 
 def _inflevel(root: Path) -> Iterator[MatchedPair]:
     """CSV files of pairs with the columns `possible` and `impossible` (or `plausible`, `implausible`)."""
-    for table in sorted(root.glob("*.csv")):
+    for table in list_folder(root, (".csv",)):
         for number, row in enumerate(_rows(table)):
             possible, impossible = (_column(row, names, table) for names in (POSSIBLE, IMPOSSIBLE))
             group = row.get("property") or row.get("principle") or table.stem
@@ -165,7 +167,7 @@ def _rows(table: Path) -> Iterator[dict[str, str]]:
 def _column(row: Mapping[str, str], names: tuple[str, ...], table: Path) -> str:
     found = next((row[name] for name in names if row.get(name)), None)
     if found is None:
-        raise DataError(f"`{table}` must have a column {' or '.join(names)}; it has {', '.join(row)}.")
+        raise DataError(f"`{table}` must have a column {' or '.join(names)}; it has {listing(row)}.")
     return found
 
 

@@ -95,7 +95,10 @@ def _label(shard: Path, key: str, files: dict[str, tuple[int, int]]) -> int | No
             return int(_read(shard, *files[".cls"]).decode())
         if ".json" in files:
             entry = json.loads(_read(shard, *files[".json"]))
-            return int(entry["label"]) if isinstance(entry, dict) and "label" in entry else None
+            label = entry.get("label") if isinstance(entry, dict) else None
+            if label is not None and (isinstance(label, bool) or label != int(label)):
+                raise ValueError(f"got {label}")
+            return None if label is None else int(label)
     except (ValueError, TypeError) as error:
         raise DataError(f"`{shard}:{key}` must have a whole number as label; {error}.") from error
     return None

@@ -1,5 +1,8 @@
 """Lists of videos as the reference repositories keep them: one `path label` per line."""
 
+import codecs
+import os
+import re
 from pathlib import Path
 
 from openjepa.data.items import FileItems
@@ -9,9 +12,9 @@ from openjepa.errors import DataError
 def read_video_csv(file: Path | str) -> FileItems:
     """Reads a list of videos and their classes.
 
-    A line is `path label`, separated by a space, a comma, a tab or `::`. The label is what follows the last
-    separator, so a path may hold spaces, with or without quotes around it. A relative path counts from the
-    folder of the list where such a file exists, else from the working directory.
+    A line is `path label`, separated by a space, a comma, a tab or `::`, and ends at a newline. The label, any whole
+    number, is what follows the last separator, so a path may hold spaces, with or without quotes around it. A
+    relative path counts from the folder of the list where such a file exists, else from the working directory.
 
     Raises:
         DataError: with the number of the first line that has no label.
@@ -19,15 +22,15 @@ def read_video_csv(file: Path | str) -> FileItems:
     file = Path(file)
     if not file.is_file():
         raise DataError(f"`{file}` must be a list of videos; there is no such file. Check the path.")
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"`{file}` must be a text file of `path label` lines; it is not text.") from error
+    raw = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if b"\0" in raw:
+        raise DataError(f"`{file}` must be a text file of `path label` lines; it is not text.")
     paths, labels = [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(os.fsdecode(raw).split("\n"), 1):  # names may hold all other kinds of line ends
+        line = line.removesuffix("\r")
         if not line.strip():
             continue
-        entry = _parse(line.strip())
+        entry = _parse(line)
         if entry is None:
             raise DataError(
                 f"`{file}` line {number} must be `path label` with a whole number as label; got `{_short(line)}`."
@@ -41,21 +44,20 @@ def read_video_csv(file: Path | str) -> FileItems:
     return FileItems(tuple(paths), tuple(labels))
 
 
+# A path in quotes, a quote within them doubled as in CSV files, or anything; then a separator, the most telling first.
+_QUOTED = re.compile(r"""[ \t]*(["'])(.+)\1[ \t]*(?:::|,|\t| )[ \t]*([+-]?[0-9]{1,1000})[ \t]*""", re.DOTALL)
+_PLAIN = [
+    re.compile(rf"[ \t]*(.*[^ \t])[ \t]*{s}[ \t]*([+-]?[0-9]{{1,1000}})[ \t]*", re.DOTALL)
+    for s in ("::", "\t", ",", "[ ]")
+]
+
+
 def _parse(line: str) -> tuple[str, int] | None:
-    if line[0] in "\"'" and line.find(line[0], 1) > 0:
-        end = line.find(line[0], 1)
-        path, label = line[1:end], line[end + 1 :].lstrip(" ,\t:")
-    else:
-        separator = next((s for s in ("::", "\t", ",") if _is_label(line.rpartition(s)[2])), None)
-        if separator is None and " " not in line:
-            return None
-        path, _, label = line.rpartition(separator or " ")
-    path, label = path.strip(), label.strip()
-    return (path, int(label)) if path and _is_label(label) else None
-
-
-def _is_label(text: str) -> bool:
-    return text.strip().lstrip("+-").isdecimal()
+    if found := _QUOTED.fullmatch(line):
+        quote, path, label = found.groups()
+        return path.replace(2 * quote, quote), int(label)
+    found = next((match for pattern in _PLAIN if (match := pattern.fullmatch(line))), None)
+    return (found[1], int(found[2])) if found else None
 
 
 def _short(line: str) -> str:

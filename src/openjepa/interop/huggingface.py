@@ -6,23 +6,35 @@ takes the backbone's heads and epsilon) lies in how the networks are called, not
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from openjepa.errors import CheckpointError
+from openjepa.errors import CheckpointError, brief
 from openjepa.interop import sizes
+from openjepa.interop.huggingface_config import (
+    CONFIG,
+    IJEPA_DEFAULTS,
+    VJEPA2_DEFAULTS,
+    VJEPA2_PREDICTOR_DEFAULTS,
+    VJEPA2_PROBE_DEFAULTS,
+    check_sizes,
+    ijepa_config,
+    settings,
+    vjepa2_config,
+)
 from openjepa.interop.key_maps import KeyMap, to_ours, to_theirs
-from openjepa.interop.meta_files import Traits, options
-from openjepa.interop.state_files import State, build, read_file, read_json
+from openjepa.interop.meta_files import options
+from openjepa.interop.state_files import State, build, read_file, read_json, rename, unwrap
+from openjepa.interop.traits import Traits
 from openjepa.models.attentive_probe import AttentiveProbe
 from openjepa.models.masked_predictor import MaskedPredictor
 from openjepa.models.vit import VisionTransformer
 
-WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -111,11 +123,11 @@ def probe_names(depth: int) -> KeyMap:
 _FUSED = {"attn.qkv": ("attn.query", "attn.key", "attn.value"), "xattn.kv": ("xattn.key", "xattn.value")}
 
 
-def join_projections(state: Mapping[str, Tensor]) -> State:
+def join_projections(state: Mapping[str, Tensor], *, source: str) -> State:
     """Joins query, key and value of our names into the fused matrices.
 
     Raises:
-        CheckpointError: when only some of them are there.
+        CheckpointError: when only some of them are there, or the fused matrix is there too.
     """
     joined = dict(state)
     for fused, parts in _FUSED.items():
@@ -124,8 +136,11 @@ def join_projections(state: Mapping[str, Tensor]) -> State:
                 continue
             names = [name.replace(parts[0], part) for part in parts]
             if missing := [n for n in names if n not in joined]:
-                raise CheckpointError(f"`{missing[0]}` is missing beside `{name}`.")
-            joined[name.replace(parts[0], fused)] = torch.cat([joined.pop(n) for n in names])
+                raise CheckpointError(f"{source}: `{missing[0]}` is missing beside `{name}`.")
+            whole = name.replace(parts[0], fused)
+            if whole in joined or len({joined[n].shape[1:] for n in names}) > 1:
+                raise CheckpointError(f"{source}: `{name}` does not fit to `{whole}` and its other parts.")
+            joined[whole] = torch.cat([joined.pop(n) for n in names])
     return joined
 
 
@@ -147,16 +162,31 @@ def split_projections(state: Mapping[str, Tensor]) -> State:
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], State]:
-    """Reads `config.json` and the weights, in one file or in several.
+    """Reads `config.json` and the weights, in one file or in several; of several, the index says what is where.
 
     Raises:
-        CheckpointError: when something is missing or damaged.
+        CheckpointError: when something is missing or damaged, or the index and its files disagree.
     """
     config = read_json(folder / CONFIG)
-    if (folder / INDEX).is_file():
-        files = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-        return config, {n: t for file in files for n, t in read_file(folder / file).items()}
-    return config, read_file(folder / WEIGHTS)
+    index = folder / INDEX
+    if not index.is_file():
+        return config, unwrap(read_file(folder / WEIGHTS), source=str(folder))
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(_is_file_name(file) for file in places.values()):
+        raise CheckpointError(f"{index} must hold a `weight_map` of names to files beside it; it does not.")
+    files = sorted(set(places.values()))
+    if WEIGHTS not in files and (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder} holds `{WEIGHTS}` and `{INDEX}`; which one counts is not known. Remove one.")
+    state: State = {}
+    for file in files:
+        found, wanted = read_file(folder / file), {name for name, place in places.items() if place == file}
+        for name in sorted(found.keys() ^ wanted):
+            has, says = ("holds", "does not") if name in found else ("lacks", "does")
+            raise CheckpointError(
+                f"{folder / file} {has} `{name}`, which `{INDEX}` {says} place there. Fetch both again."
+            )
+        state |= found
+    return config, unwrap(state, source=str(folder))
 
 
 def load_folder(folder: Path | str) -> HuggingFaceModel:
@@ -172,30 +202,32 @@ def load_folder(folder: Path | str) -> HuggingFaceModel:
         return HuggingFaceModel(_load_ijepa(config, state, str(folder)), None, None, kind)
     if kind == "vjepa2":
         return _load_vjepa2(config, state, str(folder))
-    raise CheckpointError(f"{folder / CONFIG}: `model_type` must be ijepa or vjepa2; got {kind}.")
+    raise CheckpointError(f"{folder / CONFIG}: `model_type` must be ijepa or vjepa2; got {brief(kind)}.")
+
+
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", "..") and Path(name).name == name
 
 
 def _load_ijepa(config: Mapping[str, Any], state: State, source: str) -> VisionTransformer:
-    state = {name.removeprefix("ijepa."): tensor for name, tensor in state.items()}
-    ours = join_projections(to_ours(state, ijepa_names(config["num_hidden_layers"])))
-    traits = Traits(
-        "ijepa",
-        config["num_attention_heads"],
-        _pair(config["image_size"]),
-        layer_norm_eps=config["layer_norm_eps"],
-    )
-    return _encoder(ours, traits, source)
+    own = settings(config, IJEPA_DEFAULTS, source)
+    state = rename(state, lambda name: name.removeprefix("ijepa."), source=source)
+    ours = join_projections(to_ours(state, ijepa_names(own["num_hidden_layers"]), source=source), source=source)
+    traits = Traits("ijepa", own["num_attention_heads"], own["image_size"], layer_norm_eps=own["layer_norm_eps"])
+    encoder = _encoder(ours, traits, source)
+    check_sizes(config, ijepa_config(encoder), source)
+    return encoder
 
 
 def _load_vjepa2(config: Mapping[str, Any], state: State, source: str) -> HuggingFaceModel:
-    state = {name.removeprefix("vjepa2."): tensor for name, tensor in state.items()}
-    eps = config.get("layer_norm_eps", 1e-6)
+    own = settings(config, VJEPA2_DEFAULTS, source)
+    state = rename(state, lambda name: name.removeprefix("vjepa2."), source=source)
+    eps = own["layer_norm_eps"]
     traits = Traits(
         "vjepa2",
-        config["num_attention_heads"],
-        _pair(config["crop_size"]),
-        config["frames_per_clip"],
-        predictor_heads=config.get("pred_num_attention_heads", 12),
+        own["num_attention_heads"],
+        own["crop_size"],
+        own["frames_per_clip"],
         layer_norm_eps=eps,
         predictor_eps=eps,
     )
@@ -203,15 +235,21 @@ def _load_vjepa2(config: Mapping[str, Any], state: State, source: str) -> Huggin
     for name, tensor in state.items():
         first = name.split(".")[0]
         groups[first if first in groups else "probe"][name] = tensor
-    ours = join_projections(to_ours(groups["encoder"], encoder_names(config["num_hidden_layers"])))
-    encoder = _encoder(ours, traits, source)
+    names = encoder_names(own["num_hidden_layers"])
+    encoder = _encoder(
+        join_projections(to_ours(groups["encoder"], names, source=source), source=source), traits, source
+    )
     predictor = probe = None
     if groups["predictor"]:
-        predictor = _predictor(groups["predictor"], traits, encoder, config["pred_num_hidden_layers"], source)
+        own = settings(config, VJEPA2_PREDICTOR_DEFAULTS, source)
+        traits = replace(traits, predictor_heads=own["pred_num_attention_heads"])
+        predictor = _predictor(groups["predictor"], traits, encoder, own["pred_num_hidden_layers"], source)
     if groups["probe"]:
-        ours = join_projections(to_ours(groups["probe"], probe_names(config.get("num_pooler_layers", 3))))
+        names = probe_names(settings(config, VJEPA2_PROBE_DEFAULTS, source)["num_pooler_layers"])
+        ours = join_projections(to_ours(groups["probe"], names, source=source), source=source)
         probe_config = sizes.probe_config(ours, num_heads=traits.num_heads, layer_norm_eps=eps, source=source)
         probe = build(AttentiveProbe, probe_config, ours, source=f"{source} [probe]")
+    check_sizes(config, vjepa2_config(encoder, predictor, probe), source)
     return HuggingFaceModel(encoder, predictor, probe, "vjepa2")
 
 
@@ -230,7 +268,7 @@ def _encoder(ours: State, traits: Traits, source: str) -> VisionTransformer:
 
 
 def _predictor(state: State, traits: Traits, encoder: VisionTransformer, depth: int, source: str) -> MaskedPredictor:
-    ours = join_projections(to_ours(state, predictor_names(depth)))
+    ours = join_projections(to_ours(state, predictor_names(depth), source=source), source=source)
     if "mask_tokens" in ours:
         ours |= {f"mask_tokens.{i}": token for i, token in enumerate(ours.pop("mask_tokens"))}
     config = sizes.predictor_config(
@@ -243,10 +281,6 @@ def _predictor(state: State, traits: Traits, encoder: VisionTransformer, depth: 
         **options(traits, predictor=True),
     )
     return build(MaskedPredictor, config, ours, source=f"{source} [predictor]")
-
-
-def _pair(size: int | list[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -262,9 +296,9 @@ def to_folder(model: HuggingFaceModel) -> tuple[dict[str, Any], State]:
     encoder = model.encoder.config
     state = split_projections(model.encoder.state_dict())
     if model.model_type == "ijepa":
-        return _ijepa_config(model.encoder), to_theirs(state, ijepa_names(encoder.depth))
+        return ijepa_config(model.encoder), to_theirs(state, ijepa_names(encoder.depth))
     tensors = to_theirs(state, encoder_names(encoder.depth))
-    config = _vjepa2_config(model)
+    config = vjepa2_config(model.encoder, model.predictor, model.probe)
     if model.predictor is not None:
         own = model.predictor.state_dict()
         tokens = [own.pop(f"mask_tokens.{i}") for i in range(model.predictor.config.num_mask_tokens)]
@@ -275,71 +309,3 @@ def to_folder(model: HuggingFaceModel) -> tuple[dict[str, Any], State]:
         own = split_projections(model.probe.state_dict())
         tensors |= to_theirs(own, probe_names(model.probe.config.depth - 1))
     return config, tensors
-
-
-def _ijepa_config(encoder: VisionTransformer) -> dict[str, Any]:
-    config = encoder.config
-    if config.is_video or config.positions != "sincos":
-        raise CheckpointError("the I-JEPA layout needs a picture encoder with sine-cosine positions.")
-    return {
-        "architectures": ["IJepaModel"],
-        "model_type": "ijepa",
-        "hidden_size": config.embed_dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": encoder.blocks[0].mlp.fc1.out_features,  # type: ignore[union-attr]
-        "hidden_act": "gelu",
-        "layer_norm_eps": config.layer_norm_eps,
-        "image_size": config.img_size[0] if len(set(config.img_size)) == 1 else list(config.img_size),
-        "patch_size": config.patch_size,
-        "num_channels": config.in_chans,
-        "qkv_bias": config.qkv_bias,
-    }
-
-
-def _vjepa2_config(model: HuggingFaceModel) -> dict[str, Any]:
-    config = model.encoder.config
-    if config.rope_layout != "tiled" or config.positions != "rope" or config.level_layers:
-        raise CheckpointError(
-            "the V-JEPA 2 layout needs tiled rotary positions and one norm; `transformers` has no other."
-        )
-    if len(set(config.img_size)) != 1:
-        raise CheckpointError(f"the V-JEPA 2 layout needs square pictures; got {config.img_size}.")
-    found: dict[str, Any] = {
-        "architectures": ["VJEPA2Model" if model.probe is None else "VJEPA2ForVideoClassification"],
-        "model_type": "vjepa2",
-        "patch_size": config.patch_size,
-        "crop_size": config.img_size[0],
-        "frames_per_clip": config.num_frames,
-        "tubelet_size": config.tubelet_size,
-        "hidden_size": config.embed_dim,
-        "in_chans": config.in_chans,
-        "num_attention_heads": config.num_heads,
-        "num_hidden_layers": config.depth,
-        "mlp_ratio": config.mlp_ratio,
-        "layer_norm_eps": config.layer_norm_eps,
-        "qkv_bias": config.qkv_bias,
-        "hidden_act": "gelu",
-    }
-    if model.predictor is not None:
-        predictor = model.predictor.config
-        found |= {
-            "pred_hidden_size": predictor.predictor_dim,
-            "pred_num_attention_heads": predictor.num_heads,
-            "pred_num_hidden_layers": predictor.depth,
-            "pred_num_mask_tokens": predictor.num_mask_tokens,
-            "pred_mlp_ratio": predictor.mlp_ratio,
-        }
-    if model.probe is not None:
-        classes = model.probe.config.num_classes[0]
-        if model.probe.config.num_heads != config.num_heads:
-            raise CheckpointError(
-                f"`transformers` gives a pooler the {config.num_heads} heads of its encoder; this probe has "
-                f"{model.probe.config.num_heads}."
-            )
-        found |= {
-            "num_pooler_layers": model.probe.config.depth - 1,
-            "id2label": {str(i): f"LABEL_{i}" for i in range(classes)},
-            "label2id": {f"LABEL_{i}": i for i in range(classes)},
-        }
-    return found

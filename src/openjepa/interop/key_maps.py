@@ -1,11 +1,11 @@
 """How other layouts call our tensors: pairs (ours, theirs) of name prefixes, read in both directions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
 from openjepa.errors import CheckpointError
-from openjepa.interop.state_files import State
+from openjepa.interop.state_files import State, rename
 
 KeyMap = tuple[tuple[str, str], ...]
 
@@ -49,9 +49,14 @@ def level_norms(num_levels: int) -> KeyMap:
     return (*META_ENCODER[:-1], *others, ("norm", f"norms_block.{num_levels - 1}"))
 
 
-def to_ours(state: Mapping[str, Tensor], keys: KeyMap) -> State:
-    """Renames from their layout to ours; names outside of the map stay and will be reported as unexpected."""
-    return {_rename(name, [(theirs, ours) for ours, theirs in keys]): t for name, t in state.items()}
+def to_ours(state: Mapping[str, Tensor], keys: KeyMap, *, source: str) -> State:
+    """Renames from their layout to ours; names outside of the map stay and will be reported as unexpected.
+
+    Raises:
+        CheckpointError: where two names become one.
+    """
+    pairs = [(theirs, ours) for ours, theirs in keys]
+    return rename(state, lambda name: _rename(name, pairs) or name, source=source)
 
 
 def to_theirs(state: Mapping[str, Tensor], keys: KeyMap) -> State:
@@ -62,15 +67,12 @@ def to_theirs(state: Mapping[str, Tensor], keys: KeyMap) -> State:
     """
     renamed = {}
     for name, tensor in state.items():
-        new = _rename(name, list(keys), "")
-        if not new:
+        new = _rename(name, keys)
+        if new is None:
             raise CheckpointError(f"`{name}` has no place in the other layout. The networks differ.")
         renamed[new] = tensor
     return renamed
 
 
-def _rename(name: str, pairs: list[tuple[str, str]], default: str | None = None) -> str:
-    for old, new in pairs:
-        if name == old or name.startswith(old + "."):
-            return new + name[len(old) :]
-    return name if default is None else default
+def _rename(name: str, pairs: Iterable[tuple[str, str]]) -> str | None:
+    return next((new + name[len(old) :] for old, new in pairs if name == old or name.startswith(f"{old}.")), None)

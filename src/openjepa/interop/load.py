@@ -39,7 +39,7 @@ def load(
         path: a file of this published model that is on the disk already; nothing is fetched.
         source: where a published model comes from. `huggingface` is smaller, but holds the context encoder.
         device: where it goes.
-        dtype: of its parameters; as stored where None.
+        dtype: of its parameters; float32 where None, whatever the file holds.
         cache: folder for downloads; see `cache_folder`.
         offline: use what is on the disk, fail otherwise.
         progress: called with bytes so far and in total.
@@ -48,7 +48,44 @@ def load(
         ConfigError: for an unknown name or part.
         CheckpointError: for a file that is missing, damaged, or of another model.
     """
-    wanted: set[str] = {"target_encoder", "probe"} if part is None else {part}
+    networks = load_networks(
+        name,
+        parts={"target_encoder", "probe"} if part is None else {part},
+        path=path,
+        source=source,
+        cache=cache,
+        offline=offline,
+        progress=progress,
+    )
+    network = _choose(networks, part, str(name))
+    return network.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def load_networks(
+    name: str | Path,
+    *,
+    parts: set[str] | None = None,
+    path: Path | str | None = None,
+    source: Literal["meta", "huggingface"] = "meta",
+    cache: Path | str | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Networks:
+    """Loads the networks of a source together, on the CPU and as stored; arguments as in `load`.
+
+    Args:
+        name: as in `load`.
+        parts: of a published model, only these; all where None. Other sources are read whole.
+        path: as in `load`.
+        source: as in `load`.
+        cache: as in `load`.
+        offline: as in `load`.
+        progress: as in `load`.
+
+    Raises:
+        ConfigError: for an unknown name.
+        CheckpointError: for a file that is missing, damaged, or of another model.
+    """
     if isinstance(name, str) and name in PUBLISHED:
         entry = published(name)
         folder = None if cache is None else Path(cache)
@@ -56,14 +93,12 @@ def load(
             path = _fetch(name, entry, source, folder, offline, progress)
         elif not Path(path).exists():
             raise CheckpointError(f"`{path}` does not exist. Give the path of the file of {name}.")
-        networks = read_networks(path, entry.traits, parts=wanted)
+        networks = read_networks(path, entry.traits, parts=parts)
         _check_is(networks, name, entry, str(path))
-    elif path is not None:
+        return networks
+    if path is not None:
         raise ConfigError(f"`path` goes with the name of a published model; got {name}. Give the path alone.")
-    else:
-        networks = read_networks(_find(str(name), offline))
-    network = _choose(networks, part, str(name))
-    return network.to(device=device, dtype=dtype).eval()
+    return read_networks(_find(str(name), offline))
 
 
 def _check_is(networks: Networks, name: str, entry: Published, source: str) -> None:

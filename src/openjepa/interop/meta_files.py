@@ -10,30 +10,14 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from openjepa.errors import CheckpointError, ConfigError
+from openjepa.errors import CheckpointError, ConfigError, listing
 from openjepa.interop import key_maps, sizes
 from openjepa.interop.state_files import State, build, drop, section
+from openjepa.interop.traits import Family, Traits
 from openjepa.models.masked_predictor import MaskedPredictor
 from openjepa.models.vit import VisionTransformer
 
-Family = Literal["ijepa", "vjepa", "vjepa2", "vjepa2_1"]
 Part = Literal["target_encoder", "context_encoder", "predictor"]
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What the tensors of a network do not show."""
-
-    family: Family
-    num_heads: int
-    img_size: tuple[int, int]
-    num_frames: int = 1
-    predictor_heads: int = 12
-    layer_norm_eps: float = 1e-6
-    predictor_eps: float = 1e-6
-    level_layers: tuple[int, ...] = ()  # V-JEPA 2.1
-    pretrained_grid: int = 16  # V-JEPA 2.1: rows and columns that positions are stretched to
-    predictor_stretch: bool = True  # V-JEPA 2.1: its training code stretches predictor positions, its hub does not
 
 
 @dataclass
@@ -85,7 +69,7 @@ def encoder_from_meta(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("pos_embed",))
-    ours = key_maps.to_ours(kept, encoder_keys(traits))
+    ours = key_maps.to_ours(kept, encoder_keys(traits), source=source)
     config = sizes.vit_config(
         ours,
         num_heads=traits.num_heads,
@@ -112,7 +96,7 @@ def predictor_from_meta(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("predictor_pos_embed",))
-    ours = key_maps.to_ours(kept, predictor_keys(traits))
+    ours = key_maps.to_ours(kept, predictor_keys(traits), source=source)
     config = sizes.predictor_config(
         ours,
         num_heads=traits.predictor_heads,
@@ -134,7 +118,7 @@ def encoder_key(content: Mapping[str, Any], part: Part, source: str) -> str:
     found = next((key for key in ("target_encoder", "ema_encoder") if key in content), None)
     if found is None:
         raise CheckpointError(
-            f"{source} must hold `target_encoder` or `ema_encoder`; it has {', '.join(map(str, content))}. "
+            f"{source} must hold `target_encoder` or `ema_encoder`; it has {listing(content)}. "
             "Ask for `context_encoder` to use the online encoder."
         )
     return found

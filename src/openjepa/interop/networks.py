@@ -8,17 +8,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from openjepa.baselines import RIVALS
-from openjepa.config import from_dict
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.interop import huggingface, meta_files, pretrained, sizes
 from openjepa.interop.key_maps import META_ENCODER, to_ours
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.probes import load_probe
-from openjepa.interop.state_files import drop, load_strict, read_file, read_json, section
+from openjepa.interop.state_files import check_finite, read_file, read_json, section
+from openjepa.interop.traits import Traits
 from openjepa.interop.vjepa2_ac import load_action_predictor
-from openjepa.methods import METHODS
-from openjepa.train.checkpoint import find_checkpoint, verify
+from openjepa.models.action_predictor import PoseActionPredictor
+from openjepa.models.attentive_probe import AttentiveProbe
+from openjepa.models.masked_predictor import MaskedPredictor
+from openjepa.models.vit import VisionTransformer
+from openjepa.train.checkpoint import METHOD, MODEL, load_method
+
+PART_OF: dict[type[nn.Module], str] = {
+    VisionTransformer: "context_encoder",
+    MaskedPredictor: "predictor",
+    AttentiveProbe: "probe",
+    PoseActionPredictor: "action_predictor",
+}
 
 Layout = Literal["meta", "huggingface", "openjepa", "run"]
 Part = Literal["target_encoder", "context_encoder", "predictor", "probe", "action_predictor"]
@@ -47,7 +55,7 @@ def layout_of(path: Path) -> Layout:
         CheckpointError: when it is none that we know.
     """
     if path.is_file():
-        return "run" if path.name in ("model.safetensors", "method.json") and _is_run(path.parent) else "meta"
+        return "run" if path.name in (MODEL, METHOD) and _is_run(path.parent) else "meta"
     if (path / pretrained.DESCRIPTION).is_file() or any(
         (path / f.name / pretrained.DESCRIPTION).is_file() for f in fields(Networks)
     ):
@@ -82,10 +90,11 @@ def read_networks(path: Path | str, traits: Traits | None = None, *, parts: set[
         model = huggingface.load_folder(path)
         return Networks(context_encoder=model.encoder, predictor=model.predictor, probe=model.probe)
     if layout == "run":
-        return _read_run(path)
+        return networks_of(load_method(path), str(path))
     if (path / pretrained.DESCRIPTION).is_file():
         network = pretrained.from_pretrained(path)
-        return Networks(**{_part_of(network): network})
+        part = PART_OF.get(type(network))
+        return networks_of(network, str(path)) if part is None else Networks(**{part: network})
     folders = [f.name for f in fields(Networks) if (path / f.name).is_dir()]
     return Networks(**{name: pretrained.from_pretrained(path / name) for name in folders})
 
@@ -97,8 +106,8 @@ def guess_traits(content: Mapping[str, Any], source: str) -> Traits:
         CheckpointError: when the file fits no published size, or more than one model.
     """
     key = next((k for k in ("target_encoder", "ema_encoder", "encoder") if k in content), "encoder")
-    state = to_ours(section(content, key, source), META_ENCODER)
-    kernel = sizes.shape(state, "patch_embed.proj.weight", source)
+    state = to_ours(section(content, key, source), META_ENCODER, source=source)
+    kernel = sizes.shape(state, "patch_embed.proj.weight", source, (4, 5))
     depth = sizes.count(state, "blocks.")
     heads = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}.get(kernel[0])
     if (kernel[0], depth) not in sizes.NAMES or heads is None:
@@ -107,7 +116,7 @@ def guess_traits(content: Mapping[str, Any], source: str) -> Traits:
             "number of heads cannot be told from the file. Give its name or `traits`."
         )
     if len(kernel) == 4:
-        side = round(sizes.shape(state, "pos_embed", source)[1] ** 0.5) * kernel[-1]
+        side = round(sizes.shape(state, "pos_embed", source, (3,))[1] ** 0.5) * kernel[-1]
         heads = 16 if kernel[0] == 1408 else heads
         return Traits("ijepa", heads, (side, side), predictor_heads=heads)
     if "norms_block.0.weight" in state:
@@ -145,41 +154,22 @@ def _read_meta(path: Path, traits: Traits | None, parts: set[str] | None) -> Net
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "method.json").is_file() or (path / "checkpoints").is_dir()
+    return (path / METHOD).is_file() or (path / "checkpoints").is_dir()
 
 
-def _read_run(path: Path) -> Networks:
-    """The networks of a training run or of one of its checkpoints."""
-    folder = find_checkpoint(path)
-    if (folder / "manifest.json").is_file():  # a published copy may do without
-        verify(folder)
-    description, state = read_json(folder / "method.json"), read_file(folder / "model.safetensors")
-    name = description.get("method")
-    table = {**METHODS, **RIVALS}
-    if name not in table:
-        raise CheckpointError(f"{folder / 'method.json'}: unknown method {name}.")
-    kind, config_kind = table[name]()
-    try:
-        method = kind(from_dict(config_kind, description.get("config")))
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / 'method.json'}: {error}") from error
-    state, _ = drop(state, {"step"})  # the counter that methods kept until version 0.1.0
-    load_strict(method, state, source=str(folder))
-    method.eval()
-    context = getattr(method, "context_encoder", None) or getattr(method, "encoder", None)
-    target, predictor = getattr(method, "target_encoder", None), getattr(method, "predictor", None)
+def networks_of(method: nn.Module, source: str) -> Networks:
+    """The networks of a method, by the names that methods give them.
+
+    Raises:
+        CheckpointError: for a method without an encoder.
+    """
+    own = {name: child for name, child in method.named_children() if not isinstance(child, nn.Identity)}  # "off"
+    context, target = own.get("context_encoder", own.get("encoder")), own.get("target_encoder")
     if context is None and target is None:
-        raise CheckpointError(f"{folder}: the method {name} has no encoder that could be taken out.")
-    return Networks(context_encoder=context, target_encoder=target, predictor=predictor)
-
-
-def _part_of(network: nn.Module) -> str:
-    names = {
-        "MaskedPredictor": "predictor",
-        "AttentiveProbe": "probe",
-        "PoseActionPredictor": "action_predictor",
-    }
-    return names.get(type(network).__name__, "context_encoder")
+        raise CheckpointError(f"{source}: {type(method).__name__} has no encoder that could be taken out.")
+    for name, tensor in method.state_dict().items():
+        check_finite(name, tensor, source=source)
+    return Networks(context_encoder=context, target_encoder=target, predictor=own.get("predictor"))
 
 
 def write_meta(networks: Networks, path: Path) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from openjepa.errors import CheckpointError
+from openjepa.errors import CheckpointError, listing
 from openjepa.interop import key_maps, sizes
 from openjepa.interop.meta_files import LoadReport
-from openjepa.interop.state_files import State, build, drop, strip_prefixes
+from openjepa.interop.state_files import State, build, drop, unwrap
 from openjepa.models.attentive_probe import AttentiveProbe
 
 # V-JEPA 1 stores an output projection of the cross-attention that its forward pass never applies.
@@ -40,7 +40,7 @@ def load_probe(
     """
     state, ignored, key = _state(content, index, source)
     keys = key_maps.META_EK100_PROBE if "verb_classifier.weight" in state else key_maps.META_PROBE
-    ours = key_maps.to_ours(state, keys)
+    ours = key_maps.to_ours(state, keys, source=source)
     config = sizes.probe_config(ours, num_heads=num_heads, layer_norm_eps=layer_norm_eps, source=source)
     probe = build(AttentiveProbe, config, ours, source=f"{source} [{key}]")
     return probe, LoadReport(source, "probe", "meta", key, len(state), ignored)
@@ -54,10 +54,10 @@ def probe_to_meta(probe: AttentiveProbe) -> State:
 
 def _state(content: Mapping[str, Any], index: int, source: str) -> tuple[State, list[str], str]:
     if isinstance(content.get("classifier"), Mapping):
-        return *drop(strip_prefixes(content["classifier"]), UNUSED), "classifier"
+        return *drop(unwrap(content["classifier"], source=source), UNUSED), "classifier"
     probes = content.get("classifiers")
     if not isinstance(probes, list) or not all(isinstance(p, Mapping) for p in probes):
-        raise CheckpointError(f"{source} must hold `classifiers` or `classifier`; it has {', '.join(content)}.")
+        raise CheckpointError(f"{source} must hold `classifiers` or `classifier`; it has {listing(content)}.")
     if not 0 <= index < len(probes):
         raise CheckpointError(f"{source} holds {len(probes)} probes; there is no number {index}.")
-    return strip_prefixes(probes[index]), [], f"classifiers.{index}"
+    return unwrap(probes[index], source=source), [], f"classifiers.{index}"

@@ -7,7 +7,7 @@ stand here.
 from dataclasses import dataclass
 
 from openjepa.errors import unknown
-from openjepa.interop.meta_files import Traits
+from openjepa.interop.traits import Traits
 
 META = "https://dl.fbaipublicfiles.com"
 
@@ -118,5 +118,5 @@ def published(name: str) -> Published:
         ConfigError: for an unknown name, with the nearest one.
     """
     if name not in PUBLISHED:
-        raise unknown("model", name, PUBLISHED)
+        raise unknown("model", name, PUBLISHED, command="openjepa list models")
     return PUBLISHED[name]

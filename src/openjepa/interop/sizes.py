@@ -37,11 +37,15 @@ def count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len(numbers)
 
 
-def shape(state: Mapping[str, Tensor], name: str, source: str) -> tuple[int, ...]:
-    """Shape of a tensor that must be there."""
+def shape(state: Mapping[str, Tensor], name: str, source: str, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a tensor that must be there, not empty, with one of these numbers of axes."""
     if name not in state:
         raise CheckpointError(f"{source}: `{name}` is missing. This is a checkpoint of another model.")
-    return tuple(state[name].shape)
+    found = tuple(state[name].shape)
+    if len(found) not in axes or 0 in found:
+        wanted = " or ".join(map(str, axes))
+        raise CheckpointError(f"{source}: `{name}` must have {wanted} axes; it is {list(found)}.")
+    return found
 
 
 def _make(kind: type[C], values: dict[str, Any], source: str) -> C:
@@ -55,8 +59,8 @@ def vit_config(
     state: Mapping[str, Tensor], *, num_heads: int, img_size: tuple[int, int], source: str, **options: Any
 ) -> ViTConfig:
     """Config of the encoder that these tensors (our names) belong to."""
-    width, channels, *kernel = shape(state, "patch_embed.proj.weight", source)
-    hidden = shape(state, "blocks.0.mlp.fc1.weight", source)[0]
+    width, channels, *kernel = shape(state, "patch_embed.proj.weight", source, (4, 5))
+    hidden = shape(state, "blocks.0.mlp.fc1.weight", source, (2,))[0]
     found = {
         "img_size": img_size,
         "patch_size": kernel[-1],
@@ -77,12 +81,12 @@ def predictor_config(
 ) -> MaskedPredictorConfig:
     """Config of the predictor that these tensors (our names) belong to."""
     deep = "embed.2.weight" in state
-    width = shape(state, "embed.2.weight" if deep else "embed.weight", source)[0]
-    hidden = shape(state, "blocks.0.mlp.fc1.weight", source)[0]
-    levels = shape(state, "embed.0.weight", source)[1] // in_dim if deep else 1
+    width = shape(state, "embed.2.weight" if deep else "embed.weight", source, (2,))[0]
+    hidden = shape(state, "blocks.0.mlp.fc1.weight", source, (2,))[0]
+    levels = max(shape(state, "embed.0.weight", source, (2,))[1] // in_dim, 1) if deep else 1
     found = {
         "in_dim": in_dim,
-        "out_dim": shape(state, "proj.weight", source)[0] // levels,
+        "out_dim": shape(state, "proj.weight", source, (2,))[0] // levels,
         "predictor_dim": width,
         "depth": count(state, "blocks."),
         "num_heads": num_heads,
@@ -100,12 +104,12 @@ def probe_config(
     state: Mapping[str, Tensor], *, num_heads: int, layer_norm_eps: float, source: str
 ) -> AttentiveProbeConfig:
     """Config of the attentive probe that these tensors (our names) belong to."""
-    _, queries, width = shape(state, "query_tokens", source)
-    hidden = shape(state, "cross_attention.mlp.fc1.weight", source)[0]
+    _, queries, width = shape(state, "query_tokens", source, (3,))
+    hidden = shape(state, "cross_attention.mlp.fc1.weight", source, (2,))[0]
     heads = range(count(state, "classifiers."))
     found = {
         "embed_dim": width,
-        "num_classes": tuple(shape(state, f"classifiers.{i}.weight", source)[0] for i in heads),
+        "num_classes": tuple(shape(state, f"classifiers.{i}.weight", source, (2,))[0] for i in heads),
         "num_heads": num_heads,
         "depth": count(state, "blocks.") + 1,
         "num_queries": queries,

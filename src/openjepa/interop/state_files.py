@@ -4,7 +4,7 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from openjepa.errors import CheckpointError, did_you_mean
+from openjepa.errors import CheckpointError, brief, did_you_mean, listing
 
 State = dict[str, Tensor]
+# What DistributedDataParallel, torch.compile, FSDP and activation checkpointing put into names.
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -34,7 +36,7 @@ def read_file(path: Path | str) -> dict[str, Any]:
         try:
             return dict(safetensors.torch.load_file(path))
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}). Fetch it again.") from error
+            raise CheckpointError(f"{path} is damaged ({brief(error)}). Fetch it again.") from error
     try:
         with warnings.catch_warnings():  # a remark about the pickle protocol says nothing to the user
             warnings.simplefilter("ignore")
@@ -46,7 +48,7 @@ def read_file(path: Path | str) -> dict[str, Any]:
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
         # Bytes that are no pickle make the reader fail in any of these ways.
         reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]  # PyTorch adds an essay
-        raise CheckpointError(f"{path} is damaged or no checkpoint ({reason}). Fetch it again.") from error
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({brief(reason)}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a dictionary; it holds a {type(content).__name__}.")
     return content
@@ -63,26 +65,55 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist. It must stand beside the weights.") from None
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}).") from error
+        raise CheckpointError(f"{path} is damaged ({brief(error)}).") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a JSON object.")
     return content
 
 
 def section(content: Mapping[str, Any], key: str, source: str) -> State:
-    """Takes one network out of a container and strips `module.` and `backbone.` from its names.
+    """Takes one network out of a container, under the names that it has without wrappers; see `unwrap`.
 
     Raises:
         CheckpointError: when the container has no such network.
     """
-    if not isinstance(content.get(key), Mapping):
-        raise CheckpointError(f"{source} must hold `{key}`; it has {', '.join(map(str, content)) or 'nothing'}.")
-    return strip_prefixes(content[key])
+    if isinstance(content.get(key), Mapping):
+        return unwrap(content[key], source=f"{source} [{key}]")
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"{source} must hold `{key}`; it holds {len(content)} tensors without saying of what, as a bare state "
+            f"dictionary does. Save it again as {{'{key}': state}}."
+        )
+    raise CheckpointError(f"{source} must hold `{key}`; it has {listing(content)}.")
 
 
-def strip_prefixes(state: Mapping[str, Tensor]) -> State:
-    """Removes `module.` and then `backbone.` from the start of every name."""
-    return {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in state.items()}
+def unwrap(state: Mapping[str, Any], *, source: str) -> State:
+    """Takes the names of wrappers out of a state: those of `WRAPPERS` at any depth, and `backbone` in front.
+
+    Types that nothing computes with (8 bits) become float32.
+
+    Raises:
+        CheckpointError: for what is no tensor with data, and where two names become one.
+    """
+    return {name: _usable(name, value, source) for name, value in rename(state, _unwrapped, source=source).items()}
+
+
+def rename(state: Mapping[str, Any], new_name: Callable[[str], str], *, source: str) -> dict[str, Any]:
+    """Gives every entry another name.
+
+    Raises:
+        CheckpointError: where two entries get the same name, for one of them would win in silence.
+    """
+    renamed: dict[str, Any] = {}
+    old_names: dict[str, str] = {}
+    for old, value in state.items():
+        new = new_name(str(old))
+        if new in renamed:
+            raise CheckpointError(
+                f"{source}: `{old_names[new]}` and `{old}` are both `{new}`; which one counts is not known. Remove one."
+            )
+        renamed[new], old_names[new] = value, str(old)
+    return renamed
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, hint: str = "") -> None:
@@ -95,7 +126,8 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
         hint: a sentence about what the file looks like, for the messages.
 
     Raises:
-        CheckpointError: naming the first key that is missing, unexpected or of another shape.
+        CheckpointError: naming the first key that is missing, unexpected, of another shape or kind of number, or
+            not finite.
     """
     wanted = module.state_dict()
     tail = f" {hint or 'This is a checkpoint of another model.'}"
@@ -105,15 +137,36 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
         )
     if unexpected := [name for name in state if name not in wanted]:
         raise CheckpointError(
-            f"{source}: `{unexpected[0]}` is unexpected ({len(unexpected)} tensors are)"
+            f"{source}: `{brief(unexpected[0])}` is unexpected ({len(unexpected)} tensors are)"
             f"{did_you_mean(unexpected[0], wanted)}{tail}"
         )
     for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
+        own = wanted[name]
+        if tensor.shape != own.shape:
             raise CheckpointError(
-                f"{source}: `{name}` must be {list(wanted[name].shape)}; the file has {list(tensor.shape)}.{tail}"
+                f"{source}: `{name}` must be {list(own.shape)}; the file has {list(tensor.shape)}.{tail}"
             )
+        if own.is_floating_point() != tensor.is_floating_point() or tensor.is_complex() != own.is_complex():
+            raise CheckpointError(f"{source}: `{name}` must be {own.dtype}; the file has {tensor.dtype}.{tail}")
+        check_finite(name, tensor, source=source)
     module.load_state_dict(dict(state), strict=True, assign=True)
+
+
+def check_finite(name: str, tensor: Tensor, *, source: str) -> None:
+    """Refuses weights that are not there, or not numbers: no output would be one.
+
+    Raises:
+        CheckpointError: naming the tensor.
+    """
+    if tensor.is_meta:
+        raise CheckpointError(f"{source}: `{name}` must have values; the file holds its shape only.")
+    if not tensor.is_floating_point():
+        return
+    total = tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))  # cheaper than a mask of all elements
+    if not total.isfinite() and not tensor.isfinite().all():
+        raise CheckpointError(
+            f"{source}: `{name}` must be finite; it holds NaN or infinity. Training diverged, or the file is damaged."
+        )
 
 
 def build(kind: type[M], config: Any, state: Mapping[str, Tensor], *, source: str, hint: str = "") -> M:
@@ -131,3 +184,20 @@ def build(kind: type[M], config: Any, state: Mapping[str, Tensor], *, source: st
 def drop(state: State, ignored: Collection[str]) -> tuple[State, list[str]]:
     """Takes away tensors that a layout is known to carry without use; returns the rest and their names."""
     return {n: t for n, t in state.items() if n not in ignored}, [n for n in state if n in ignored]
+
+
+def _unwrapped(name: str) -> str:
+    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    return ".".join(parts[1:] if parts[:1] == ["backbone"] else parts)
+
+
+def _usable(name: str, value: Any, source: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        found = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise CheckpointError(f"{source}: `{brief(name)}` must be a dense tensor; it is a {found}.")
+    if not value.is_floating_point() or value.dtype.itemsize > 1:
+        return value
+    try:
+        return value.float()
+    except (RuntimeError, NotImplementedError) as error:
+        raise CheckpointError(f"{source}: `{brief(name)}` is {value.dtype}, which cannot be read.") from error

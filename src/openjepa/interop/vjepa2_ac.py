@@ -42,19 +42,19 @@ def load_action_predictor(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     state = section(content, "predictor", source)
-    ours = key_maps.to_ours(state, KEYS)
-    width, embed_dim = sizes.shape(ours, "embed.weight", source)
+    ours = key_maps.to_ours(state, KEYS, source=source)
+    width, embed_dim = sizes.shape(ours, "embed.weight", source, (2,))
     config = PoseActionPredictorConfig(
         embed_dim=embed_dim,
         predictor_dim=width,
         depth=sizes.count(ours, "blocks."),
         num_heads=num_heads,
-        mlp_ratio=sizes.shape(ours, "blocks.0.mlp.fc1.weight", source)[0] / width,
+        mlp_ratio=sizes.shape(ours, "blocks.0.mlp.fc1.weight", source, (2,))[0] / width,
         qkv_bias="blocks.0.attn.qkv.bias" in ours,
         layer_norm_eps=layer_norm_eps,
-        action_dim=sizes.shape(ours, "action_encoder.weight", source)[1],
-        pose_dim=sizes.shape(ours, "pose_encoder.weight", source)[1],
-        camera_dim=sizes.shape(ours, "camera_encoder.weight", source)[1],
+        action_dim=sizes.shape(ours, "action_encoder.weight", source, (2,))[1],
+        pose_dim=sizes.shape(ours, "pose_encoder.weight", source, (2,))[1],
+        camera_dim=sizes.shape(ours, "camera_encoder.weight", source, (2,))[1],
         use_camera=use_camera,
         native_rows=native_rows,
         rope_layout="tiled",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RopeLayout, rotary_table
@@ -40,6 +41,7 @@ class PoseActionPredictorConfig:
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
+        check_counts(self, "embed_dim", "predictor_dim", "depth", "num_heads")
         if self.predictor_dim % self.num_heads:
             raise ConfigError(f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}.")
 

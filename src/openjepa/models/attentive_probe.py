@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from openjepa.config import check_counts
 from openjepa.errors import ConfigError
 from openjepa.nn.linear import Linear
 from openjepa.nn.transformer import (
@@ -39,6 +40,7 @@ class AttentiveProbeConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_counts(self, "embed_dim", "num_heads", "depth")
         if self.embed_dim % self.num_heads:
             raise ConfigError(f"`num_heads` must divide `embed_dim` {self.embed_dim}; got {self.num_heads}.")
         if self.num_queries not in (1, len(self.num_classes)):

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.nn.patch_embed import IMAGENET_MEAN, IMAGENET_STD
 
 HALF = 127.5  # grey levels from the middle to either end
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def centred(frames: Tensor) -> Tensor:
@@ -34,8 +33,8 @@ class ImageNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         return (frames.float() / 255 - self.mean) / self.std

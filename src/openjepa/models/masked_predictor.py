@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.linear import Linear
@@ -48,6 +49,7 @@ class MaskedPredictorConfig:
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
+        check_counts(self, "in_dim", "out_dim", "predictor_dim", "depth", "num_heads")
         if self.predictor_dim % self.num_heads:
             raise ConfigError(f"`num_heads` must divide `predictor_dim` {self.predictor_dim}; got {self.num_heads}.")
         if self.num_mask_tokens < 1:

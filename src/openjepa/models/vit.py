@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.nn.patch_embed import PatchEmbed, TubeletEmbed
 from openjepa.nn.positions import SincosOrder, resize_table, sincos_2d, sincos_3d
@@ -64,6 +65,7 @@ class ViTConfig:
     checkpoint_activations: bool = False  # trade compute for memory in training
 
     def __post_init__(self) -> None:
+        check_counts(self, "patch_size", "tubelet_size", "in_chans", "embed_dim", "depth", "num_heads")
         if min(self.img_size) < self.patch_size or any(side % self.patch_size for side in self.img_size):
             raise ConfigError(f"`img_size` must be multiples of `patch_size` {self.patch_size}; got {self.img_size}.")
         if self.num_frames < 1 or self.num_frames % self.tubelet_size:

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from openjepa.errors import CheckpointError
-from openjepa.interop.meta_files import Traits
 from openjepa.interop.state_files import State, read_file
+from openjepa.interop.traits import Traits
 
 
 @dataclass(frozen=True)

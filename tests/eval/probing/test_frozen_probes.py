@@ -63,7 +63,9 @@ def test_lists_and_damaged_files(folder, tmp_path):
     paths = sorted(folder.rglob("*.png"))
     paths[3].write_bytes(b"words")
     (tmp_path / "train.csv").write_text("".join(f"{p} {int(p.parent.name[-1])}\n" for p in paths))
-    config = FrozenProbeConfig(tmp_path / "train.csv", folder, size=16, probes=("linear",))
+    whole = [p for p in paths if p != paths[3]]
+    (tmp_path / "test.csv").write_text("".join(f"{p} {int(p.parent.name[-1])}\n" for p in whole))
+    config = FrozenProbeConfig(tmp_path / "train.csv", tmp_path / "test.csv", size=16, probes=("linear",))
     report = run_probe(ENCODER, config, control=CONTROL)
     assert list(report.damaged) == [str(paths[3])]
     assert (report.train_rows, report.test_rows) == (39, 39)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import ConfigError, DataError, listing
 from openjepa.eval.acting.manifest import Manifest, Pair
 from openjepa.eval.acting.outcomes import DecisionTimes, Outcome, PlayedEpisode, SuccessReport
 from openjepa.protocols import Plan, World
@@ -110,7 +110,7 @@ def evaluate(
     config = config or JudgeConfig()
     unknown = set(keep) - {pair.pair_id for pair in manifest.pairs}
     if unknown:
-        raise DataError(f"`keep` must name pairs of the manifest; {sorted(unknown)} are not in it.")
+        raise DataError(f"`keep` must name pairs of the manifest; {listing(sorted(unknown))} are not in it.")
     outcomes: list[Outcome] = []
     kept: list[PlayedEpisode] = []
     clock = _Clock()

@@ -8,8 +8,7 @@ set.
 
 import json
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import ConfigError, DataError, require
-from openjepa.files import draft_of, lock, read_json, replacing, sealed_json
+from openjepa.files import draft_of, lock, read_json, replacing, sealed_json, sha256
 
 Format = Literal["parquet", "numpy"]
 MANIFEST, LOG = "_manifest.json", "_commits.jsonl"
@@ -45,7 +44,7 @@ class Rows:
 
 @dataclass
 class Commit:
-    """One line of the log: files `first` to `first + count - 1` are done."""
+    """One line of the log: files `first` to `first + count - 1` are done, as they were when they had `stamps`."""
 
     part: str | None
     first: int
@@ -53,6 +52,12 @@ class Commit:
     rows: int
     size: int
     damaged: dict[str, str] = field(default_factory=dict)
+    stamps: list[str] = field(default_factory=list)
+    sha256: str | None = None  # of the part; version 0.1.0 wrote none
+
+    def changed(self, stamp: Callable[[int], str]) -> int:
+        """Number of files that are no longer what was embedded; 0 where that was not noted."""
+        return sum(old != stamp(self.first + i) for i, old in enumerate(self.stamps))
 
 
 class EmbeddingStore:
@@ -62,19 +67,31 @@ class EmbeddingStore:
         folder: made if needed.
         format: of the parts.
         manifest: what the work is (options, files, model); work that differs is refused.
+        stamp: of a file by its number, see `file_stamp`; parts with files that have changed since are removed.
+
+    Attributes:
+        commits: the parts that count.
+        changed: files that had changed.
 
     Raises:
         ConfigError: where the folder holds other work.
     """
 
-    def __init__(self, folder: Path | str, format: Format, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        format: Format,
+        manifest: dict[str, Any],
+        stamp: Callable[[int], str] = lambda index: "",
+    ) -> None:
         self.folder, self.format = Path(folder), format
         self.folder.mkdir(parents=True, exist_ok=True)
         busy = ConfigError(f"`{self.folder}` must be written by one process at a time; another is at work.")
         self._lock = lock(self.folder / "_lock", busy=busy)
         try:
             self._claim(manifest)
-            self.commits = self._recover()
+            self.changed = 0
+            self.commits = self._recover(stamp)
         except BaseException:
             self._lock.close()
             raise
@@ -105,8 +122,8 @@ class EmbeddingStore:
                     f"{_brief(found.get(key), manifest[key])}. Choose another `output`, or remove it."
                 )
 
-    def _recover(self) -> list[Commit]:
-        """Reads the log up to its last whole line, and removes what it does not name."""
+    def _recover(self, stamp: Callable[[int], str]) -> list[Commit]:
+        """Reads the log up to its last whole line, and removes what it does not name and what has changed."""
         file = self.folder / LOG
         data = file.read_bytes() if file.exists() else b""
         commits, whole = _read_log(file, data)
@@ -127,6 +144,12 @@ class EmbeddingStore:
             )
         if whole < len(data):
             _write(file, data[:whole])
+        changes = [commit.changed(stamp) for commit in commits]
+        if any(changes):
+            kept = [commit for commit, count in zip(commits, changes, strict=True) if not count]
+            _write(file, b"".join(map(_line, kept)))
+            unknown += [self.folder / c.part for c in commits if c not in kept and c.part]
+            commits, self.changed = kept, sum(changes)
         for path in unknown:
             path.unlink()
         return commits
@@ -139,17 +162,20 @@ class EmbeddingStore:
         """Name of each damaged file to one line that says why."""
         return {name: why for c in self.commits for name, why in c.damaged.items()}
 
-    def add(self, first: int, count: int, rows: Rows | None, damaged: dict[str, str]) -> None:
-        """Commits files `first` ... `first + count - 1`; `rows` is None where all are damaged."""
-        name, size = None, 0
+    def add(
+        self, first: int, count: int, rows: Rows | None, damaged: dict[str, str], stamps: Sequence[str] = ()
+    ) -> None:
+        """Commits files `first` ... `first + count - 1` and their stamps; `rows` is None where all are damaged."""
+        name, size, digest = None, 0, None
         if rows is not None and len(rows.paths):
             name = f"part-{first:09d}{SUFFIX[self.format]}"
             with replacing(self.folder / name) as draft:
                 (_write_parquet if self.format == "parquet" else _write_numpy)(draft, rows)
-                size = draft.stat().st_size
-        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged)
+                size, digest = draft.stat().st_size, sha256(draft)
+        rows_in = len(rows.paths) if rows else 0
+        commit = Commit(name, first, count, rows_in, size, damaged, list(stamps), digest)
         with (self.folder / LOG).open("ab") as file:
-            file.write(json.dumps(commit.__dict__).encode() + b"\n")
+            file.write(_line(commit))
             file.flush()
             os.fsync(file.fileno())
         self.commits.append(commit)
@@ -167,19 +193,31 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     return _read_manifest(file)
 
 
+def _line(commit: Commit) -> bytes:
+    return json.dumps(commit.__dict__).encode() + b"\n"
+
+
+def read_commits(folder: Path | str) -> list[Commit]:
+    """Returns what is finished in a folder, in the order of the files.
+
+    Raises:
+        DataError: where there are no embeddings, or their log is damaged.
+    """
+    read_manifest(folder)
+    file = Path(folder) / LOG
+    commits, _ = _read_log(file, file.read_bytes() if file.exists() else b"")
+    return sorted(commits, key=lambda c: c.first)
+
+
 def read_parts(folder: Path | str) -> Iterator[Rows]:
     """Yields the committed parts of a folder in the order of the files."""
     folder = Path(folder)
-    read_manifest(folder)
-    file = folder / LOG
-    commits, _ = _read_log(file, file.read_bytes() if file.exists() else b"")
-    for commit in sorted(commits, key=lambda c: c.first):
+    for commit in read_commits(folder):
         if commit.part is not None:
             part = folder / commit.part
-            try:
-                yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
-            except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-                raise DataError(f"`{part}` must be as it was committed; it is missing or damaged ({error}).") from error
+            if not part.is_file() or commit.sha256 not in (None, sha256(part)):
+                raise DataError(f"`{part}` must be as it was committed; it is missing or changed. Restore it.")
+            yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -237,25 +275,34 @@ def _read_numpy(path: Path) -> Rows:
 def _write_parquet(path: Path, rows: Rows) -> None:
     arrow, parquet = _pyarrow()
     flat = rows.vectors.reshape(len(rows.vectors), -1)
+    raw = [name.encode("utf-8", "surrogateescape") for name in rows.paths]
+    shown = [name.decode("utf-8", "replace") for name in raw]
+    # Text in Parquet is UTF-8; names that are not have their bytes beside them.
+    extra = {} if shown == rows.paths else {"path_bytes": arrow.array(raw, arrow.binary())}
     table = arrow.table(
         {
-            "path": rows.paths,
+            "path": shown,
+            **extra,
             "index": rows.index,
             "frame": rows.frame,
             "time": rows.time,
             "embedding": arrow.FixedSizeListArray.from_arrays(arrow.array(flat.ravel()), flat.shape[1]),
         }
     ).replace_schema_metadata({"shape": json.dumps(rows.vectors.shape[1:])})
-    parquet.write_table(table, path, write_page_checksum=True)
+    parquet.write_table(table, path)
 
 
 def _read_parquet(path: Path) -> Rows:
     _, parquet = _pyarrow()
-    table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+    table = parquet.ParquetFile(path).read()
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))
-    return Rows(table["path"].to_pylist(), index, frame, time, vectors.reshape(len(table), *shape))
+    if "path_bytes" in table.column_names:
+        names = [raw.decode("utf-8", "surrogateescape") for raw in table["path_bytes"].to_pylist()]
+    else:
+        names = table["path"].to_pylist()
+    return Rows(names, index, frame, time, vectors.reshape(len(table), *shape))
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from openjepa.data.clips import is_clip, read_clip, resize_frames
+from openjepa.data.folders import list_folder
 from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES
 from openjepa.errors import DataError
@@ -87,13 +88,13 @@ class _Ring:
 def _arrivals(
     folder: Path, idle: float | None, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[Path]:
-    """Paths in the order of their names as they appear and have stopped growing; those there already come first."""
+    """Paths in natural order as they appear and have stopped growing; those there already come first."""
     seen: dict[Path, int] = {}
     done: set[Path] = set()
     last = clock()
     while True:
         grown = False
-        for path in sorted(p for p in folder.iterdir() if p not in done and _counts(p)):
+        for path in (p for p in list_folder(folder) if p not in done and _counts(p)):
             size = _size(path)
             if size and seen.get(path) == size:
                 done.add(path)

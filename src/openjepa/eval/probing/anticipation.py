@@ -20,8 +20,15 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
-from openjepa.eval.probing.frozen_encoder import FrozenEncoder
-from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, LabelledSet, ProbeReport, ProbeRow, read_sets
+from openjepa.eval.probing.frozen_encoder import FrozenEncoder, check_finite, check_uint8
+from openjepa.eval.probing.frozen_probes import (
+    FrozenProbeConfig,
+    LabelledSet,
+    ProbeReport,
+    ProbeRow,
+    read_sets,
+    without_probe,
+)
 from openjepa.models.masked_predictor import MaskedPredictor
 from openjepa.models.vit import VisionTransformer
 from openjepa.nn.patch_embed import normalize_pixels
@@ -69,6 +76,7 @@ class Forecaster:
             the encoder's tokens [B, N, D] and the predicted ones [B, Q, D'], D' <= D channels of the last level.
         """
         check_shape(clips, "B T C H W", name="clips")
+        check_uint8(clips)
         network: Any = self.encoder.network
         device = torch.device(self.encoder.device)
         if ahead < 0:
@@ -88,7 +96,7 @@ class Forecaster:
             context_idx = torch.arange(t * h * w, device=device).expand(batch, -1)
             target_idx = torch.arange(first * h * w, (first + self.num_latent) * h * w, device=device)
             future = self.predictor(z, context_idx, target_idx.expand(batch, -1), grid=grid, mask_token=self.mask_token)
-        return context.float(), future[..., -context.shape[-1] :].float()
+        return check_finite(context.float()), check_finite(future[..., -context.shape[-1] :].float())
 
     def untrained(self, seed: int = 0) -> "Forecaster":
         """The same networks with random weights: the control."""
@@ -166,8 +174,7 @@ def anticipate_arrays(
             scores = attentive_probe(x[source], train.labels, test_x[source], test.labels, heads)
             found[source].append((scores.accuracy, scores.best_on_test))
     rows = tuple(ProbeRow(source, s[0][0], s[1][0], s[0][1]) for source, s in found.items())
-    chance = float(torch.bincount(test.labels).max() / len(test.labels))
-    return ProbeReport(rows, len(train.labels), len(test.labels), chance)
+    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train.labels, test.labels))
 
 
 def run_anticipation(

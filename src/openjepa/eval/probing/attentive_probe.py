@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
+from openjepa.eval.probing.linear_probe import dense_labels
 from openjepa.models.attentive_probe import AttentiveProbe, AttentiveProbeConfig
 
 PUBLISHED_RATES = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
@@ -93,7 +94,7 @@ def attentive_probe(
 
     Args:
         tokens: [N, L, D], any float type, all on the device that trains.
-        labels: [N] int64 classes from 0.
+        labels: [N] int64 classes, any numbers.
         test_tokens: [M, L', D].
         test_labels: [M].
         config: grid and schedule.
@@ -107,7 +108,7 @@ def attentive_probe(
     order = torch.randperm(sizes["N"], generator=generator)
     cut = min(max(1, round(config.held_out * sizes["N"])), sizes["N"] - 1)
     kept, held_out = order[cut:], order[:cut]
-    classes = int(max(labels.max(), test_labels.max())) + 1
+    labels, test_labels, classes = dense_labels(labels, test_labels)
     shape = AttentiveProbeConfig(
         sizes["D"], (classes,), num_heads=math.gcd(config.num_heads, sizes["D"]), depth=config.depth
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from openjepa.errors import ConfigError, check_shape
+from openjepa.errors import ConfigError, DataError, ShapeError, check_shape
 from openjepa.nn.patch_embed import IMAGENET_MEAN, IMAGENET_STD, normalize_pixels
 
 Pooling = Literal["mean", "dense", "class"]
@@ -47,7 +47,7 @@ class FrozenEncoder:
 
     @torch.inference_mode()
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Encodes pictures or clips whole.
+        """Encodes pictures or clips whole; what comes out is finite.
 
         Args:
             pixels: [B, C, H, W] or [B, T, C, H, W] uint8. A network of pictures sees every frame alone; a
@@ -56,6 +56,10 @@ class FrozenEncoder:
 
         Returns:
             float32 [B, t, h, w, D].
+
+        Raises:
+            ShapeError: for pixels that are not uint8.
+            DataError: where the network gives NaN or infinity.
         """
         return self._patches(*self._run(pixels), len(pixels))
 
@@ -145,9 +149,37 @@ class FrozenEncoder:
         return self._forward(x), (x.shape[1] // self.tubelet_size, height, width)
 
     def _forward(self, pixels: Tensor) -> Tensor:
+        check_uint8(pixels)
         x = normalize_pixels(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+        weights = self.network.parameters() if isinstance(self.network, nn.Module) else iter(())
+        x = x.to(next((w.dtype for w in weights), x.dtype))
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.network(x)
+            return check_finite(self.network(x))
+
+
+def check_uint8(pixels: Tensor) -> None:
+    """Refuses pixels of another type, which might be on a scale of 0 to 1.
+
+    Raises:
+        ShapeError: naming the type.
+    """
+    if pixels.dtype != torch.uint8:
+        raise ShapeError(f"`pixels` must be uint8 on a scale of 0 to 255; got {pixels.dtype}.")
+
+
+def check_finite(features: Tensor) -> Tensor:
+    """Returns features [B, ...] that are finite; a number that was read from others would be wrong in silence.
+
+    Raises:
+        DataError: for NaN or infinity.
+    """
+    if not features.isfinite().all():
+        bad = int((~features.flatten(1).isfinite()).any(1).sum())
+        raise DataError(
+            f"features must be finite; the encoder gives NaN or infinity for {bad} of {len(features)} inputs. Its "
+            "weights are damaged, or too large for this precision."
+        )
+    return features
 
 
 def frozen(network: Any, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> FrozenEncoder:
@@ -183,6 +215,6 @@ def encoder_of(method: Any) -> Any:
     """
     for name in ("target_encoder", "context_encoder", "encoder"):
         network = getattr(method, name, None)
-        if network is not None:
+        if network is not None and not isinstance(network, nn.Identity):  # a part that is switched off
             return network
     raise ConfigError(f"a method must have an encoder that can be probed; {type(method).__name__} has none.")

@@ -4,22 +4,23 @@ A probe says something only beside that control: on small data a random network 
 and a pre-trained one can probe below it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.data.folders import shown_name
 from openjepa.data.images import read_image
-from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items, list_files
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, list_files
 from openjepa.data.sampling import DamageLog, chunks
 from openjepa.data.video_csv import read_video_csv
 from openjepa.data.videos import is_picture, open_video
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import ConfigError, DataError, listing
 from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 from openjepa.eval.probing.knn import KNNConfig, knn_accuracy
@@ -106,6 +107,7 @@ class ProbeReport:
         test_rows: test files.
         chance: accuracy of always naming the commonest class.
         damaged: undecodable files by name.
+        unseen: test files of classes that no training file has; no probe can be right about them.
     """
 
     rows: tuple[ProbeRow, ...]
@@ -113,6 +115,7 @@ class ProbeReport:
     test_rows: int
     chance: float
     damaged: dict[str, str] = field(default_factory=dict)
+    unseen: int = 0
 
     def text(self) -> str:
         """Returns a table for a terminal."""
@@ -123,13 +126,15 @@ class ProbeReport:
         for row in self.rows:
             best = "" if row.best_on_test is None else f"{row.best_on_test:.1%}"
             lines.append(f"{row.probe:<12}{row.accuracy:>10.1%}{row.control:>13.1%}{best:>14}")
-        lines += [f"damaged: {why}" for why in self.damaged.values()]
+        if self.unseen:
+            lines.append(f"{self.unseen} test files are of classes without training files and count as wrong")
+        lines += [f"damaged: {shown_name(why)}" for why in self.damaged.values()]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures [N, C, H, W] or clips [N, T, C, H, W] uint8, and their classes [N]."""
+    """Pictures [N, C, H, W] or clips [N, T, C, H, W] uint8, and their classes [N] int64, any numbers."""
 
     pixels: Tensor
     labels: Tensor
@@ -165,14 +170,24 @@ def read_sets(
         times: where the frames of a video are; spread evenly over it where None.
 
     Returns:
-        training and test set, and why each undecodable file is damaged, by name.
+        training and test set, one number for a class in both, and why each undecodable file is damaged, by name.
+
+    Raises:
+        DataError: where the sets have no class in common.
     """
     train_items = _labelled(config.train)
     test_items = None if config.test is None else _labelled(config.test)
     if test_items is None:
         train_items, test_items = _split(train_items, config)
+    own, other = (_class_names(items) for items in (train_items, test_items))
+    if not own.keys() & other.keys():
+        raise DataError(
+            f"`{config.test}` must have classes of `{config.train}`, {listing(own)}; it has {listing(other)}. Classes "
+            "are folders of the same name, or the same numbers in lists."
+        )
+    numbers = {name: i for i, name in enumerate({**own, **other})}
     damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
-    train, test = (load_set(items, config, damage, times) for items in (train_items, test_items))
+    train, test = (load_set(items, config, damage, times, numbers) for items in (train_items, test_items))
     return train, test, damage.reasons
 
 
@@ -200,8 +215,18 @@ def probe_arrays(
             say(f"{name}: {probe} probe")
             found[probe].append(_score(probe, x, train.labels, test_x, test.labels, config))
     rows = tuple(ProbeRow(p, s[0][0], s[1][0], s[0][1]) for p, s in found.items())
-    chance = float(torch.bincount(test.labels).max() / len(test.labels))
-    return ProbeReport(rows, len(train.labels), len(test.labels), chance)
+    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train.labels, test.labels))
+
+
+def without_probe(labels: Tensor, test_labels: Tensor) -> dict[str, Any]:
+    """What the classes alone say: `chance` and `unseen` of a report.
+
+    Args:
+        labels: [N] int64 classes of the training files.
+        test_labels: [M].
+    """
+    most = test_labels.unique(return_counts=True)[1].max()
+    return {"chance": float(most / len(test_labels)), "unseen": int((~torch.isin(test_labels, labels)).sum())}
 
 
 def _score(
@@ -223,7 +248,13 @@ def _encode(encoder: FrozenEncoder, pixels: Tensor, batch_size: int, *, dense: b
     """Features on the CPU: [N, D], or dense [N, L, D] in half precision."""
     if not dense:
         return torch.cat([encoder.pooled(p).cpu() for p in pixels.split(batch_size)])
-    return torch.cat([encoder.tokens(p).flatten(1, 3).half().cpu() for p in pixels.split(batch_size)])
+    return torch.cat([_half(encoder.tokens(p).flatten(1, 3)).cpu() for p in pixels.split(batch_size)])
+
+
+def _half(tokens: Tensor) -> Tensor:
+    """Tokens in half precision, or as they are where it cannot hold them."""
+    half = tokens.half()
+    return half if half.isfinite().all() else tokens
 
 
 def _labelled(path: Path) -> FileItems:
@@ -232,10 +263,18 @@ def _labelled(path: Path) -> FileItems:
     return list_files(path, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES), labels_from_folders=True)
 
 
+def _class_names(items: FileItems) -> dict[str, None]:
+    """The names of the classes that occur, in order of their numbers."""
+    assert items.labels is not None
+    first = {number: i for i, number in reversed(list(enumerate(items.labels)))}
+    return {str(items.class_name(first[number])): None for number in sorted(first)}
+
+
 def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, FileItems]:
     """Holds out a share of every class."""
     assert items.labels is not None
-    labels = torch.tensor(items.labels)
+    numbers = {number: i for i, number in enumerate(sorted(set(items.labels)))}  # those of lists may be huge
+    labels = torch.tensor([numbers[n] for n in items.labels])
     generator = torch.Generator().manual_seed(config.seed + 1)
     test = set(choose_rows(labels, share=config.test_share, generator=generator).tolist())
     parts = [[i for i in range(len(items)) if (i in test) == wanted] for wanted in (False, True)]
@@ -247,8 +286,24 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     return train, held_out
 
 
-def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: ClipTimes | None = None) -> LabelledSet:
-    """Reads files, a few at a time; those that cannot be decoded are named in `damage`; no label counts as 0."""
+def load_set(
+    items: FileItems,
+    config: FrozenProbeConfig,
+    damage: DamageLog,
+    times: ClipTimes | None = None,
+    numbers: Mapping[str, int] | None = None,
+) -> LabelledSet:
+    """Reads files, a few at a time; those that cannot be decoded are named in `damage`.
+
+    Args:
+        items: the files.
+        config: size, threads and frames.
+        damage: where undecodable files are counted.
+        times: where the frames of a video are; spread evenly over it where None.
+        numbers: of the classes by their names; counted in this set where None. Without labels all are 0.
+    """
+    if numbers is None:
+        numbers = {} if items.labels is None else {name: i for i, name in enumerate(_class_names(items))}
     pixels: list[Tensor] = []
     labels: list[int] = []
 
@@ -265,7 +320,8 @@ def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: 
                     damage.add(items.name(index), str(result))
                     continue
                 pixels.append(torch.from_numpy(result))
-                labels.append(items.label(index) or 0)
+                name = items.class_name(index)
+                labels.append(0 if name is None else numbers[name])
     if not pixels:
         raise DataError("a probe needs at least one file that can be decoded; got none.")
     if len({p.shape for p in pixels}) > 1:
@@ -273,7 +329,7 @@ def load_set(items: Items, config: FrozenProbeConfig, damage: DamageLog, times: 
     return LabelledSet(torch.stack(pixels), torch.tensor(labels))
 
 
-def _read(items: Items, config: FrozenProbeConfig, index: int, times: ClipTimes | None) -> np.ndarray:
+def _read(items: FileItems, config: FrozenProbeConfig, index: int, times: ClipTimes | None) -> np.ndarray:
     content = items.content(index)
     if is_picture(content):
         return read_image(content, config.size)

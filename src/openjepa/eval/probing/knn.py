@@ -32,7 +32,7 @@ def knn_predict(x: Tensor, labels: Tensor, queries: Tensor, config: KNNConfig | 
 
     Args:
         x: [N, D] training features.
-        labels: [N] int64 classes from 0.
+        labels: [N] int64 classes, any numbers.
         queries: [Q, D].
         config: number of neighbours and their weights.
 
@@ -43,14 +43,15 @@ def knn_predict(x: Tensor, labels: Tensor, queries: Tensor, config: KNNConfig | 
     sizes = check_shape(x, "N D", name="x")
     check_shape(labels, "N", name="labels", sizes=sizes)
     check_shape(queries, f"Q D={sizes['D']}", name="queries")
-    keys, k, classes = _unit(x), min(config.k, len(x)), int(labels.max()) + 1
+    names, own = labels.unique(return_inverse=True)  # numbers may be negative, or far apart
+    keys, k = _unit(x), min(config.k, len(x))
     found = []
     for chunk in queries.split(CHUNK):
         near = (_unit(chunk) @ keys.T).topk(k, dim=1)  # [q, k]
         weight = ((near.values - near.values[:, :1]) / config.temperature).exp()
-        votes = torch.zeros(len(chunk), classes, dtype=weight.dtype, device=x.device)
-        found.append(votes.scatter_add_(1, labels[near.indices], weight).argmax(1))
-    return torch.cat(found)
+        votes = torch.zeros(len(chunk), len(names), dtype=weight.dtype, device=x.device)
+        found.append(votes.scatter_add_(1, own[near.indices], weight).argmax(1))
+    return names[torch.cat(found)]
 
 
 def knn_accuracy(x: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, config: KNNConfig | None = None) -> float:

@@ -132,7 +132,7 @@ def linear_probe(
 
     Args:
         x: [N, D] training features.
-        labels: [N] int64 classes from 0.
+        labels: [N] int64 classes, any numbers.
         test_x: [M, D].
         test_labels: [M].
         config: how many rows, and which penalties.
@@ -140,8 +140,8 @@ def linear_probe(
     config = config or LinearProbeConfig()
     generator = torch.Generator().manual_seed(config.seed)
     rows = choose_rows(labels, shots=config.shots, share=config.share, generator=generator)
-    x, labels = x[rows], labels[rows]
-    classes = int(max(labels.max(), test_labels.max())) + 1
+    x = x[rows]
+    labels, test_labels, classes = dense_labels(labels[rows], test_labels)
 
     def fit(x: Tensor, labels: Tensor, penalty: float) -> LogisticProbe:
         return LogisticProbe(x, labels, classes=classes, penalty=penalty, max_iterations=config.max_iterations)
@@ -157,6 +157,21 @@ def linear_probe(
     tied = [i for i, c in enumerate(checks) if c == max(checks)]
     chosen = tied[len(tied) // 2]
     return LinearScores(on_test[chosen], max(on_test), config.penalties[chosen], len(x))
+
+
+def dense_labels(labels: Tensor, test_labels: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Numbers classes from 0, the same in both sets, whatever numbers they had.
+
+    Args:
+        labels: [N] int64 classes of the training rows.
+        test_labels: [M].
+
+    Returns:
+        Both anew, a class without training rows as -1, which no row is taken for; and the number of classes.
+    """
+    names, own = labels.unique(return_inverse=True)
+    place = torch.searchsorted(names, test_labels).clamp_max(len(names) - 1)
+    return own, torch.where(names[place] == test_labels, place, -1), len(names)
 
 
 def choose_rows(
