@@ -127,7 +127,11 @@ def test_a_cost_stays_on_the_device(there: Any, cost: str) -> None:
     plan_to(there, "CEM", COSTS[cost](there.device))
 
 
-@pytest.mark.parametrize("risk", [expected, worst, CVaR(0.5), Entropic(), MeanStd()], ids=str)
+@pytest.mark.parametrize(
+    "risk",
+    [expected, worst, CVaR(0.5), Entropic(), MeanStd()],
+    ids=["expected", "worst", "CVaR", "Entropic", "MeanStd"],
+)
 def test_a_plan_under_risk_stays_on_the_device(there: Any, risk: RiskMeasure) -> None:
     plan_to(there, "CEM", RiskCost(PathCost(), risk, num_futures=3, spread_weight=0.1))
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openjepa.errors import ConfigError
-from openjepa.nn.host import to_device
 
 if TYPE_CHECKING:  # worlds are NumPy; PyTorch is imported where a planner clips
     from torch import Tensor
@@ -72,6 +71,8 @@ class ActionBounds:
 
         if self.categories:
             return torch.cat([_one_hot(group) for group in actions.split(list(self.categories), -1)], -1)
+        from openjepa.nn.host import to_device
+
         low, high = to_device(torch.as_tensor(self.low), actions), to_device(torch.as_tensor(self.high), actions)
         actions = actions.clamp(low, high)
         if self.max_norm is None:
