@@ -1,6 +1,7 @@
 """Worlds whose best plans are known on paper."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,3 +59,11 @@ def recording_world() -> RecordingWorld:
 @pytest.fixture
 def delayed_world() -> DelayedWorld:
     return DelayedWorld()
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def golden():
+    return GOLDEN

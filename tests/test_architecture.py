@@ -1,6 +1,7 @@
 """The house keeps its floors: who imports whom, how long files are, what they are called, who may print."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ def test_every_room_has_a_floor():
     rooms = {room(own_module(path)) for path in SOURCES} - {None}
     unknown = {name for name in rooms if name not in FLOORS and not name.startswith("__")}
     assert not unknown, f"{sorted(unknown)} stand on no floor. Give them one in FLOORS and in docs/architecture.md."
+
+
+def test_no_import_closes_a_circle():
+    """Between files, for what is imported when a file is read; what is imported inside a function waits until then."""
+    modules = {own_module(path): path for path in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("openjepa"):
+                names_of = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {name if name in modules else str(node.module) for name in names_of}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if alias.name in modules}
+        graph[module] = found - {module}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"{' -> '.join(error.args[1])}: move what they share to a file that both import.")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)

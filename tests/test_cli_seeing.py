@@ -139,7 +139,7 @@ def test_probe_prints_the_control_beside_every_number(capsys, tiny):
 
 @pytest.mark.parametrize("command", ["embed", "features", "probe"])
 def test_wrong_words_are_one_line(capsys, tiny, command):
-    assert fails(capsys, command, "a.png") == f"`openjepa {command}` needs MODEL. See openjepa {command} --help."
+    assert fails(capsys, command, "a.png") == f"`openjepa {command}` needs --model. See openjepa {command} --help."
     assert fails(capsys, command, "nowhere", "--model", "tiny").startswith("`nowhere` must be a file or a folder")
     draw("a.png", 1)
     near = fails(capsys, command, "a.png", "--model", "vjepa2-vit-larg-256")

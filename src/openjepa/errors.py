@@ -42,13 +42,16 @@ class MissingDependencyError(OpenJEPAError, ImportError):
 
 
 def brief(text: object, length: int = 80) -> str:
-    """Returns a text as one line of at most `length` characters, for a message.
+    """Returns a text as one line of at most `length` characters, for a message; of a long one, both ends.
 
-    >>> brief("a long story", 9)
-    'a long...'
+    >>> brief("folder/of/a/long/name.png", 17)
+    'folder/...ame.png'
     """
     line = " ".join(str(text).split())
-    return line if len(line) <= length else f"{line[: length - 3]}..."
+    if len(line) <= length:
+        return line
+    kept = length - 3
+    return f"{line[: kept // 2]}...{line[len(line) - (kept - kept // 2) :]}"
 
 
 def listing(names: Iterable[object], *, empty: str = "nothing") -> str:

@@ -12,7 +12,6 @@ from PIL import Image
 from openjepa.data.crops import CropConfig
 from openjepa.data.images import ImageConfig, ImageSource, image_folder, read_image
 from openjepa.data.items import DatasetItems
-from openjepa.data.prefetch import PrefetchedSource
 from openjepa.data.sampling import JoinedItems, Slots, mixture_weights
 from openjepa.data.shards import ShardItems
 from openjepa.errors import ConfigError, DataError
@@ -242,21 +241,6 @@ def test_mixtures_draw_by_share_not_by_size():
     numbers = slots.numbers(0)
     assert abs((numbers < 10).mean() - 0.75) < 0.03
     assert numbers.max() < 1010
-
-
-@pytest.mark.parametrize("kind", ["thread", "process"])
-def test_prefetching_changes_nothing(folder, kind):
-    (folder / "dog" / "04.png").write_bytes(b"")
-    config = ImageConfig(size=8, batch_size=6, max_damaged_share=0.1)
-    plain = ImageSource(image_folder(folder, labels=True), config)
-    with PrefetchedSource(
-        ImageSource(image_folder(folder, labels=True), config), num_workers=1 + (kind == "thread"), kind=kind
-    ) as ahead:
-        for step in (0, 1, 2, 7, 1):
-            expected, found = plain.batch(step), ahead.batch(step)
-            assert torch.equal(expected.images, found.images)
-            assert torch.equal(expected.labels, found.labels)
-        assert list(ahead.source.damage.reasons) == list(plain.damage.reasons)
 
 
 def test_options_are_checked(folder):

@@ -5,10 +5,8 @@ import torch
 
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import (
-    FrameGapHead,
     TemporalDistanceConfig,
     TemporalDistanceHead,
-    fit_frame_gap,
     fit_temporal_distance,
 )
 from openjepa.heads.fitting import sample_pairs
@@ -47,29 +45,6 @@ def test_quasimetric_tells_there_from_back() -> None:
     assert ahead.mean() < 0.8 * behind.mean()  # the ring is only walked one way
     far = head.embedding(ring[:1]), head.embedding(ring[8:9]), head.embedding(ring[16:17])
     assert head.between(far[0], far[2]) <= head.between(far[0], far[1]) + head.between(far[1], far[2]) + 1e-5
-
-
-def test_frame_gap_is_in_steps() -> None:
-    # Every episode starts at 0 and moves by 0.2 per step, in a scene of its own.
-    scene = torch.randn(50, 1, 1, 3, generator=torch.Generator().manual_seed(0)).expand(-1, 20, -1, -1)
-    position = (torch.arange(20.0) / 5).view(1, 20, 1, 1).expand(50, -1, -1, -1)
-    latents = torch.cat([position, scene], -1)
-    config = TemporalDistanceConfig(max_gap=10, steps=400, hidden_dim=64)
-    head = fit_frame_gap(latents, config, generator=torch.Generator().manual_seed(0))
-    assert head.values[-1] == 20
-    estimate = head(latents[3, 5], latents[3, [5, 9, 13]])
-    torch.testing.assert_close(estimate, torch.tensor([0.0, 4.0, 8.0]), atol=1.0, rtol=0)
-    assert head(latents[3, 5], latents[9, 6]) > 15  # another episode
-
-
-def test_frame_gap_bins_cover_every_gap_once() -> None:
-    head = FrameGapHead(1, 1, TemporalDistanceConfig(max_gap=30))
-    gaps = torch.arange(31)
-    bins = torch.bucketize(gaps, head.edges, right=True) - 1
-    assert bins[0] == 0
-    assert bins[-1] == len(head.values) - 2
-    for b in range(len(head.values) - 1):
-        assert gaps[bins == b].float().mean() == head.values[b]
 
 
 def test_infonce_by_hand() -> None:
@@ -143,13 +118,6 @@ def test_what_lies_beyond_an_episode_is_not_used() -> None:
         lengths=lengths,
     )
     assert torch.isfinite(head(latents[:, 0], latents[:, 5])).all()
-    gap = fit_frame_gap(
-        poisoned,
-        TemporalDistanceConfig(steps=20),
-        generator=torch.Generator().manual_seed(0),
-        lengths=lengths,
-    )
-    assert torch.isfinite(gap(latents[:, 0], latents[:, 5])).all()
 
 
 def test_mistakes_are_named() -> None:

@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -8,18 +5,6 @@ from openjepa.methods.ijepa import IJEPA, IJEPAConfig
 from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
 from openjepa.methods.vjepa2_1 import VJEPA21, VJEPA21Config
 from openjepa.models.vit import ViTConfig
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-@pytest.fixture
-def golden():
-    return GOLDEN
-
-
-def cases():
-    """Folders of recorded cases that hold weights."""
-    return sorted(p.parent.name for p in GOLDEN.glob("*/case.json") if "checkpoint" in json.loads(p.read_text()))
 
 
 def randomise(network, seed=0):

@@ -41,7 +41,7 @@ def test_the_encoder_learns_the_same_with_and_without(kind):
 def test_the_weight_scales_the_term():
     model = make()
     found = model.train().loss(windows(), 0)
-    rest = sum(float(model._weight(n, 0)) * float(t) for n, t in found.terms.items() if n != "futures")
+    rest = sum(float(model._weights(0)[n]) * float(t) for n, t in found.terms.items() if n != "futures")
     assert float(found.loss.detach()) == pytest.approx(rest + float(found.terms["futures"]), rel=1e-5)
 
 

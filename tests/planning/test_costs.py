@@ -1,17 +1,14 @@
-import math
 from typing import Any
 
 import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.heads.critic import FrameGapHead, TemporalDistanceHead
+from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.planning.costs import (
     Arrival,
-    AtStep,
     Last,
     PathCost,
-    SoftMinimum,
     Weighted,
     WeightedSum,
     bind,
@@ -38,25 +35,17 @@ def test_distances_by_hand() -> None:
         (final, 4.0),
         (mean, 8 / 3),
         (closest, 0.0),
-        (AtStep(1), 0.0),
         (Weighted(0.0, 1.0), (0.5 * 0 + 1 * 4) / 1.5),
         (Weighted(1.0, 1.0), 8 / 3),
         (Last(2), (0 + 4) / 2),
         (Last(2, until=2), (4 + 0) / 2),
         (Last(5), 8 / 3),
         (Last(1, until=9), 4.0),
-        (SoftMinimum(2.0), -2 * math.log((1 + 2 * math.exp(-2)) / 3)),
     ],
 )
 def test_aggregates_by_hand(aggregate: object, expected: float) -> None:
     cost = PathCost(squared_l2, aggregate)  # type: ignore[arg-type]
     assert cost(Z_PATH, Z_GOAL).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_soft_minimum_lies_between_minimum_and_mean() -> None:
-    distances = torch.tensor([4.0, 1.0, 7.0])
-    assert SoftMinimum(1e-3)(distances).item() == pytest.approx(1, abs=0.01)
-    assert SoftMinimum(1e4)(distances).item() == pytest.approx(4, abs=0.01)
 
 
 def test_stride_counts_back_from_the_last_step() -> None:
@@ -72,8 +61,8 @@ def test_a_cost_of_poses_does_not_see_velocities() -> None:
     assert cost(torch.cat([pose, way], -1), torch.cat([Z_GOAL, torch.zeros(1, 2)], -1)).item() == 4.0
 
 
-@pytest.mark.parametrize("head", [TemporalDistanceHead(2, 3), FrameGapHead(2, 3)])
-def test_learned_distances_are_distances(head: Any) -> None:
+def test_a_learned_distance_is_a_distance() -> None:
+    head = TemporalDistanceHead(2, 3)
     z_path = torch.randn(4, 5, 6, 2, 3, generator=torch.Generator().manual_seed(0))
     z_goal = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -99,10 +88,6 @@ def test_bound_goals_meet_their_own_environment() -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ConfigError, match="`temperature` must be > 0; got 0"):
-        SoftMinimum(0)
-    with pytest.raises(ConfigError, match=r"`step` must be below the horizon \(3\); got 3"):
-        AtStep(3)(torch.zeros(3))
     with pytest.raises(ConfigError, match="`weights` must have one entry per cost"):
         WeightedSum([PathCost()], [1.0, 2.0])
 

@@ -13,6 +13,7 @@ from openjepa.eval.health.collapse import LatentDiagnostics
 from openjepa.eval.probing.probes import ProbeScores
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import push_t
+from openjepa.recipes.acting import finish
 from openjepa.recipes.push_t import STATE_NAMES, PushTConfig, block_moved, draw_pairs, judge, read_out, readable
 from openjepa.train import train
 
@@ -84,6 +85,7 @@ def test_a_toy_run_is_judged_by_configuration_alone(tmp_path):
     config = override(push_t.push_t(), toy)
     experiment = push_t.build_push_t(config)
     train(experiment.method, experiment.source, config.train, tmp_path / "run")
+    finish(config, tmp_path / "run")
     results = judge(config, tmp_path / "run")
     pairs = draw_pairs(config)
     assert results["manifest"]["sha256"] == pairs.sha256

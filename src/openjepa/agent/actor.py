@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device, to_host
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import BoundCost
 from openjepa.planning.imagination import Imagination
@@ -64,7 +65,7 @@ def propose(
     batch, context, samples = z.shape[0], z.shape[1], len(config.gaps)
     window = z.unsqueeze(1).expand(-1, samples, -1, -1, -1).flatten(0, 1)  # [B * S, T, N, D]
     goal = z_goal.unsqueeze(1).expand(-1, samples, -1, -1).flatten(0, 1)
-    gap = torch.tensor(config.gaps, device=z.device).repeat(batch)
+    gap = to_device(torch.tensor(config.gaps), z.device).repeat(batch)
     past = z.new_zeros(batch, 0, bounds.dim) if context_actions is None else context_actions
     taken = past.unsqueeze(1).expand(-1, samples, -1, -1).flatten(0, 1)  # [B * S, T - 1 + steps, A]
     for _ in range(config.horizon):
@@ -90,7 +91,8 @@ class AcceptanceRule:
 
     def accepts(self, still: Tensor, cost: Tensor) -> Tensor:
         """Whether plans of cost [B] are good enough where standing still costs `still` [B]; [B] bool."""
-        return cost <= self.limits.to(cost)[torch.bucketize(still.contiguous(), self.edges.to(still))]
+        limits, edges = to_device(self.limits, cost), to_device(self.edges, still)
+        return cost <= limits[torch.bucketize(still.contiguous(), edges)]
 
     @classmethod
     def calibrate(cls, still: Tensor, cost: Tensor, *, quantile: float = 0.9, num_classes: int = 4) -> "AcceptanceRule":
@@ -191,24 +193,26 @@ class ProposeVerifyRepair:
             rows = self._unsolved(still, found.cost, number)
             if planner is None or len(rows) == 0:
                 break
+            picked, rows = [generators[i] for i in rows.tolist()], to_device(rows, z.device)
             better = planner.plan(
                 model,
                 z[rows],
                 cost.select(rows),
-                generators=[generators[int(i)] for i in rows],
+                generators=picked,
                 guess=found.actions[rows],
                 context_actions=None if context_actions is None else context_actions[rows],
             )
-            stage[rows] = number
+            stage.index_fill_(0, rows, number)
             steps[rows] += better.model_steps
-            found = _put(found, rows, better)
-        return replace(found, model_steps=int(steps.max()), terms={"stage": stage, "steps": steps})
+            spent = found.model_steps + better.model_steps  # of those that needed every search so far
+            found = replace(_put(found, rows, better), model_steps=spent)
+        return replace(found, terms={"stage": stage, "steps": steps})
 
     def _unsolved(self, still: Tensor, cost: Tensor, number: int) -> Tensor:
-        """Indices of the environments that go on to search `number`."""
+        """Indices, on the host, of the environments that go on to search `number`."""
         if self.accept is None:
-            return torch.arange(len(cost) if number == 1 else 0, device=cost.device)
-        return (~self.accept.accepts(still, cost)).nonzero().squeeze(1)
+            return torch.arange(len(cost) if number == 1 else 0)
+        return to_host(~self.accept.accepts(still, cost)).nonzero().squeeze(1)
 
 
 def _put(plan: Plan, rows: Tensor, better: Plan) -> Plan:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from openjepa.agent.memory import FailedPlanConfig, FailedPlans, ShortTermMemory
 from openjepa.agent.perception import Perception
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.costs import bind
 from openjepa.planning.risk import RiskCost
@@ -148,7 +149,7 @@ class Agent:
         assert now.plan is not None
         block = now.plan[:, now.executed]  # [B, frameskip * A]
         primitive = block.unflatten(1, (self.config.frameskip, -1))[:, now.part]  # [B, A]
-        actions[now.active] = primitive.float().cpu()[now.active]
+        actions[now.active] = to_host(primitive.float())[now.active]
         now.part += 1
         if now.part == self.config.frameskip:
             now.part = 0
@@ -166,49 +167,50 @@ class Agent:
             return
         rows = now.active.nonzero().squeeze(1)
         z = torch.zeros_like(now.z_goal)  # rows of finished environments are zeros that nothing reads
-        z[rows] = self.perception.state(frames, proprio, rows)
+        z[to_device(rows, z.device)] = self.perception.state(frames, proprio, rows)
         now.memory.see(z)
         if due:
             self._replan(now, rows)
 
     def _replan(self, now: "_Episode", rows: Tensor) -> None:
-        keys = [(self.config.seed, now.env_ids[int(i)], self.decisions) for i in rows]
+        keys = [(self.config.seed, now.env_ids[i], self.decisions) for i in rows.tolist()]
+        there = to_device(rows, now.z_goal.device)
         options: dict[str, Tensor] = {}
         if now.plan is not None and self.config.warm_start:
-            options["guess"] = shift(now.plan, now.executed)[rows]
-        past = now.memory.actions(rows)
+            options["guess"] = shift(now.plan, now.executed)[there]
+        past = now.memory.actions(there)
         if past is not None:
             options["context_actions"] = past
         plan = self.planner.plan(
             self.model,
-            now.memory.context(rows),  # [R, T, N, D]
-            self._bound_cost(now, rows),
+            now.memory.context(there),  # [R, T, N, D]
+            self._bound_cost(now, rows, there),
             generators=[keyed_generator(*key) for key in keys],
             **options,
         )
         self._check_plan(plan, len(rows))
         if now.plan is None:
             now.plan = plan.actions.new_zeros(len(now.active), *plan.actions.shape[1:])
-        now.plan[rows] = plan.actions
+        now.plan[there] = plan.actions
         self.last_plan, self.planned_for, now.executed = plan, rows, 0
         self.decisions += 1
 
-    def _bound_cost(self, now: "_Episode", rows: Tensor) -> PathCost:
-        """The cost of the goals of some environments, with what failed plans taught."""
-        cost: PathCost = bind(self.cost, now.z_goal[rows])
+    def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor) -> PathCost:
+        """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
+        cost: PathCost = bind(self.cost, now.z_goal[there])
         if now.failed_plans is None:
             return cost
         z = now.memory.now
         if self.last_plan is not None and now.planned_at is not None:
-            known = torch.isin(self.planned_for, rows)
-            still = self.planned_for[known]
+            known = torch.isin(self.planned_for, rows).nonzero().squeeze(1)
+            still = to_device(self.planned_for[known], z.device)
             imagined, start = z.clone(), z.clone()  # no plan of the others can have failed
-            imagined[still] = self.last_plan.z_path[known, now.executed - 1].to(z)
+            imagined[still] = self.last_plan.z_path[to_device(known, z.device), now.executed - 1].to(z)
             start[still] = now.planned_at[still]
             now.failed_plans.compare(start, imagined, z)
         now.planned_at = z
         horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
-        return now.failed_plans.doubt(cost, z[rows], horizon, rows)
+        return now.failed_plans.doubt(cost, z[there], horizon, there)
 
     def _check_plan(self, plan: Plan, batch: int) -> None:
         width = self.bounds.dim * self.config.frameskip

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_host
 from openjepa.protocols import PathCost
 
 
@@ -101,7 +102,7 @@ class FailedPlans:
         gap = (imagined - seen).flatten(1).norm(dim=1)
         way = (imagined - start).flatten(1).norm(dim=1)
         failed = gap > self.config.missing_share * way
-        if bool(failed.any()):
+        if to_host(failed.any()):
             keep = self.config.capacity - 1
             radius = torch.where(failed, self.config.radius_share * gap, torch.zeros_like(gap))
             self._places = [*self._places[max(0, len(self._places) - keep) :], imagined.flatten(1)]

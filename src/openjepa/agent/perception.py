@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import WorldModel
 
 
@@ -58,7 +59,7 @@ class Perception:
         """
         known = self._seen if self.history > 1 else [self.check(frames, "frames")]
         known = [known[0]] * (self.history - len(known)) + known  # before the first frame nothing moved
-        clip = torch.stack([one[rows.to(one.device)] for one in known], 1)
+        clip = torch.stack([one[to_device(rows, one.device)] for one in known], 1)
         return self._encode(clip, None if proprio is None else torch.as_tensor(proprio)[rows])
 
     def check(self, pictures: np.ndarray | Tensor, name: str) -> Tensor:
@@ -80,11 +81,11 @@ class Perception:
 
     def _encode(self, clip: Tensor, proprio: np.ndarray | Tensor | None) -> Tensor:
         """States [B, N, D] of the last of frames [B, T, C, H, W]."""
-        own = None
+        own, device = None, torch.device(self.device)
         if proprio is not None:
-            own = torch.as_tensor(proprio, dtype=torch.float32, device=self.device)[:, None]
+            own = to_device(torch.as_tensor(proprio, dtype=torch.float32), device)[:, None]
             own = own.expand(-1, clip.shape[1], -1)
-        return self.model.encode(clip.to(self.device), own)[:, -1]
+        return self.model.encode(to_device(clip, device), own)[:, -1]
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -170,7 +170,7 @@ def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
     try:
         options = replace(from_dict(AgentConfig, content["options"]), device=device)
         bounds = card.bounds.with_frameskip(options.frameskip)
-        model = build_method(content[WORLD_MODEL], str(folder / CARD))
+        model: Any = build_method(content[WORLD_MODEL], source=str(folder / CARD))
         _load(folder, WORLD_MODEL, model)
         cost = _open_cost(folder, content["cost"], device)
         planner = _open_planner(folder, content["planner"], bounds, device)

@@ -8,13 +8,14 @@ The control that says what prediction adds: it shares the encoder and the read-o
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
+from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.latent_predictor import ActionReadout
+from openjepa.nn.random import global_stream
 from openjepa.protocols import JEPALoss, TrajectoryBatch
 
 
@@ -41,34 +42,19 @@ class InverseDynamicsConfig:
             raise ConfigError("`action_dim`, `embed_dim` and `hidden_dim` must be >= 1 and `seed` >= 0.")
 
 
-class InverseDynamics(nn.Module):
+class InverseDynamics(StandardisesActions):
     """A `Method`; its states have one token (N = 1).
 
     Args:
         config: the options.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-
     def __init__(self, config: InverseDynamicsConfig) -> None:
-        super().__init__()
+        super().__init__(config.action_dim)
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+        with global_stream(config.seed):
             self.context_encoder = FrameEncoder(config.encoder, config.embed_dim)
             self.action_readout = ActionReadout(config.embed_dim, config.action_dim, config.hidden_dim)
-        self.register_buffer("action_mean", torch.zeros(config.action_dim))
-        self.register_buffer("action_std", torch.ones(config.action_dim))
-
-    def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
-        check_shape(mean, f"A={self.config.action_dim}", name="mean")
-        check_shape(std, f"A={self.config.action_dim}", name="std")
-        if not bool((std > 0).all()):
-            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        self.action_mean.copy_(mean)
-        self.action_std.copy_(std)
 
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
         """Frames [B, T, 3, H, W] uint8 to states [B, T, 1, D]; proprioception is not looked at."""
@@ -80,7 +66,7 @@ class InverseDynamics(nn.Module):
         sizes = check_shape(batch.frames, "B T C H W", name="frames")
         if sizes["T"] < 2:
             raise ShapeError(f"`frames` must hold at least 2 time steps; got {sizes['T']}.")
-        actions = (batch.actions - self.action_mean) / self.action_std
+        actions = self._standardised(batch.actions)
         error = inverse_dynamics_loss(self.action_readout, self.encode(batch.frames), actions)
         return JEPALoss(error, {"inverse_dynamics": error.detach()})
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import CellEncoder, FrameEncoderConfig
 from openjepa.models.picture_decoder import CELL, CellDecoder, pixel_error, to_pictures
 from openjepa.models.quantizer import ScalarQuantizer
 from openjepa.models.token_transformer import TokenTransformer, TokenTransformerConfig
 from openjepa.nn.host import to_device
-from openjepa.nn.random import keyed_generator
+from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import JEPALoss, TrajectoryBatch
 
 
@@ -74,22 +75,18 @@ class NextTokenConfig:
         return (self.encoder.image_size // CELL) ** 2
 
 
-class NextToken(nn.Module):
+class NextToken(StandardisesActions):
     """A `Method` that trains, and a `WorldModel` whose states [N, D] are the codes of a frame.
 
     Args:
         config: the options.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-
     def __init__(self, config: NextTokenConfig) -> None:
-        super().__init__()
+        super().__init__(config.action_dim)
         self.config = config
         width, code_dim = config.predictor.embed_dim, len(config.levels)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+        with global_stream(config.seed):
             self.context_encoder = CellEncoder(config.encoder, code_dim)
             self.norm = nn.BatchNorm2d(code_dim, affine=False)  # else small things share the code of an empty patch
             self.quantizer = ScalarQuantizer(config.levels)
@@ -100,17 +97,6 @@ class NextToken(nn.Module):
             self.slots = nn.Parameter(0.02 * torch.randn(config.num_tokens + 1, width))  # the last one is the action
             self.predictor = TokenTransformer(config.predictor)
             self.head = nn.Linear(width, self.quantizer.num_codes)
-        self.register_buffer("action_mean", torch.zeros(config.action_dim))
-        self.register_buffer("action_std", torch.ones(config.action_dim))
-
-    def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
-        check_shape(mean, f"A={self.config.action_dim}", name="mean")
-        check_shape(std, f"A={self.config.action_dim}", name="std")
-        if not bool((std > 0).all()):
-            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        self.action_mean.copy_(mean)
-        self.action_std.copy_(std)
 
     # ---------------------------------------------------------------------------------------------- world model
 
@@ -185,9 +171,6 @@ class NextToken(nn.Module):
         """Nothing follows a step."""
 
     # ---------------------------------------------------------------------------------------------------- parts
-
-    def _standardised(self, actions: Tensor) -> Tensor:
-        return (actions - self.action_mean) / self.action_std
 
     def _paint(self, z: Tensor) -> Tensor:
         """Codes [..., N, D] to pictures [..., 3, H, W] in [-1, 1]."""

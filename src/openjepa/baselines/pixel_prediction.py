@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
+from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
 from openjepa.models.latent_rollout import predict_next, roll_out
 from openjepa.models.picture_decoder import PictureDecoder, pixel_error, to_pictures
 from openjepa.nn.host import to_device
-from openjepa.nn.random import keyed_generator
+from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import JEPALoss, TrajectoryBatch
 
 
@@ -68,22 +69,18 @@ class PixelPredictionConfig:
             raise ConfigError("`reconstruction_weight` must be > 0 and `inverse_dynamics_weight` 0 or more.")
 
 
-class PixelPrediction(nn.Module):
+class PixelPrediction(StandardisesActions):
     """A `Method` that trains, and a `WorldModel` that plans; states have one token (N = 1).
 
     Args:
         config: the options.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-
     def __init__(self, config: PixelPredictionConfig) -> None:
-        super().__init__()
+        super().__init__(config.action_dim)
         self.config = config
         dim, action_dim = config.embed_dim, config.action_dim
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+        with global_stream(config.seed):
             self.context_encoder = FrameEncoder(config.encoder, dim)
             self.norm = nn.BatchNorm1d(dim, affine=False)
             self.predictor = build_predictor(config.predictor, dim, action_dim)
@@ -91,17 +88,6 @@ class PixelPrediction(nn.Module):
                 dim, config.encoder.image_size, config.decoder_width, config.decoder_hidden_dim
             )
             self.action_readout = ActionReadout(dim, action_dim) if config.inverse_dynamics_weight else nn.Identity()
-        self.register_buffer("action_mean", torch.zeros(action_dim))
-        self.register_buffer("action_std", torch.ones(action_dim))
-
-    def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
-        check_shape(mean, f"A={self.config.action_dim}", name="mean")
-        check_shape(std, f"A={self.config.action_dim}", name="std")
-        if not bool((std > 0).all()):
-            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        self.action_mean.copy_(mean)
-        self.action_std.copy_(std)
 
     # ---------------------------------------------------------------------------------------------- world model
 
@@ -128,9 +114,6 @@ class PixelPrediction(nn.Module):
         z = self.encode(frames).squeeze(2)
         predicted = predict_next(self.predictor, z, self._standardised(actions), self.config.predictor.context_len)
         return pixel_error(self._paint(predicted), frames[:, 1:])
-
-    def _standardised(self, actions: Tensor) -> Tensor:
-        return (actions - self.action_mean) / self.action_std
 
     def _paint(self, z: Tensor) -> Tensor:
         """Latents [..., D] to pictures [..., 3, H, W] in [-1, 1]."""

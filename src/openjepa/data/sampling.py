@@ -13,6 +13,7 @@ import numpy as np
 
 from openjepa.data.items import Items
 from openjepa.errors import ConfigError, DataError
+from openjepa.nn.random import keyed_rng
 
 T = TypeVar("T")
 Sampling = Literal["epoch", "uniform"]
@@ -118,7 +119,7 @@ class Slots:
         """Numbers of the samples of global batch `step` [B]."""
         count = len(self.items)
         if self.sampling == "uniform":
-            draws = random(self.seed, step)
+            draws = keyed_rng(self.seed, step)
             if self._cumulative is None:
                 return draws.integers(count, size=self.batch_size)
             found = np.searchsorted(self._cumulative, draws.random(self.batch_size), side="right")
@@ -126,7 +127,7 @@ class Slots:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = self._epoch
         if order is None or order[0] != epoch:
-            order = self._epoch = epoch, random(self.seed, epoch, 0).permutation(count)
+            order = self._epoch = epoch, keyed_rng(self.seed, epoch, 0).permutation(count)
         return order[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def read(
@@ -166,7 +167,7 @@ class Slots:
 
     def _fill(self, index: int, step: int, slot: int, read: Callable[[int, np.random.Generator], T]) -> tuple[int, T]:
         for attempt in range(MAX_REPLACEMENTS):
-            draws = random(self.seed, step, slot + 1, attempt)
+            draws = keyed_rng(self.seed, step, slot + 1, attempt)
             try:
                 return index, read(index, draws)
             except DataError as error:
@@ -225,11 +226,6 @@ def mixture_weights(parts: Sequence[Items], shares: Sequence[float]) -> np.ndarr
     if len(parts) != len(shares) or min(shares) <= 0:
         raise ConfigError(f"`shares` must be one positive number per set; got {list(shares)}.")
     return np.concatenate([np.full(len(p), s / len(p)) for p, s in zip(parts, shares, strict=True)])
-
-
-def random(*key: int) -> np.random.Generator:
-    """Random numbers that are a function of a few integers."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def chunks(count: int, size: int) -> Iterator[range]:

@@ -70,7 +70,7 @@ class Stage:
         if self.adapter.draw_at is not None and options.sets_size:
             for env in self.envs:
                 self.adapter.draw_at(env, *(SUPERSAMPLE * side for side in options.size))
-        # Some renderers choose their camera at the first picture: all environments draw theirs in the same state.
+        # Some renderers choose their camera at the first picture, so all environments draw theirs in one state.
         for i, observation in enumerate(self._observations):
             self._show(i, observation)
         self.has_states = self.adapter.read is not None or self._observes_a_vector()

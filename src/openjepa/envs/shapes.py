@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from openjepa.errors import ConfigError
+from openjepa.nn.random import keyed_rng
 from openjepa.protocols import ImageBatch, VideoBatch
 
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "diamond", "bar", "star")
@@ -188,7 +189,7 @@ class ShapeSource:
         share = c.batch_size // world_size
         slots = step * c.batch_size + np.arange(rank * share, (rank + 1) * share)
         if c.num_items is not None:
-            draws = np.random.Generator(np.random.Philox(np.random.SeedSequence((c.seed, 1, step))))
+            draws = keyed_rng(c.seed, 1, step)
             return self.kept.rows(draws.integers(c.num_items, size=c.batch_size)[rank * share : (rank + 1) * share])
         return draw_clips(self._as_clips(), slots + self.first_number)
 

@@ -2,12 +2,11 @@
 
 Raw latent distance folds where the latent is isotropic; a distance learned from the time between states of an
 episode does not, and lets a planner see around walls. Latents must come from whole episodes, since the
-distance saturates at the largest gap that it was trained on. Both heads are called like any distance,
+distance saturates at the largest gap that it was trained on. The head is called like any distance,
 `head(z, z_goal)`, with broadcasting.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -135,45 +134,6 @@ class TemporalDistanceHead(nn.Module):
         return squared if self.config.form == "squared" else (squared + 1e-12).sqrt()
 
 
-class FrameGapHead(nn.Module):
-    """Classifies the steps between two states into log-spaced bins; its distance is the expected number.
-
-    Pairs from different episodes belong to a last bin that counts as twice the largest gap. After 2608.12959.
-    Called with z and z_goal [..., N, D], returns steps [...].
-    """
-
-    values: Tensor
-    edges: Tensor
-
-    def __init__(self, num_tokens: int, dim: int, config: TemporalDistanceConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or TemporalDistanceConfig()
-        edges = [0, 1]  # bins are [edge, next edge)
-        while edges[-1] <= self.config.max_gap:
-            edges.append(max(edges[-1] + 1, round(edges[-1] * 1.4)))
-        ends = [min(e, self.config.max_gap + 1) for e in edges]
-        values = [(a + b - 1) / 2 for a, b in pairwise(ends)]
-        self.register_buffer("edges", torch.tensor(ends), persistent=False)
-        self.register_buffer("values", torch.tensor([*values, 2.0 * self.config.max_gap]), persistent=False)
-        self.standardize = Standardize(num_tokens * dim)
-        self.classify = mlp(4 * num_tokens * dim, self.config.hidden_dim, len(self.values))
-
-    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
-        return self.logits(z, z_goal).softmax(-1) @ self.values
-
-    def logits(self, z: Tensor, z_goal: Tensor) -> Tensor:
-        """Log-odds [..., bins] of the gap between states [..., N, D]."""
-        a, b = self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2))
-        a, b = torch.broadcast_tensors(a, b)
-        return self.classify(torch.cat([a, b, b - a, a * b], -1))
-
-    def loss(self, z: Tensor, z_later: Tensor, gaps: Tensor) -> Tensor:
-        """Cross-entropy of pairs [B, N, D] with gaps [B] in steps; a negative one means another episode."""
-        bins = torch.bucketize(gaps, self.edges, right=True) - 1
-        bins = torch.where(gaps < 0, len(self.values) - 1, bins)
-        return functional.cross_entropy(self.logits(z, z_later), bins)
-
-
 def fit_temporal_distance(
     latents: Tensor,
     config: TemporalDistanceConfig | None = None,
@@ -201,38 +161,6 @@ def fit_temporal_distance(
         return head.loss(latents[episode, now], latents[episode, later])
 
     return fit(head, loss, steps=config.steps, lr=config.lr)
-
-
-def fit_frame_gap(
-    latents: Tensor,
-    config: TemporalDistanceConfig | None = None,
-    *,
-    generator: torch.Generator,
-    lengths: Tensor | None = None,
-) -> FrameGapHead:
-    """Trains a frame-gap classifier; arguments as for `fit_temporal_distance`.
-
-    A quarter of the pairs come from two episodes, and some are a state with itself (gap 0).
-    """
-    config = config or TemporalDistanceConfig()
-    known = check_episodes(latents, lengths)
-    latents = latents.detach()
-    with seeded(generator):
-        head = FrameGapHead(latents.shape[2], latents.shape[3], config).to(latents.device)
-        head.standardize.measure(valid_states(latents, known).flatten(1))
-
-        def loss() -> Tensor:
-            episode, now, later = _draw(known, config, generator)
-            still = torch.rand(len(now), generator=generator) < 1 / (config.max_gap + 1)
-            later = torch.where(still, now, later)
-            goal_episode, gaps = episode.clone(), later - now
-            foreign = slice(0, len(now) // 4)
-            goal_episode[foreign] = torch.randint(len(known), (len(now) // 4,), generator=generator)
-            gaps[goal_episode != episode] = -1
-            later = later.minimum(known[goal_episode] - 1)
-            return head.loss(latents[episode, now], latents[goal_episode, later], gaps.to(latents.device))
-
-        return fit(head, loss, steps=config.steps, lr=config.lr)
 
 
 def _draw(lengths: Tensor, config: TemporalDistanceConfig, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Small heads on cached, frozen latents: pairs of states, standardised inputs and a loop of a few seconds."""
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import DataError, check_shape
+from openjepa.nn.random import global_stream
 
 Head = TypeVar("Head", bound=nn.Module)
 
@@ -91,18 +91,10 @@ def sample_pairs(
     return episode, now, now + gap
 
 
-_global_stream = threading.Lock()
-
-
 @contextmanager
 def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Makes weights and dropout inside the block a function of a generator; global streams are kept.
-
-    One block at a time: threads that fit heads side by side would otherwise mix their streams.
-    """
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with _global_stream, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    """`nn.random.global_stream` of a seed that a generator draws."""
+    with global_stream(int(torch.randint(2**62, (), generator=generator))):
         yield
 
 

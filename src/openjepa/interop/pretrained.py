@@ -76,7 +76,7 @@ def from_pretrained(source: Path | str, *, revision: str | None = None) -> nn.Mo
     if "method" not in described:
         kind, config = _network_of(described, folder / DESCRIPTION)
         return build(kind, config, state, source=str(folder))
-    method = build_method(described, str(folder / DESCRIPTION))
+    method = build_method(described, source=str(folder / DESCRIPTION))
     own = method.state_dict()
     for name, tensor in state.items():
         check_finite(name, tensor, source=str(folder))

@@ -1,9 +1,9 @@
-"""Who sees what: blocks (image), tubes (video), causal (frames), and the random subsets under them."""
+"""Who sees what: blocks (image), tubes (video), and the random subsets under them."""
 
-from openjepa.masking.blocks import BlockMaskConfig, sample_blocks
-from openjepa.masking.causal import CausalMaskConfig, sample_causal
+from openjepa.masking.blocks import sample_blocks
+from openjepa.masking.options import LONG_TUBES, SHORT_TUBES, BlockMaskConfig, TubeMaskConfig
 from openjepa.masking.subset import Grid, Masks, hide_random_tokens, keep_random_tokens
-from openjepa.masking.tubes import LONG_TUBES, SHORT_TUBES, TubeMaskConfig, sample_all_tubes, sample_tubes
+from openjepa.masking.tubes import sample_all_tubes, sample_tubes
 
 __all__ = [
     "BlockMaskConfig",
@@ -13,8 +13,6 @@ __all__ = [
     "LONG_TUBES",
     "sample_tubes",
     "sample_all_tubes",
-    "CausalMaskConfig",
-    "sample_causal",
     "Masks",
     "Grid",
     "keep_random_tokens",

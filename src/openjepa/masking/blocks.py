@@ -6,19 +6,16 @@ possible, the context never overlaps a target, and a sample with more context to
 keeps a random subset of them instead of its upper rows.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 
 from openjepa.errors import ConfigError
+from openjepa.masking.options import POSITION_DRAWS, SIZE_DRAWS, BlockMaskConfig, check_counter
 from openjepa.masking.reference import reference_blocks
 from openjepa.masking.subset import (
     Grid,
     Masks,
     block_size,
-    check_range,
     check_sizes,
     draw_offsets,
     draw_uniform,
@@ -26,49 +23,6 @@ from openjepa.masking.subset import (
     random_keys,
     rectangles,
 )
-
-SIZE_DRAWS, POSITION_DRAWS = 20, 100
-
-
-@dataclass(frozen=True)
-class BlockMaskConfig:
-    """How the blocks of an image are drawn; the defaults are the paper's.
-
-    Attributes:
-        num_targets: target blocks M of a sample, >= 1.
-        target_scale: range of a target block's share of the grid, in (0, 1].
-        target_aspect: range of its height / width, in (0, 10].
-        context_scale: range of the context block's share, in (0, 1].
-        context_aspect: range of its height / width, in (0, 10].
-        min_context: smallest share of the grid that a sample's context may have, in [0, 1); at least one
-            token.
-        context_size: context tokens K of every batch (constant shapes for a compiled step), or None for as
-            many as the sample with the fewest has.
-        sampler: `uniform`, or `reference` for the published one with its bias.
-    """
-
-    num_targets: int = 4
-    target_scale: tuple[float, float] = (0.15, 0.2)
-    target_aspect: tuple[float, float] = (0.75, 1.5)
-    context_scale: tuple[float, float] = (0.85, 1.0)
-    context_aspect: tuple[float, float] = (1.0, 1.0)
-    min_context: float = 0.04
-    context_size: int | None = None
-    sampler: Literal["uniform", "reference"] = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.num_targets < 1:
-            raise ConfigError(f"`num_targets` must be >= 1; got {self.num_targets}.")
-        check_range("target_scale", self.target_scale, 0, 1)
-        check_range("target_aspect", self.target_aspect, 0, 10)
-        check_range("context_scale", self.context_scale, 0, 1)
-        check_range("context_aspect", self.context_aspect, 0, 10)
-        if not 0 <= self.min_context < 1:
-            raise ConfigError(f"`min_context` must lie in [0, 1); got {self.min_context}.")
-        if self.context_size is not None and self.context_size < 1:
-            raise ConfigError(f"`context_size` must be >= 1 or None; got {self.context_size}.")
-        if self.sampler not in ("uniform", "reference"):
-            raise ConfigError(f"`sampler` must be uniform or reference; got {self.sampler}.")
 
 
 def sample_blocks(
@@ -98,11 +52,7 @@ def sample_blocks(
     if grid[0] != 1:
         raise ConfigError(f"block masks need the grid of an image, (1, h, w); got {tuple(grid)}. Use tubes for video.")
     plane = grid[1], grid[2]
-    if (config.sampler == "reference") != (counter is not None):
-        raise ConfigError(
-            f"`counter` must be given for the reference sampler, and only for it; got {counter} with sampler "
-            f"{config.sampler}."
-        )
+    check_counter(config.sampler, counter)
     if counter is not None:
         return reference_blocks(config, batch_size, plane, generator=generator, counter=counter)
     return _uniform(config, batch_size, plane, generator)

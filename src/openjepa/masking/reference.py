@@ -8,23 +8,19 @@ order loses late frames.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.masking.options import BlockMaskConfig, TubeMaskConfig
 from openjepa.masking.subset import Grid, Masks
-
-if TYPE_CHECKING:
-    from openjepa.masking.blocks import BlockMaskConfig
-    from openjepa.masking.tubes import TubeMaskConfig
 
 MIN_KEEP, TRIES_PER_CONSTRAINT, MAX_TRIES = 10, 20, 2000
 
 
 def reference_block_sizes(
-    config: "BlockMaskConfig", grid: tuple[int, int], counter: int
+    config: BlockMaskConfig, grid: tuple[int, int], counter: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Sizes (height, width) of I-JEPA's target blocks and context block in batch `counter`."""
     sizes = torch.Generator().manual_seed(counter)
@@ -32,7 +28,7 @@ def reference_block_sizes(
     return target, _shared_draw_size(grid, config.context_scale, config.context_aspect, sizes)
 
 
-def reference_tube_size(config: "TubeMaskConfig", grid: Grid, counter: int) -> tuple[int, int, int]:
+def reference_tube_size(config: TubeMaskConfig, grid: Grid, counter: int) -> tuple[int, int, int]:
     """Size (frames, height, width) of V-JEPA's blocks in batch `counter`."""
     sizes = torch.Generator().manual_seed(counter)
     time, space, aspect = (
@@ -45,7 +41,7 @@ def reference_tube_size(config: "TubeMaskConfig", grid: Grid, counter: int) -> t
 
 
 def reference_blocks(
-    config: "BlockMaskConfig",
+    config: BlockMaskConfig,
     batch_size: int,
     grid: tuple[int, int],
     *,
@@ -63,7 +59,7 @@ def reference_blocks(
 
 
 def reference_tubes(
-    config: "TubeMaskConfig", batch_size: int, grid: Grid, *, generator: torch.Generator, counter: int
+    config: TubeMaskConfig, batch_size: int, grid: Grid, *, generator: torch.Generator, counter: int
 ) -> Masks:
     """Draws V-JEPA's masks of batch number `counter`; a sample without context is drawn again."""
     size = reference_tube_size(config, grid, counter)

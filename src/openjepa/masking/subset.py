@@ -139,12 +139,6 @@ def block_size(grid: tuple[int, int], scale: float, aspect: float) -> tuple[int,
     return min(max(height, 1), grid[0]), min(max(width, 1), grid[1])
 
 
-def check_range(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
-    """Refuses a range that is not low < first <= second <= high."""
-    if len(bounds) != 2 or not low < bounds[0] <= bounds[1] <= high:
-        raise ConfigError(f"`{name}` must be two ascending numbers in ({low:g}, {high:g}]; got {bounds}.")
-
-
 def check_sizes(batch_size: int, grid: Grid, generator: torch.Generator) -> None:
     """Refuses an empty batch or grid, and a generator that is not on the CPU."""
     if batch_size < 1 or len(grid) != 3 or min(grid) < 1:

@@ -7,19 +7,17 @@ length by a random subset, so that late frames are seen and predicted as often a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 
 from openjepa.errors import ConfigError
+from openjepa.masking.options import POSITION_DRAWS, SIZE_DRAWS, TubeMaskConfig, check_counter
 from openjepa.masking.reference import reference_tubes
 from openjepa.masking.subset import (
     Grid,
     Masks,
     block_size,
-    check_range,
     check_sizes,
     draw_offsets,
     draw_uniform,
@@ -27,48 +25,6 @@ from openjepa.masking.subset import (
     random_keys,
     rectangles,
 )
-
-SIZE_DRAWS, POSITION_DRAWS = 20, 100
-
-
-@dataclass(frozen=True)
-class TubeMaskConfig:
-    """How the tubes of a clip are drawn.
-
-    Attributes:
-        num_blocks: tubes whose union is the target, >= 1.
-        spatial_scale: range of a tube's share of a frame, in (0, 1].
-        temporal_scale: range of its share of the frames, in (0, 1].
-        aspect: range of its height / width, in (0, 10].
-        context_size: context tokens K of every batch (constant shapes for a compiled step), or None for as
-            many as the sample with the fewest has.
-        target_size: target tokens Q of every batch, or None likewise.
-        sampler: `uniform`, or `reference` for the published one, which loses late frames.
-    """
-
-    num_blocks: int = 8
-    spatial_scale: tuple[float, float] = (0.15, 0.15)
-    temporal_scale: tuple[float, float] = (1.0, 1.0)
-    aspect: tuple[float, float] = (0.75, 1.5)
-    context_size: int | None = None
-    target_size: int | None = None
-    sampler: Literal["uniform", "reference"] = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.num_blocks < 1:
-            raise ConfigError(f"`num_blocks` must be >= 1; got {self.num_blocks}.")
-        check_range("spatial_scale", self.spatial_scale, 0, 1)
-        check_range("temporal_scale", self.temporal_scale, 0, 1)
-        check_range("aspect", self.aspect, 0, 10)
-        for name, size in (("context_size", self.context_size), ("target_size", self.target_size)):
-            if size is not None and size < 1:
-                raise ConfigError(f"`{name}` must be >= 1 or None; got {size}.")
-        if self.sampler not in ("uniform", "reference"):
-            raise ConfigError(f"`sampler` must be uniform or reference; got {self.sampler}.")
-
-
-SHORT_TUBES = TubeMaskConfig(num_blocks=8, spatial_scale=(0.15, 0.15))
-LONG_TUBES = TubeMaskConfig(num_blocks=2, spatial_scale=(0.7, 0.7))
 
 
 def sample_tubes(
@@ -95,11 +51,7 @@ def sample_tubes(
         ConfigError: where the settings leave no context, or fewer tokens than asked for.
     """
     check_sizes(batch_size, grid, generator)
-    if (config.sampler == "reference") != (counter is not None):
-        raise ConfigError(
-            f"`counter` must be given for the reference sampler, and only for it; got {counter} with sampler "
-            f"{config.sampler}."
-        )
+    check_counter(config.sampler, counter)
     if counter is not None:
         return reference_tubes(config, batch_size, grid, generator=generator, counter=counter)
     return _uniform(config, batch_size, grid, generator)

@@ -24,7 +24,7 @@ from openjepa.losses.vicreg import vicreg
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.nn.distributed import rank
 from openjepa.nn.host import to_device
-from openjepa.nn.random import keyed_generator
+from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.nn.transformer import Block, init_weights
 from openjepa.protocols import JEPALoss, VideoBatch
 
@@ -115,8 +115,7 @@ class CausalJEPA(nn.Module):
     def __init__(self, config: CausalJEPAConfig) -> None:
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with global_stream(config.seed):
             self.encoder = FrameEncoder(config.encoder, config.embed_dim)
             self.predictor = FramePredictor(config)
         init_weights(self.predictor, torch.Generator().manual_seed(config.seed))

@@ -22,13 +22,14 @@ from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
+from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.frame_input import Gain
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.latent_rollout import predict_next, roll_out
 from openjepa.models.latent_states import STATES
 from openjepa.nn.ema import update_ema
-from openjepa.nn.random import keyed_generator
+from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
 
 
@@ -132,21 +133,17 @@ class LeWMConfig:
             raise ConfigError(f"`ema_decay` must be in [0, 1]; got {self.ema_decay}.")
 
 
-class LeWM(nn.Module):
+class LeWM(StandardisesActions):
     """A `Method` that trains, and a `WorldModel` that plans; states have one token (N = 1).
 
     Args:
         config: the options.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-
     def __init__(self, config: LeWMConfig) -> None:
-        super().__init__()
+        super().__init__(config.action_dim)
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
+        with global_stream(config.seed):
             dim, action_dim = config.embed_dim, config.action_dim
             self.states = STATES[config.state](dim)
             self.context_encoder = FrameEncoder(config.encoder, dim, config.scene_dim)
@@ -161,8 +158,6 @@ class LeWM(nn.Module):
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
-        self.register_buffer("action_mean", torch.zeros(action_dim))
-        self.register_buffer("action_std", torch.ones(action_dim))
 
     @property
     def scene_dim(self) -> int:
@@ -170,17 +165,11 @@ class LeWM(nn.Module):
         return self.config.scene_dim
 
     def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions.
-
-        Choices stay one-hot, whatever these are.
-        """
-        check_shape(mean, f"A={self.config.action_dim}", name="mean")
-        check_shape(std, f"A={self.config.action_dim}", name="std")
-        if not bool((std > 0).all()):
-            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        if not self.config.categories:
-            self.action_mean.copy_(mean)
-            self.action_std.copy_(std)
+        """See `StandardisesActions`; choices stay one-hot, whatever these are."""
+        super().set_action_statistics(mean, std)
+        if self.config.categories:
+            self.action_mean.zero_()
+            self.action_std.fill_(1)
 
     def set_frame_statistics(self, mean: Tensor, rms: float) -> None:
         """Sets the mean frame [3, H, W] of the training data and the root mean square without it, in grey levels.
@@ -232,9 +221,6 @@ class LeWM(nn.Module):
             z = z + self.proprio_encoder(proprio).unsqueeze(2)
         return self.states.of(z)
 
-    def _standardised(self, actions: Tensor) -> Tensor:
-        return (actions - self.action_mean) / self.action_std
-
     def _roll_out(self, z: Tensor, actions: Tensor) -> Tensor:
         return roll_out(self.predict, z, actions, self.config.predictor.context_len)
 
@@ -270,7 +256,8 @@ class LeWM(nn.Module):
         if c.scene_weight:
             other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
             terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
-        loss = sum((self._weight(name, step) * term for name, term in terms.items()), torch.zeros((), device=z.device))
+        weights = self._weights(step)
+        loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
@@ -317,17 +304,28 @@ class LeWM(nn.Module):
             terms["straightening"] = straightening_loss(moving)
         return terms
 
-    def _weight(self, name: str, step: int) -> float:
+    def _weights(self, step: int) -> dict[str, float]:
+        """The weight of every term, whether it is on or not."""
         c = self.config
-        if name == "scene_covariance":
-            return 4 * c.covariance_weight
-        if name == "futures":
-            return c.futures.weight if c.futures is not None else 0.0
-        if name != "prediction" or c.prediction_start is None:
-            return float(getattr(c, f"{name}_weight"))
-        first, last = c.prediction_ramp
-        share = min(1.0, max(0.0, (step - first) / max(1, last - first)))
-        return c.prediction_start + share * (c.prediction_weight - c.prediction_start)
+        prediction = c.prediction_weight
+        if c.prediction_start is not None:
+            first, last = c.prediction_ramp
+            share = min(1.0, max(0.0, (step - first) / max(1, last - first)))
+            prediction = c.prediction_start + share * (c.prediction_weight - c.prediction_start)
+        return {
+            "prediction": prediction,
+            "futures": c.futures.weight if c.futures is not None else 0.0,
+            "sigreg": c.sigreg_weight,
+            "variance": c.variance_weight,
+            "covariance": c.covariance_weight,
+            "scene_covariance": 4 * c.covariance_weight,
+            "variance_t": c.variance_t_weight,
+            "covariance_t": c.covariance_t_weight,
+            "similarity": c.similarity_weight,
+            "inverse_dynamics": c.inverse_dynamics_weight,
+            "straightening": c.straightening_weight,
+            "scene": c.scene_weight,
+        }
 
 
 def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0) -> Tensor:

@@ -71,8 +71,9 @@ class ActionBounds:
 
         if self.categories:
             return torch.cat([_one_hot(group) for group in actions.split(list(self.categories), -1)], -1)
-        low = torch.as_tensor(self.low, dtype=actions.dtype, device=actions.device)
-        high = torch.as_tensor(self.high, dtype=actions.dtype, device=actions.device)
+        from openjepa.nn.host import to_device
+
+        low, high = to_device(torch.as_tensor(self.low), actions), to_device(torch.as_tensor(self.high), actions)
         actions = actions.clamp(low, high)
         if self.max_norm is None:
             return actions

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import hold, to_knots
 from openjepa.protocols import ActionBounds, Plan
@@ -32,7 +33,7 @@ def require_box(bounds: ActionBounds, planner: str) -> None:
 
 def chance(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Probability [A] of every choice where all of its group are equally likely."""
-    return torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)).to(like)
+    return to_device(torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)), like)
 
 
 def elite_weights(costs: Tensor, num_elites: int) -> Tensor:

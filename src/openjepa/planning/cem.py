@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_host
 from openjepa.planning.categorical import categorical_search, elite_weights
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import (
@@ -167,7 +168,7 @@ def cross_entropy_search(
         history.append(torch.stack([elite_cost[:, 0], (spread / half).mean((1, 2))], 1))
         if config.early_stop is not None:
             active = active & (spread / half >= config.early_stop).flatten(1).any(1)[:, None, None]
-            if not bool(active.any()):
+            if not to_host(active.any()):
                 break
     assert best is not None
     track = torch.stack(history, 1)  # [B, iterations, 2]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openjepa import protocols
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import Cost
 
 # (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
@@ -50,28 +51,6 @@ def closest(distances: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SoftMinimum:
-    """Smooth closest approach -temperature * log mean exp(-d / temperature), [..., T] to [...].
-
-    After RC-aux (2605.07278).
-
-    Attributes:
-        temperature: > 0, in units of the distance; towards 0 it is `closest`, towards infinity `mean`.
-    """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"`temperature` must be > 0; got {self.temperature}.")
-
-    def __call__(self, distances: Tensor) -> Tensor:
-        """Returns the soft minimum."""
-        steps = torch.tensor(float(distances.shape[-1]))
-        return -self.temperature * (torch.logsumexp(-distances / self.temperature, -1) - steps.log())
-
-
-@dataclass(frozen=True)
 class Weighted:
     """Weighted sum over steps, weights scaled to sum 1; [..., T] to [...].
 
@@ -89,25 +68,8 @@ class Weighted:
 
     def __call__(self, distances: Tensor) -> Tensor:
         """Returns the weighted mean."""
-        weights = torch.linspace(self.first, self.last, distances.shape[-1]).to(distances)
+        weights = to_device(torch.linspace(self.first, self.last, distances.shape[-1]), distances)
         return distances @ (weights / weights.sum())
-
-
-@dataclass(frozen=True)
-class AtStep:
-    """One step, e.g. the last one that will be executed; [..., T] to [...].
-
-    Attributes:
-        step: index of the step, 0 for the state after the first action.
-    """
-
-    step: int
-
-    def __call__(self, distances: Tensor) -> Tensor:
-        """Returns the distance at that step."""
-        if not 0 <= self.step < distances.shape[-1]:
-            raise ConfigError(f"`step` must be below the horizon ({distances.shape[-1]}); got {self.step}.")
-        return distances[..., self.step]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import check_problem, hold, num_knots
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
@@ -87,7 +88,7 @@ class Exhaustive:
         """See `openjepa.protocols.Planner.plan`."""
         check_problem(z, generators, guess, context_actions, horizon=self.horizon, bounds=self.bounds)
         problem = Imagination(model, z, cost, context_actions, self.config.micro_batch)
-        candidates = self._plans.to(z).expand(len(z), -1, -1, -1)
+        candidates = to_device(self._plans, z).expand(len(z), -1, -1, -1)
         best = candidates.take_along_dim(problem.scores(candidates).argmin(1)[:, None, None, None], 1)
         finalists = best if guess is None else torch.cat([best, self.bounds.clip(guess).unsqueeze(1)], 1)
         return problem.best_plan(finalists, self._plans.shape[0] * self.horizon, {})

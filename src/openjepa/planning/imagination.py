@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.risk import BoundRiskCost
 from openjepa.protocols import BranchingModel, PathCost, Plan, WorldModel
@@ -77,7 +78,7 @@ class Imagination:
         z_path = self.paths(candidates)
         costs = self.cost(z_path) if self.num_futures == 1 else self._scores(candidates)  # [B, S]
         cost, best = costs.min(1)
-        if not bool(torch.isfinite(cost).all()):
+        if not to_host(torch.isfinite(cost).all()):
             raise ConfigError(
                 "the planner's cost must be finite; got NaN or infinity. Check the world "
                 "model: `openjepa doctor` names what is wrong with it."

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.host import to_device
 from openjepa.planning.categorical import require_box
 from openjepa.planning.imagination import Imagination
 from openjepa.planning.sampling import check_problem, white_noise
@@ -144,7 +145,7 @@ class MeanCEM:
         c, reach = self.config, self._axes(self.config.limit, samples) * half
         samples = self.bounds.clip(samples.maximum(middle - reach).minimum(middle + reach))
         if c.max_l1 is not None:
-            axes = list(c.l1_axes)
+            axes = to_device(torch.tensor(c.l1_axes), samples.device)
             length = samples[..., axes].abs().sum(-1, keepdim=True).clamp_min(1e-12)
             samples[..., axes] *= (c.max_l1 / length).clamp(max=1.0)
         for axis, value in c.fixed:
@@ -157,7 +158,7 @@ class MeanCEM:
         """One number per axis of an action, [A]."""
         if len(values) not in (1, self.bounds.dim):
             raise ConfigError(f"options per axis must have 1 or {self.bounds.dim} entries; got {list(values)}.")
-        return torch.as_tensor(values, dtype=like.dtype, device=like.device).expand(self.bounds.dim)
+        return to_device(torch.as_tensor(values, dtype=like.dtype), like.device).expand(self.bounds.dim)
 
 
 def vjepa2_ac_planner(

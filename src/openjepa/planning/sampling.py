@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.protocols import ActionBounds
 
 
 def white_noise(generators: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers [B, *shape], row i from generator i alone, whatever its neighbours draw."""
     rows = [torch.randn(*shape, generator=g, device=g.device) for g in generators]
-    return torch.stack(rows).to(like)
+    return to_device(torch.stack(rows), like)
 
 
 def coloured_noise(
@@ -39,7 +40,7 @@ def coloured_noise(
 
 def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Half the range of every action dimension [A], the unit of `init_std` and `min_std`."""
-    low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
+    low, high = to_device(torch.as_tensor(bounds.low), like), to_device(torch.as_tensor(bounds.high), like)
     half = (high - low) / 2
     if not np.isfinite(bounds.high - bounds.low).all() or not (bounds.high > bounds.low).any():
         raise ConfigError(
@@ -50,7 +51,7 @@ def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
 
 def centre(bounds: ActionBounds, like: Tensor) -> Tensor:
     """The allowed action [A] in the middle of the bounds, where a search without a guess starts."""
-    low, high = torch.as_tensor(bounds.low).to(like), torch.as_tensor(bounds.high).to(like)
+    low, high = to_device(torch.as_tensor(bounds.low), like), to_device(torch.as_tensor(bounds.high), like)
     return bounds.clip((low + high) / 2)
 
 

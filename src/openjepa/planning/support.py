@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError, ShapeError
+from openjepa.nn.host import to_device
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Mahalanobis:
 
     def distance(self, z: Tensor) -> Tensor:
         """Squared distance of states [..., N, D] to the mean, in units of the covariance; [...]."""
-        return ((z.flatten(-2) - self.mean.to(z)) @ self.whiten.to(z)).square().sum(-1)
+        return ((z.flatten(-2) - to_device(self.mean, z)) @ to_device(self.whiten, z)).square().sum(-1)
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """Mean excess over the threshold along paths [..., T, N, D]; the goal does not matter. [...]."""
@@ -91,8 +92,9 @@ class NearestNeighbours:
         if flat.shape[-1] != self.memory.shape[1]:
             raise ShapeError(f"`z` must have {self.memory.shape[1]} numbers per state; got {flat.shape[-1]}.")
         rows = flat.reshape(-1, flat.shape[-1]).float()
+        memory = to_device(self.memory, rows)
         parts = [
-            torch.cdist(part, self.memory.to(part)).topk(self.num_neighbours, largest=False).values[:, -1]
+            torch.cdist(part, memory).topk(self.num_neighbours, largest=False).values[:, -1]
             for part in rows.split(1024)
         ]
         return torch.cat(parts).view(flat.shape[:-1]).to(z)

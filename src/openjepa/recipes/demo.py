@@ -23,12 +23,14 @@ from openjepa.baselines.behaviour_cloning import clone_latents
 from openjepa.config import save_json, to_dict
 from openjepa.envs import make_policy
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
+from openjepa.errors import ConfigError
 from openjepa.eval.acting.floors import PolicyPlayer, StateView, StraightLinePlayer, simulator_player
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.acting.outcomes import SuccessReport
 from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
 from openjepa.eval.health.doctor import diagnose
+from openjepa.files import read_json, replace_text
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
 from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
@@ -110,6 +112,9 @@ def _begin(config: DemoConfig, recipe: WorldModelConfig) -> None:
     mark = config.out / "config.json"
     wanted = config.out / ".config.json"
     save_json(recipe, wanted)
+    if mark.exists():
+        remedy = f"Restore it, or remove {config.out} to start anew."
+        read_json(mark, damaged=lambda reason: ConfigError(f"{mark} is damaged ({reason}). {remedy}"))
     if (mark.exists() and mark.read_text() != wanted.read_text()) or (config.out / "results.json").exists():
         for name in ("play", "run"):
             shutil.rmtree(config.out / name, ignore_errors=True)
@@ -189,9 +194,7 @@ def _results(config: DemoConfig, findings: Findings) -> dict[str, Any]:
 
 
 def _write_results(config: DemoConfig, results: dict[str, Any]) -> None:
-    partial = config.out / ".results.json"
-    partial.write_text(json.dumps(results, indent=2) + "\n")
-    partial.replace(config.out / "results.json")
+    replace_text(config.out / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 def _summary(results: dict[str, Any], findings: Findings) -> str:

@@ -292,34 +292,37 @@ def load_method(
     folder = find_checkpoint(path)
     verify(folder)
     described = read_json(folder / METHOD, damaged=lambda reason: _damaged(folder / METHOD, reason))
-    method = build_method(described, str(folder / METHOD), methods)
+    method = build_method(described, source=str(folder / METHOD), methods=methods)
     load_method_state(method, load_weights(folder / MODEL), source=str(folder / MODEL))
     return method.to(device).eval()
 
 
-def build_method(described: Mapping[str, Any], source: str, methods: Mapping[str, MethodEntry] | None = None) -> Any:
-    """Builds a method from what `describe_method` returned, with weights that wait to be overwritten.
+def build_method(
+    described: Mapping[str, Any], *, source: str, methods: Mapping[str, MethodEntry] | None = None
+) -> nn.Module:
+    """Builds the method that `describe_method` described; its weights are still to be filled in.
 
     Args:
-        described: name and configuration.
-        source: where that was read, for errors.
-        methods: name to (class, configuration class), for methods that are neither in `METHODS` nor in `RIVALS`.
+        described: its name, configuration and version.
+        source: what messages call the description.
+        methods: as in `load_method`.
 
     Raises:
-        CheckpointError: for a name or an option that this version does not know.
+        CheckpointError: for a method or an option that is not known.
     """
     table = {**METHODS, **RIVALS, **(methods or {})}
-    name = str(described.get("method"))
+    name, config = described.get("method"), described.get("config")
     if name not in table:
-        raise CheckpointError(f"{source}: {unknown('method', name, table)} Pass your own as `methods`.")
+        raise CheckpointError(f"{source}: {unknown('method', str(name), table)} Pass your own as `methods`.")
     kind, config_kind = table[name]()
-    with torch.random.fork_rng(devices=[]):
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{source} must hold the `config` of the method; it does not.")
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
         try:
-            return kind(from_dict(config_kind, described.get("config")))
+            return kind(from_dict(config_kind, config))
         except ConfigError as error:
-            written = described.get("openjepa", "?")
             raise CheckpointError(
-                f"{source}: {error} It was written by openjepa {written}, this is {__version__}."
+                f"{source}: {error} It was written by openjepa {described.get('openjepa', '?')}, this is {__version__}."
             ) from error
 
 

@@ -15,7 +15,6 @@ from openjepa.eval.acting.outcomes import (
     SUCCESS_COLUMNS,
     Outcome,
     SuccessReport,
-    pool_seeds,
     success_difference,
     success_row,
 )
@@ -119,7 +118,7 @@ def test_the_budget_is_counted_in_steps() -> None:
 def test_solved_pairs_and_unknown_pictures_are_refused() -> None:
     with pytest.raises(DataError, match="pair 7 is solved"):
         evaluate(Rightwards(), pictures, pairs((6, 45, 18, 45), (6, 10, 8, 10)), QUICK)
-    with pytest.raises(DataError, match=r"\[3\] are not in it"):
+    with pytest.raises(DataError, match="3 are not in it"):
         evaluate(Rightwards(), pictures, THREE, QUICK, keep=[3])
     with pytest.raises(ConfigError, match="`budget`"):
         JudgeConfig(budget=0)
@@ -230,13 +229,10 @@ def test_differences_are_paired_and_resample_episodes_together() -> None:
     clustered = success_difference(made(flags, together), made(none, together))
     assert single.estimate == clustered.estimate == 0.75
     assert clustered.high - clustered.low > 1.5 * (single.high - single.low)
-    assert pool_seeds([made(flags, apart), made(none, apart)]).estimate == 0.375
     with pytest.raises(ConfigError, match="must be judged on the same pairs"):
         success_difference(same, replace(same, manifest_sha256="0" * 64))
     with pytest.raises(ConfigError, match="same budget"):
         success_difference(same, replace(same, budget=9))
-    with pytest.raises(DataError, match="must not be empty"):
-        pool_seeds([])
 
 
 def test_players_of_the_truth_say_that_they_need_it() -> None:

@@ -161,16 +161,10 @@ def test_a_log_that_was_cut_short_costs_no_part(pictures, tmp_path, change):
 def test_a_changed_part_is_noticed_when_it_is_read(pictures, tmp_path, form):
     run_embed(picture_encoder(), EmbedConfig(pictures, tmp_path / "out", size=16, format=form))
     part = next((tmp_path / "out").glob("part-*"))
-    vectors, data = read_embeddings(tmp_path / "out").vectors, part.read_bytes()
-    noticed = 0
-    for at in range(5, len(data), 97):  # some bytes mean nothing, such as statistics
-        part.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        try:
-            np.testing.assert_array_equal(read_embeddings(tmp_path / "out").vectors, vectors)
-        except DataError as error:
-            assert "must be as it was committed" in str(error)
-            noticed += 1
-    assert noticed > 5
+    data = part.read_bytes()
+    part.write_bytes(data[:300] + bytes([data[300] ^ 1]) + data[301:])
+    with pytest.raises(DataError, match="must be as it was committed; it is missing or changed"):
+        read_embeddings(tmp_path / "out")
 
 
 def test_other_work_in_the_folder_is_refused(pictures, tmp_path):

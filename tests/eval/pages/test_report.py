@@ -123,7 +123,7 @@ def page():
             [["ours", wilson(96, 100), 13], ["random", wilson(4, 100), None]],
             best=0,
         )
-        .figure(figures.interval_bars({"ours": wilson(96, 100)}), "Bars.")
+        .figure(figures.training_curves([{"step": i, "loss": 1.0 / i} for i in (1, 2)]), "Bars.")
         .image(pictures(1)[0], 'A "still".')
         .animation(pictures(), "Moves.")
         .gallery([(pictures(), "First."), (pictures(), "Second.")])

@@ -24,6 +24,7 @@ from openjepa.envs.two_rooms import (
     draw_position,
 )
 from openjepa.errors import ConfigError, DataError, check_shape
+from openjepa.files import read_json, replacing
 from openjepa.nn.random import keyed_seed
 from openjepa.protocols import World
 
@@ -103,7 +104,8 @@ class Manifest:
         """Writes JSON with the fingerprint; returns the path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"sha256": self.sha256, **asdict(self)}, indent=1) + "\n")
+        with replacing(path) as draft:
+            draft.write_text(json.dumps({"sha256": self.sha256, **asdict(self)}, indent=1) + "\n")
         return path
 
     @classmethod
@@ -114,7 +116,7 @@ class Manifest:
             DataError: for a file that is missing, is no manifest, was changed or is of another version.
         """
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(Path(path), damaged=ValueError)
             wanted, version = content.pop("sha256"), content["schema_version"]
         except FileNotFoundError as error:
             raise DataError(f"there is no manifest at `{path}`.") from error

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import ConfigError
 from openjepa.eval.intervals import Interval, cluster_bootstrap, paired_bootstrap, wilson
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -212,19 +212,6 @@ def success_difference(first: SuccessReport, second: SuccessReport, *, seed: int
     if len(known) < len(episodes):
         return paired_bootstrap(a, b, seed=seed)
     return cluster_bootstrap(np.subtract(a, b), known, seed=seed)
-
-
-def pool_seeds(reports: Sequence[SuccessReport]) -> Interval:
-    """First-hit rate over several training seeds judged on the same pairs, by a bootstrap over the pairs.
-
-    This interval speaks about new pairs and not about new seeds; show the rate of every seed beside it.
-    """
-    if not reports:
-        raise DataError("`reports` must not be empty.")
-    for report in reports[1:]:
-        success_difference(reports[0], report)  # refuses reports that do not compare
-    table = np.array([[o.success for o in report.outcomes] for report in reports], float)
-    return cluster_bootstrap(table.mean(0), np.arange(table.shape[1]))
 
 
 def _rate(flags: Sequence[bool]) -> Interval:

@@ -8,7 +8,6 @@ set.
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import ConfigError, DataError, require
-from openjepa.files import draft_of, lock, read_json, replacing, sealed_json
+from openjepa.files import draft_of, lock, read_json, replacing, sealed_json, sha256
 
 Format = Literal["parquet", "numpy"]
 MANIFEST, LOG = "_manifest.json", "_commits.jsonl"
@@ -54,6 +53,7 @@ class Commit:
     size: int
     damaged: dict[str, str] = field(default_factory=dict)
     stamps: list[str] = field(default_factory=list)
+    sha256: str | None = None  # of the part; version 0.1.0 wrote none
 
     def changed(self, stamp: Callable[[int], str]) -> int:
         """Number of files that are no longer what was embedded; 0 where that was not noted."""
@@ -127,16 +127,6 @@ class EmbeddingStore:
         file = self.folder / LOG
         data = file.read_bytes() if file.exists() else b""
         commits, whole = _read_log(file, data)
-        changes = [commit.changed(stamp) for commit in commits]
-        if any(changes):
-            self.changed = sum(changes)
-            stale = [commit for commit, count in zip(commits, changes, strict=True) if count]
-            for commit in stale:  # before the log, which would not name them any more
-                (self.folder / (commit.part or "none")).unlink(missing_ok=True)
-            commits = [commit for commit in commits if commit not in stale]
-            data = b"".join(map(_line, commits))
-            _write(file, data)
-            whole = len(data)
         for commit in commits:
             part = self.folder / commit.part if commit.part else None
             if part is not None and (not part.exists() or part.stat().st_size != commit.size):
@@ -154,6 +144,12 @@ class EmbeddingStore:
             )
         if whole < len(data):
             _write(file, data[:whole])
+        changes = [commit.changed(stamp) for commit in commits]
+        if any(changes):
+            kept = [commit for commit, count in zip(commits, changes, strict=True) if not count]
+            _write(file, b"".join(map(_line, kept)))
+            unknown += [self.folder / c.part for c in commits if c not in kept and c.part]
+            commits, self.changed = kept, sum(changes)
         for path in unknown:
             path.unlink()
         return commits
@@ -170,13 +166,14 @@ class EmbeddingStore:
         self, first: int, count: int, rows: Rows | None, damaged: dict[str, str], stamps: Sequence[str] = ()
     ) -> None:
         """Commits files `first` ... `first + count - 1` and their stamps; `rows` is None where all are damaged."""
-        name, size = None, 0
+        name, size, digest = None, 0, None
         if rows is not None and len(rows.paths):
             name = f"part-{first:09d}{SUFFIX[self.format]}"
             with replacing(self.folder / name) as draft:
                 (_write_parquet if self.format == "parquet" else _write_numpy)(draft, rows)
-                size = draft.stat().st_size
-        commit = Commit(name, first, count, len(rows.paths) if rows else 0, size, damaged, list(stamps))
+                size, digest = draft.stat().st_size, sha256(draft)
+        rows_in = len(rows.paths) if rows else 0
+        commit = Commit(name, first, count, rows_in, size, damaged, list(stamps), digest)
         with (self.folder / LOG).open("ab") as file:
             file.write(_line(commit))
             file.flush()
@@ -218,10 +215,9 @@ def read_parts(folder: Path | str) -> Iterator[Rows]:
     for commit in read_commits(folder):
         if commit.part is not None:
             part = folder / commit.part
-            try:
-                yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
-            except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-                raise DataError(f"`{part}` must be as it was committed; it is missing or damaged ({error}).") from error
+            if not part.is_file() or commit.sha256 not in (None, sha256(part)):
+                raise DataError(f"`{part}` must be as it was committed; it is missing or changed. Restore it.")
+            yield _read_parquet(part) if part.suffix == ".parquet" else _read_numpy(part)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -293,12 +289,12 @@ def _write_parquet(path: Path, rows: Rows) -> None:
             "embedding": arrow.FixedSizeListArray.from_arrays(arrow.array(flat.ravel()), flat.shape[1]),
         }
     ).replace_schema_metadata({"shape": json.dumps(rows.vectors.shape[1:])})
-    parquet.write_table(table, path, write_page_checksum=True)
+    parquet.write_table(table, path)
 
 
 def _read_parquet(path: Path) -> Rows:
     _, parquet = _pyarrow()
-    table = parquet.ParquetFile(path, page_checksum_verification=True).read()
+    table = parquet.ParquetFile(path).read()
     shape = json.loads(table.schema.metadata[b"shape"])
     vectors = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     index, frame, time = (table[name].to_numpy() for name in ("index", "frame", "time"))

@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openjepa.eval.intervals import Interval
-
 GREY = "#848b98"  # legible on white and on near-black
 COLOURS = ("#2f7fe0", "#e0592f", "#1f9d6b", "#a864d8", "#d69a10", "#d64f8c", "#3aa6b9", "#8b8f3a")
 
@@ -58,23 +56,6 @@ def training_curves(metrics: Sequence[Mapping[str, Any]], *, columns: int = 3) -
     return figure
 
 
-def interval_bars(rows: Mapping[str, Interval], *, title: str = "") -> Figure:
-    """Draws proportions with their intervals as horizontal bars, the first on top."""
-    figure, (ax,) = blank(width=7.0, height=0.5 + 0.42 * len(rows))
-    for i, (name, interval) in enumerate(rows.items()):
-        colour = COLOURS[0] if i == 0 else GREY
-        ax.barh(i, 100 * interval.estimate, height=0.55, color=colour, alpha=0.85 if i == 0 else 0.55)
-        ax.plot([100 * interval.low, 100 * interval.high], [i, i], color=colour, linewidth=2.2)
-        ax.text(101.5, i, interval.percent(), va="center", fontsize=8, color=GREY)
-        ax.text(-1.5, i, name, va="center", ha="right", fontsize=9, color=GREY)
-    ax.set_xlim(0, 100)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_yticks([])
-    ax.grid(False, axis="y")
-    ax.set_xlabel(title or "%", color=GREY, fontsize=8)
-    return figure
-
-
 def landscape(energy: np.ndarray, background: np.ndarray, goal: Sequence[float], *, label: str = "energy") -> Figure:
     """Draws the energy of being at each place, over a picture of the world.
 
@@ -105,4 +86,32 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_la
     ax.set_xlabel(x_label, color=GREY, fontsize=9)
     ax.set_ylabel(y_label, color=GREY, fontsize=9)
     ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
+    return figure
+
+
+def blind_spots(frame: np.ndarray, unseen: np.ndarray, motion: np.ndarray, blind: np.ndarray) -> Figure:
+    """Draws where in the frame a model is blind: in one picture, and over all held-out ones.
+
+    Args:
+        frame: [C, H, W] uint8 picture in which much moves that the latent does not hold.
+        unseen: [h, w] what of it cannot be read, 0 to 1.
+        motion: [h, w] how often a moving thing is at each place.
+        blind: [h, w] the part of it that cannot be read.
+    """
+    figure, axes = blank(1, 3, width=2.7, height=2.9)
+    extent = (0.0, float(frame.shape[2]), float(frame.shape[1]), 0.0)
+    grey = np.broadcast_to(frame.mean(0, keepdims=True), (3, *frame.shape[1:]))
+    picture = (0.6 * grey + 0.4 * 255).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    top = max(float(motion.max()), 1e-6)
+    panels = (
+        ("unseen in this frame", unseen, 1.0, "Reds"),
+        ("where things move", motion, top, "Blues"),
+        ("where the latent is blind", blind, top, "Reds"),
+    )
+    for ax, (title, values, highest, colours) in zip(axes, panels, strict=True):
+        ax.imshow(picture, extent=extent)
+        strength = np.clip(values / highest, 0, 1)
+        ax.imshow(values, extent=extent, cmap=colours, vmin=0, vmax=highest, alpha=0.9 * np.sqrt(strength))
+        ax.set_title(title, fontsize=9, color=GREY, loc="left")
+        ax.set_axis_off()
     return figure

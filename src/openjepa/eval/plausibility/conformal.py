@@ -8,9 +8,8 @@ clips. Conditional on one calibration set the false-alarm rate has a Beta distri
 counts that in.
 """
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.intervals import Interval
+from openjepa.files import read_json, replacing, sealed_json
 
 FILE = "calibration.json"
 FEWEST = 19  # clips, below which no alarm at 5 % is possible
@@ -119,7 +119,8 @@ class Calibration:
         """Writes `calibration.json` into the folder of the model, or another `.json` file; returns its path."""
         path = Path(place) if Path(place).suffix == ".json" else Path(place) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        with replacing(path) as draft:
+            draft.write_text(sealed_json(asdict(self)))
         return path
 
 
@@ -137,7 +138,7 @@ def load_calibration(path: Path | str) -> Calibration:
             "Make one from possible clips: openjepa surprise MODEL --calibrate FOLDER"
         )
     try:
-        content: Mapping[str, Any] = json.loads(file.read_text())
+        content = read_json(file, damaged=ValueError)
         controls = {name: tuple(scores) for name, scores in content["controls"].items()}
         return Calibration(
             tuple(content["scores"]),

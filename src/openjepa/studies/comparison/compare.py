@@ -9,9 +9,9 @@ Writes `results.json` and `report.html`. `docs/rivals.md` has the rules, the tri
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from openjepa.files import replace_text
 from openjepa.studies.comparison.findings import findings
 from openjepa.studies.comparison.runner import cells_of, run_cells, scale_of, trials_of
 from openjepa.studies.comparison.scale import CompareConfig, Scale
@@ -26,7 +26,7 @@ def run(config: CompareConfig, scale: Scale | None = None) -> dict[str, Any]:
     if config.tune:
         cells = trials_of(scale)
         table = trial_table(run_cells(cells, scale, config))
-        _write(config.out / "trials.json", table)
+        replace_text(config.out / "trials.json", json.dumps(table, indent=2) + "\n")
         print("\n".join(table["lines"]), file=sys.stdout, flush=True)
         return table
     from openjepa.studies.comparison.page import write_page
@@ -35,13 +35,7 @@ def run(config: CompareConfig, scale: Scale | None = None) -> dict[str, Any]:
     found = findings(results, scale, quick=config.quick)
     found["seconds"] = time.perf_counter() - start
     found["verdict"] = verdict(found)
-    _write(config.out / "results.json", found)
+    replace_text(config.out / "results.json", json.dumps(found, indent=2) + "\n")
     page = write_page(found, config.out / "report.html")
     print(f"\n{found['verdict'].replace('`', '')}\n\nreport: {page}", file=sys.stdout, flush=True)
     return found
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(path)

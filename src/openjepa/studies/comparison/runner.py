@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openjepa.errors import ConfigError, DataError
+from openjepa.files import read_json, replace_text, sealed_json
 from openjepa.studies.comparison import rivals
 from openjepa.studies.comparison.scale import CONDITIONS, Cell, CompareConfig, Scale, development, full, quick
 
@@ -129,9 +130,7 @@ def run_cell(cell: Cell, scale: Scale, out: Path, device: str = "cpu") -> dict[s
     facts = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     result = {"cell": asdict(cell), **facts, **found}
     path = out / "cells" / f"{cell.name}.json"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(result))
-    partial.replace(path)
+    replace_text(path, sealed_json(result))
     return result
 
 
@@ -156,19 +155,18 @@ def _leave_with(parent: int) -> None:
 def _claim(out: Path, scale: Scale, config: CompareConfig) -> None:
     (out / "cells").mkdir(parents=True, exist_ok=True)
     mark, wanted = out / "config.json", json.dumps({**asdict(scale), "tune": config.tune}, indent=2) + "\n"
-    if mark.exists() and mark.read_text() != wanted:
+    if mark.exists() and mark.read_bytes() != wanted.encode():
         raise ConfigError(f"`{out}` holds a comparison with other options. Choose another --out, or remove it.")
     mark.write_text(wanted)
 
 
 def _read(out: Path, cell: Cell) -> dict[str, Any] | None:
     path = out / "cells" / f"{cell.name}.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DataError(f"`{path}` cannot be read. Remove it and run the same command again.") from error
+
+    def damaged(reason: str) -> DataError:
+        return DataError(f"`{path}` cannot be read ({reason}). Remove it and run the same command again.")
+
+    return read_json(path, damaged=damaged) if path.exists() else None
 
 
 class _Progress:

@@ -1,0 +1,34 @@
+"""Actions in the environment's units: a model standardises them itself, by statistics that its checkpoint holds."""
+
+import torch
+from torch import Tensor, nn
+
+from openjepa.errors import ConfigError, check_shape
+
+
+class StandardisesActions(nn.Module):
+    """What every model of actions begins with.
+
+    Args:
+        action_dim: width A of a model action.
+    """
+
+    action_mean: Tensor
+    action_std: Tensor
+
+    def __init__(self, action_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("action_mean", torch.zeros(action_dim))
+        self.register_buffer("action_std", torch.ones(action_dim))
+
+    def set_action_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
+        check_shape(mean, f"A={len(self.action_mean)}", name="mean")
+        check_shape(std, f"A={len(self.action_mean)}", name="std")
+        if not bool((std > 0).all()):
+            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
+        self.action_mean.copy_(mean)
+        self.action_std.copy_(std)
+
+    def _standardised(self, actions: Tensor) -> Tensor:
+        return (actions - self.action_mean) / self.action_std
