@@ -383,6 +383,59 @@ def test_the_doctor_looks_at_other_data(capsys):
     assert fails(capsys, "doctor", str(run_dir), "--data", "nowhere").startswith("no episode store at `nowhere`")
 
 
+def record_squares(path, lengths):
+    """Episodes of a square that wanders; the toy sees its first pixel only, which never changes."""
+    from openjepa.data import EpisodeStore
+    from openjepa.protocols import Episode
+
+    draws = np.random.default_rng(0)
+    with EpisodeStore.create(path) as store:
+        for steps in lengths:
+            x = np.concatenate([[8], 8 + draws.integers(-1, 2, steps).cumsum()]).clip(3, 13)
+            frames = np.full((steps + 1, 3, 16, 16), 40, np.uint8)
+            for t, at in enumerate(x):
+                frames[t, 0, 6:10, at - 2 : at + 2] = 220
+            store.append(Episode(frames, np.diff(x)[:, None].astype(np.float32)))
+
+
+def test_the_doctor_counts_lost_data_and_draws_where_the_model_is_blind(capsys):
+    from PIL import Image
+
+    run_dir = trained(capsys)
+    record_squares("store", [1, 2, 3, *[30] * 21])
+    status, out, _ = run(capsys, "doctor", str(run_dir), "--data", "store", "--out", "out/blind.png")
+    assert status == 1
+    assert out.startswith("sick: complete collapse")
+    assert "24 episodes are from 1 to 30 steps" in out
+    assert out.splitlines()[-1] == "picture: out/blind.png"
+    with Image.open("out/blind.png") as picture:
+        assert picture.width > 500
+    _, out, _ = run(capsys, "doctor", str(run_dir), "--data", "store", "--window", "3", "--frameskip=4", "--json")
+    found = json.loads(out)
+    assert found["data"] | {"lengths": None} == {
+        "episodes": 24, "steps": 636, "lengths": None, "window_steps": 8, "short_episodes": 3, "unused_steps": 6,
+    }  # fmt: skip
+    assert found["frames"] == 21 * 8  # of every episode that has a model step, seven of four steps each
+    _, out, _ = run(capsys, "doctor", str(run_dir), "--data", "store", "--json")  # enough steps to foretell the square
+    assert [thing["size_px"] for thing in json.loads(out)["sight"]["things"]] == [pytest.approx(4)]
+
+
+def test_what_the_doctor_cannot_do_is_one_line(capsys):
+    run_dir = str(trained(capsys))
+    assert (
+        fails(capsys, "doctor", run_dir, "--out", "blind.doc") == "`--out` must end in .png, .svg, .pdf; got blind.doc."
+    )
+    status, out, err = run(capsys, "doctor", run_dir, "--out", "blind.png")  # a world that is one number moves nowhere
+    assert status == 2
+    assert out.startswith("healthy")  # what was computed is said
+    assert err.startswith("openjepa: blind.png was not drawn: nothing was found that moves")
+    record_squares("short", [2, 2, 9])
+    assert "at least 2 episodes of 4 steps or more; `short` has 1 among 3" in fails(
+        capsys, "doctor", run_dir, "--data", "short", "--frameskip", "4"
+    )
+    assert "`window` must be >= 2" in fails(capsys, "doctor", run_dir, "--data", "short", "--window", "1")
+
+
 def test_runs_that_cannot_be_judged_say_why(capsys):
     assert fails(capsys, "eval", "nowhere").startswith("`nowhere` must be a run directory")
     assert fails(capsys, "doctor", "nowhere").startswith("nowhere does not exist")

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 a verdict against the run or the data, 2 an error (one li
 interrupted.
 """
 
+import codecs
 import io
 import os
 import sys
@@ -174,7 +175,7 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is not UTF-8 leaves as the bytes that it is
-        is_utf8 = sys.stdout.encoding.lower() == "utf-8"
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     words = list(sys.argv[1:] if words is None else words)
     name = words[0] if words else "--help"

@@ -92,7 +92,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any] | None) -> T:
     for key in values:
         if key not in kinds:
             raise ConfigError(f"unknown option `{brief(key)}` of {cls.__name__}{did_you_mean(key, kinds)}")
-    return cls(**{key: _typed(kinds[key], value, f"`{key}` of {cls.__name__}") for key, value in values.items()})
+    typed = {key: _typed(kinds[key], value, f"`{key}` of {cls.__name__}") for key, value in values.items()}
+    try:
+        return cls(**typed)
+    except TypeError as error:  # a value is missing, or of a kind that the validation cannot compare
+        raise ConfigError(f"the options of {cls.__name__} do not fit ({brief(error)}).") from error
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:

@@ -43,6 +43,20 @@ def test_a_video(tmp_path):
     assert abs(clip.astype(int) - 100).max() < 4
 
 
+def test_a_long_video_is_cut_into_pieces(tmp_path):
+    pytest.importorskip("av")
+    from openjepa.data.video_file import write_video
+
+    frames = np.repeat(2 * np.arange(110, dtype=np.uint8), 10)[:, None, None, None]  # a fifth of its number is grey
+    write_video(tmp_path / "long.mp4", np.broadcast_to(frames, (1100, 3, 32, 32)))
+    write_video(tmp_path / "short.mp4", np.zeros((12, 3, 32, 32), np.uint8))
+    pieces = list(read_clips(tmp_path, piece=50, size=16))
+    assert [len(p) for p in pieces] == [50] * 11 + [12]  # as far apart as they are long
+    first = np.array([p[0, 0, 0, 0] for p in pieces[:11]], int)
+    assert np.abs(first - 21 * np.arange(11)).max() <= 3  # steps of two, and the codec
+    assert [len(p) for p in read_clips(tmp_path, size=16)] == [1100, 12]
+
+
 def test_a_folder_of_clips_and_one_array_of_clips(tmp_path):
     np.save(tmp_path / "b.npy", frames(3))
     np.save(tmp_path / "a.npy", frames(4))

@@ -142,6 +142,8 @@ class Maze(Toy):
     )
 
     class Simulation:
+        mujoco_renderer = None
+
         def __init__(self):
             self.model, self.data = object(), type("Data", (), {})()
             self.data.qpos, self.data.qvel = np.zeros(3), np.zeros(3)
@@ -152,6 +154,15 @@ class Maze(Toy):
     def __init__(self, render_mode=None, sparse=True):
         super().__init__(render_mode)
         self.inside, self.sparse = self.Simulation(), sparse
+        self.inside.mujoco_renderer = type("Renderer", (), {"width": 480, "height": 480})()
+
+    @property
+    def data(self):
+        return self.inside.data
+
+    @property
+    def model(self):
+        return self.inside.model
 
     def reset(self, *, seed=None, options=None):
         gymnasium.Env.reset(self, seed=seed)

@@ -53,6 +53,8 @@ def test_a_simulation_inside_and_a_goals_own_rule():
     world = GymnasiumWorld(toys.Maze, 2, image_size=10)
     names = ("qpos0", "qpos1", "qpos2", "qvel0", "qvel1", "qvel2", "reset_seed_high", "reset_seed_low")
     assert world.state_names == names
+    renderer = world.envs[1].inside.mujoco_renderer
+    assert (renderer.width, renderer.height) == (20, 20)  # to be shrunk to half of that
     frames = world.reset([3, 4])
     states = world.states()
     np.testing.assert_array_equal(world.reset_to(states), frames)  # the marker too

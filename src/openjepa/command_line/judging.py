@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from openjepa.command_line.command import OK, SICK
-from openjepa.command_line.runs import examine, open_run
+from openjepa.command_line.runs import check_up, check_up_run, open_run
 from openjepa.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from openjepa.data.data_use import DataUse
     from openjepa.protocols import TrajectoryBatch
 
 EPISODES = 64  # held-out episodes that the doctor looks at
 FRAMES = 64  # and frames of each
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -106,63 +108,60 @@ class DoctorOptions:
     run: tyro.conf.Positional[Path]  # a run directory, or a checkpoint inside one
     data: Path | None = None  # a store of held-out episodes; None = those that the recipe keeps back
     frameskip: int = 1  # environment steps between two frames of the model; only with --data
+    window: int = 2  # frames of a training window, for what it cannot use; only with --data
+    out: Path | None = None  # a picture (.png, .svg, .pdf) of where in the frame the model is blind
     json: bool = False  # print the measured numbers as JSON
 
 
 def doctor(options: DoctorOptions) -> int:
     """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick."""
-    from openjepa.eval.health.doctor import diagnose
     from openjepa.train import load_method
 
+    if options.out is not None and options.out.suffix not in PICTURES:
+        raise ConfigError(f"`--out` must end in {', '.join(PICTURES)}; got {options.out}.")
     method = load_method(options.run)
-    names: tuple[str, ...] = ()
     if options.data is not None:
-        held_out = read_held_out(options.data, options.frameskip)
+        held_out, use = read_held_out(options.data, options.frameskip, options.window)
+        checked = check_up(method, held_out, data=use)
     else:
         run = open_run(options.run)
-        experiment = run.recipe.build(run.config)
-        if experiment.held_out is None:
+        found = check_up_run(method, run.recipe.build(run.config))
+        if found is None:
             raise ConfigError(f"the recipe `{run.name}` keeps no episodes back; give some with --data STORE.")
-        held_out, names = experiment.held_out(), experiment.state_names
-    found = examine(method, held_out, names)
-    verdict = diagnose(found)
-    if options.json:
-        print(json.dumps({"kind": verdict.kind, "healthy": verdict.healthy, **found.as_json()}, indent=2))
-    else:
-        print(verdict.text())
-    return OK if verdict.healthy else SICK
+        checked = found
+    print(json.dumps(checked.as_json(), indent=2) if options.json else checked.verdict.text())
+    if options.out is not None:
+        figure = checked.picture()
+        if figure is None:
+            raise DataError(f"{options.out} was not drawn: nothing was found that moves in a way pictures foretell.")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.out, dpi=160, facecolor="white")
+        if not options.json:
+            print(f"picture: {options.out}")
+    return OK if checked.verdict.healthy else SICK
 
 
-def read_held_out(path: Path, frameskip: int = 1) -> "TrajectoryBatch":
-    """Reads the last episodes of a store, cut to the length of the shortest.
+def read_held_out(path: Path, frameskip: int = 1, window: int = 2) -> "tuple[TrajectoryBatch, DataUse]":
+    """Reads the last episodes of a store, each in full up to a number of frames, and counts what windows cannot use.
 
     Raises:
-        DataError: where there are fewer than two episodes or one is too short.
+        DataError: where there are fewer than two episodes of one model step.
     """
-    import numpy as np
-    import torch
-
     from openjepa.data import EpisodeStore
-    from openjepa.protocols import TrajectoryBatch
+    from openjepa.data.data_use import data_use
+    from openjepa.data.whole_episodes import long_enough, read_episodes
 
+    if window < 2 or frameskip < 1:
+        raise ConfigError(f"`window` must be >= 2 and `frameskip` >= 1; got {window} and {frameskip}.")
     store = EpisodeStore.open(path)
-    if len(store) < 2:
-        raise DataError(f"the doctor needs at least 2 episodes; `{path}` has {len(store)}. Collect more.")
-    ids = range(max(0, len(store) - EPISODES), len(store))
-    steps = min(int(min(store.lengths[i] for i in ids)) // frameskip, FRAMES - 1)
-    if steps < 1:
-        raise DataError(f"every episode needs at least {frameskip} steps; one of `{path}` is shorter.")
-
-    def rows(name: str) -> torch.Tensor | None:
-        if name not in [column.name for column in store.columns]:
-            return None
-        parts = [store.rows_of(name, i)[: steps * frameskip + 1 : frameskip] for i in ids]
-        return torch.from_numpy(np.stack(parts))
-
-    actions = [store.rows_of("actions", i)[: steps * frameskip].reshape(steps, -1) for i in ids]
-    frames = rows("frames")
-    assert frames is not None
-    return TrajectoryBatch(frames, torch.from_numpy(np.stack(actions)), rows("proprio"), rows("states"))
+    ids = long_enough(store, range(len(store)), frameskip)[-EPISODES:]
+    if len(ids) < 2:
+        raise DataError(
+            f"the doctor needs at least 2 episodes of {frameskip} steps or more; `{path}` has {len(ids)} among "
+            f"{len(store)}. Collect more."
+        )
+    use = data_use(store.lengths, (window - 1) * frameskip)
+    return read_episodes(store, ids, frameskip, max_frames=FRAMES), use
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openjepa.config import from_dict
+from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from openjepa.data.data_use import DataUse
     from openjepa.eval.health.collapse import LatentDiagnostics
+    from openjepa.eval.health.doctor import Diagnosis
     from openjepa.protocols import TrajectoryBatch
     from openjepa.recipes import Experiment, Recipe
 
@@ -53,38 +57,89 @@ def open_run(path: Path) -> Run:
     return Run(path, name, recipe, from_dict(type(recipe.config), options))
 
 
-def examine(method: Any, held_out: "TrajectoryBatch", state_names: tuple[str, ...] = ()) -> "LatentDiagnostics":
-    """Measures a world model on held-out episodes beside an untrained twin.
+@dataclass(frozen=True)
+class CheckUp:
+    """What the doctor found about a model.
+
+    Attributes:
+        verdict: in words.
+        found: the numbers.
+        held_out: the episodes that it looked at.
+        data: what of the training episodes windows can use, where that is known.
+    """
+
+    verdict: "Diagnosis"
+    found: "LatentDiagnostics"
+    held_out: "TrajectoryBatch"
+    data: "DataUse | None" = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns verdict and numbers as plain values."""
+        head = {"kind": self.verdict.kind, "healthy": self.verdict.healthy, "also": list(self.verdict.also)}
+        return {**head, **self.found.as_json(), "data": None if self.data is None else to_dict(self.data)}
+
+    def picture(self) -> "Figure | None":
+        """Draws where in the frame the model is blind; None where nothing is known to move."""
+        from openjepa.eval.health.blind_map import blind_map
+        from openjepa.eval.pages.figures import blind_spots
+
+        if self.found.sight is None:
+            return None
+        spots = blind_map(self.held_out, self.found.sight)
+        return blind_spots(*(part.numpy() for part in (spots.frame, spots.unseen, spots.motion, spots.blind)))
+
+
+def check_up(
+    method: Any,
+    held_out: "TrajectoryBatch",
+    state_names: tuple[str, ...] = (),
+    *,
+    data: "DataUse | None" = None,
+) -> CheckUp:
+    """Measures a world model closely on held-out episodes, beside an untrained twin, and judges it.
 
     Raises:
         ConfigError: for a method that has no latents to look at.
     """
     from openjepa.eval.health.collapse import measure, untrained_twin
+    from openjepa.eval.health.doctor import diagnose
     from openjepa.protocols import WorldModel
 
     if not isinstance(method, WorldModel):
         raise ConfigError(
             f"the doctor must be given a world model with `encode` and `rollout`; got {type(method).__name__}."
         )
-    return measure(method, held_out, untrained=untrained_twin(method), state_names=state_names)
+    found = measure(method, held_out, untrained=untrained_twin(method), state_names=state_names, closely=True)
+    return CheckUp(diagnose(found, data=data), found, held_out, data)
+
+
+def check_up_run(method: Any, experiment: "Experiment") -> CheckUp | None:
+    """The same on the episodes that a recipe keeps back; None where it keeps none."""
+    from openjepa.data import WindowSource
+    from openjepa.data.data_use import data_use
+
+    if experiment.held_out is None:
+        return None
+    source = experiment.source
+    data = data_use(source.lengths, source.window_steps) if isinstance(source, WindowSource) else None
+    return check_up(method, experiment.held_out(), experiment.state_names, data=data)
 
 
 def write_run_report(run_dir: Path, name: str, summary: str, experiment: "Experiment") -> None:
     """Writes `report.html` and `diagnosis.json` beside a finished run, and prints the verdict."""
-    from openjepa.eval.health.doctor import diagnose
     from openjepa.eval.pages.figures import training_curves
     from openjepa.eval.pages.report import Report
     from openjepa.train.log import read_metrics
 
     report = Report(f"Run: {name}", summary)
-    if experiment.held_out is not None:
-        found = examine(experiment.method, experiment.held_out(), experiment.state_names)
-        verdict = diagnose(found)
-        (run_dir / "diagnosis.json").write_text(
-            json.dumps({"kind": verdict.kind, "healthy": verdict.healthy, **found.as_json()}, indent=2) + "\n"
-        )
-        print(verdict.text())
-        report.diagnosis(verdict, found)
+    checked = check_up_run(experiment.method, experiment)
+    if checked is not None:
+        (run_dir / "diagnosis.json").write_text(json.dumps(checked.as_json(), indent=2) + "\n")
+        print(checked.verdict.text())
+        report.diagnosis(checked.verdict, checked.found)
+        picture = checked.picture()
+        if picture is not None:
+            report.figure(picture, "What moves in held-out frames, and what of it the latent does not hold (red).")
     metrics = read_metrics(run_dir / "metrics.jsonl")
     if metrics:
         report.section("Training")

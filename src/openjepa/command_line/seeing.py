@@ -116,7 +116,8 @@ class EmbedOptions:
     pooling: Literal["mean", "class", "dense"] = "mean"  # dense keeps the grid of tokens
     size: int | None = None  # side of the centre square in pixels; None = as trained
     num_frames: int = 16  # frames taken from a video
-    fps: float | None = None  # frames per second they are apart; None spreads them over the video
+    fps: float | None = None  # frames per second they are apart; None spreads them over the video, or its moment
+    every: float | None = None  # seconds from one moment of a video to the next; None = one row for all of it
     batch_size: int = 8  # files encoded together
     part_size: int = 64  # files of a part on disk; a kill loses at most the work of one
     format: Literal["parquet", "numpy"] = "parquet"  # of the parts
@@ -140,6 +141,7 @@ def embed(options: EmbedOptions) -> int:
         size=native_size(encoder, options.size),
         num_frames=options.num_frames,
         fps=options.fps,
+        every=options.every,
         batch_size=options.batch_size,
         part_size=options.part_size,
         format=options.format,
@@ -163,6 +165,7 @@ class SearchOptions:
     loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
     k: int = 10  # neighbours shown
     moments: bool = False  # moments of one video compete; else its best one stands for it
+    at: float | None = None  # second of the moment of an embedded video that is looked for; None = all of the file
 
 
 def search(options: SearchOptions) -> int:
@@ -171,7 +174,7 @@ def search(options: SearchOptions) -> int:
 
     if options.model is None and options.loading != EncoderOptions():
         raise ConfigError("options of loading need a model to load; got none. Give it with --model.")
-    config = SearchConfig(options.embeddings, options.query, options.k, options.moments)
+    config = SearchConfig(options.embeddings, options.query, options.k, options.moments, options.at)
     encoder = None if options.model is None else open_encoder(options.model, options.loading)
     print(run_search(config, encoder).text())
     return OK

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from openjepa.eval.plausibility.energy import EnergyModel
     from openjepa.eval.plausibility.surprise import Verdict
 
+PIECE = 2  # windows of a model that a piece of a long video lasts
+
 
 @dataclass(frozen=True)
 class JudgeOptions:
@@ -36,7 +38,9 @@ class SurpriseOptions:
     model: Annotated[Model, tyro.conf.Positional]  # a training run, a published name, or a path in any layout
     videos: tyro.conf.Positional[tuple[Path, ...]] = ()  # video files, folders of pictures, .npy files
     loading: Annotated[JudgeOptions, tyro.conf.arg(name="")] = field(default=JudgeOptions(), metadata={FLAT: True})
-    calibrate: Path | None = None  # score the possible clips of this folder, and keep the result beside the model
+    calibrate: Path | None = (
+        None  # score the possible clips of this folder (long videos in pieces), and keep the result
+    )
     calibration: Path | None = None  # .json file or folder where it is, or goes; None = in the model's folder
     level: float = 0.05  # rate of false alarms, 0 to 1
     frame_step: int = 1  # take every so many frames of a video
@@ -107,12 +111,18 @@ def open_judge(name: str, loading: JudgeOptions) -> tuple["EnergyModel", Path]:
 
 
 def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> int:
-    from openjepa.data.clips import read_clips
+    from openjepa.data.clips import list_clips, read_clips
     from openjepa.eval.plausibility.conformal import FEWEST
     from openjepa.eval.plausibility.surprise import TINTED, calibrate
 
     assert options.calibrate is not None
-    clips = read_clips(options.calibrate, size=model.size, frame_step=options.frame_step, min_frames=model.window)
+    clips = read_clips(
+        options.calibrate,
+        piece=PIECE * model.window,
+        size=model.size,
+        frame_step=options.frame_step,
+        min_frames=model.window,
+    )
     found = calibrate(
         model,
         clips,
@@ -122,6 +132,8 @@ def _calibrate(options: SurpriseOptions, model: "EnergyModel", place: Path) -> i
     )
     path = found.save(place)
     count = len(found.scores)
+    if options.calibrate.is_dir() and count > len(list_clips(options.calibrate)):
+        print("  pieces of one video are not scenes of their own: alarms are rated for what it shows", file=sys.stderr)
     print(f"calibrated on {count} possible clips, so alarms from level {1 / (count + 1):.3g} on: {path}")
     print(f"  {TINTED}: {found.alarms[TINTED]:.1%} of them would alarm at 5 % (new, yet possible)")
     if count < FEWEST:

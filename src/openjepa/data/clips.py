@@ -13,6 +13,8 @@ from openjepa.data.video_file import VideoFile
 from openjepa.errors import DataError
 
 ARRAY_SUFFIX = ".npy"
+LONGEST = 1000  # frames of a clip; a longer video is cut into pieces
+MOST_PIECES = 100
 
 
 def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> np.ndarray:
@@ -74,15 +76,56 @@ def is_clip(path: Path) -> bool:
     return path.suffix.lower() in (*VIDEO_SUFFIXES, ARRAY_SUFFIX)
 
 
-def read_clips(folder: Path | str, **options: int | None) -> Iterator[np.ndarray]:
-    """Reads every clip of a folder, or of one array [B, T, 3, H, W] or [B, T, H, W, 3]; options as in `read_clip`."""
+def read_clips(folder: Path | str, *, piece: int | None = None, **options: int | None) -> Iterator[np.ndarray]:
+    """Reads every clip of a folder, or of one array [B, T, 3, H, W] or [B, T, H, W, 3].
+
+    Args:
+        folder: of clips, or the array.
+        piece: frames of the pieces that a long video is cut into, see `read_pieces`; None reads it whole.
+        **options: as in `read_clip`.
+    """
     folder = Path(folder)
     if folder.suffix.lower() == ARRAY_SUFFIX and _open_array(folder).ndim == 5:
         size, step = options.get("size"), options.get("frame_step") or 1
         yield from (_fitted(_channels_first(clip, folder)[::step], size) for clip in _open_array(folder))
         return
+    size, step = options.get("size"), options.get("frame_step") or 1
     for path in list_clips(folder):
-        yield read_clip(path, **options)  # type: ignore[arg-type]
+        pieces = None if piece is None else read_pieces(path, piece, size, step)
+        if pieces is None:
+            yield read_clip(path, **options)  # type: ignore[arg-type]
+        else:
+            yield from pieces
+
+
+def read_pieces(path: Path, length: int, size: int | None = None, frame_step: int = 1) -> Iterator[np.ndarray] | None:
+    """Cuts a long video into clips [length, 3, H, W] uint8, far from each other; only one is in memory.
+
+    Pieces lie evenly over the video, at least their own length apart, at most `MOST_PIECES`.
+
+    Args:
+        path: a clip.
+        length: frames of a piece.
+        size: side of the centre square in pixels; None keeps the pictures whole.
+        frame_step: takes every so many frames, >= 1.
+
+    Returns:
+        None for what is not a video, or not longer than `LONGEST` frames: it is one clip.
+    """
+    if path.is_dir() or path.suffix.lower() == ARRAY_SUFFIX:
+        return None
+    with VideoFile(path) as video:
+        count = video.info.num_frames
+    pieces = min(count // (2 * length * frame_step), MOST_PIECES)
+    if count <= LONGEST * frame_step or pieces < 2:
+        return None
+
+    def read() -> Iterator[np.ndarray]:
+        with VideoFile(path) as video:
+            for start in np.linspace(0, count - length * frame_step, pieces).astype(int):
+                yield video.read(video.middles(start + frame_step * np.arange(length)), size)
+
+    return read()
 
 
 def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:

@@ -52,6 +52,10 @@ class VideoFile:
         """Frames, rate and size, as they are shown."""
         return self._index.info
 
+    def header_seconds(self) -> float:
+        """How long the file says that it lasts; nothing is read. 0 where it says nothing."""
+        return self._reading().header_seconds()
+
     def read(self, times: np.ndarray, size: int | None = None) -> np.ndarray:
         """Decodes the frames that are shown at some moments.
 
@@ -68,7 +72,10 @@ class VideoFile:
         Raises:
             DataError: where the file ends before it should, or cannot be decoded.
         """
-        return np.stack(list(self.pictures(times, size)))
+        times = np.asarray(times, float)
+        order = np.argsort(times, kind="stable")
+        pictures = list(self.pictures(times[order], size))
+        return np.stack([pictures[i] for i in np.argsort(order)])
 
     def pictures(self, times: np.ndarray, size: int | None = None) -> Iterator[np.ndarray]:
         """Decodes the frames that are shown at some moments, one by one; arguments and errors as in `read`.

@@ -111,6 +111,13 @@ class VideoTrack:
         context.reorder_depth = max(depth, context.reorder_depth)
         return True
 
+    def header_seconds(self) -> float:
+        """How long the file says that it lasts; 0 where it says nothing."""
+        stream = self.stream
+        if stream.duration and self.format not in BROADCASTS:
+            return float(stream.duration * stream.time_base)
+        return (self._container.duration or 0) / 1e6
+
     def claimed_seconds(self) -> float | None:
         """When the file says that it ends; None where that is a guess, or may be said of its sound."""
         container = self._container

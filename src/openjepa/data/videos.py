@@ -1,5 +1,6 @@
 """Clips of videos: which frames they hold, and batches of them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,10 +80,17 @@ class VideoSource:
         items: files, shards or a data set.
         config: clips, batch and sampling.
         weights: probability of each video up to a factor, with `sampling` uniform; see `mixture_weights`.
+        ends: [N] seconds of each video that clips are cut from, counted from its first frame; None for all.
     """
 
-    def __init__(self, items: Items, config: ClipConfig | None = None, weights: np.ndarray | None = None) -> None:
-        self.items, self.config = items, config or ClipConfig()
+    def __init__(
+        self,
+        items: Items,
+        config: ClipConfig | None = None,
+        weights: np.ndarray | None = None,
+        ends: np.ndarray | None = None,
+    ) -> None:
+        self.items, self.config, self.ends = items, config or ClipConfig(), ends
         c = self.config
         self.slots = Slots(
             items,
@@ -115,7 +123,8 @@ class VideoSource:
             still = read_image(content, c.size)
             return np.broadcast_to(still, (c.clips_per_video, c.num_frames, *still.shape))
         with open_video(content, self.items.name(index), c.min_frames) as video:
-            return np.stack([video.read(draw_clip(c, video, draws), c.size) for _ in range(c.clips_per_video)])
+            end = np.inf if self.ends is None else float(self.ends[index])
+            return np.stack([video.read(draw_clip(c, video, draws, end), c.size) for _ in range(c.clips_per_video)])
 
 
 def video_folder(root: Path | str, *, labels: bool = False) -> FileItems:
@@ -133,13 +142,22 @@ def is_picture(content: Content) -> bool:
 def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
     """Opens a video and refuses one that is too short.
 
+    Args:
+        content: path or bytes.
+        name: what errors call it.
+        min_frames: fewest frames that are shown; 0 counts none.
+
     Raises:
         DataError: for a file that is no video, or has fewer than `min_frames`.
     """
     if not isinstance(content, (Path, bytes)):
         raise DataError(f"`{name}` must be a video file; got {type(content).__name__}.")
     video = VideoFile(content, name=name, max_pixels=MAX_PIXELS)
-    count = video.info.num_frames
+    try:
+        count = video.info.num_frames if min_frames else 0
+    except DataError:
+        video.close()
+        raise
     if count < min_frames:
         video.close()
         raise DataError(
@@ -148,13 +166,37 @@ def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
     return video
 
 
-def draw_clip(config: ClipConfig, video: VideoFile, draws: np.random.Generator) -> np.ndarray:
+def video_seconds(items: Items, *, exact: bool) -> np.ndarray:
+    """How long every video lasts, [N] seconds; NaN for a picture, and for what cannot be opened.
+
+    Args:
+        items: files, shards or a data set.
+        exact: count what is shown, which may read a file from end to end; else believe its header.
+    """
+    seconds = np.full(len(items), np.nan)
+    for i in range(len(items)):
+        content = items.content(i)
+        if is_picture(content):
+            continue
+        with suppress(DataError), open_video(content, items.name(i), min_frames=0) as video:
+            seconds[i] = video.info.num_frames / video.info.fps if exact else video.header_seconds()
+    return seconds
+
+
+def draw_clip(config: ClipConfig, video: VideoFile, draws: np.random.Generator, end: float = np.inf) -> np.ndarray:
     """Draws a clip of a video and returns moments [T] in the middle of its frames, in seconds.
 
     What counts frames of the file counts them where they stand; their rate may vary.
+
+    Args:
+        config: length and step.
+        video: opened.
+        draws: random numbers.
+        end: second of the video before which the clip ends.
     """
     info = video.info
-    times = clip_times(config, info.num_frames, info.fps, draws)
+    count = min(info.num_frames, max(1, int(end * info.fps))) if np.isfinite(end) else info.num_frames
+    times = np.minimum(clip_times(config, count, info.fps, draws), (count - 0.5) / info.fps)
     if config.stride is None and config.frame_indices == "exact":
         return times
     return video.middles(np.floor(times * info.fps).astype(int))

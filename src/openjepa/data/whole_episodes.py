@@ -70,3 +70,14 @@ def read_episodes(
         rows("states") if "states" in names else None,
         lengths=torch.from_numpy(steps + 1),
     )
+
+
+def recorded(lengths: Tensor | None, episodes: int, frames: int) -> Tensor:
+    """Which frames of a padded batch belong to their episodes, [E, T] bool on the CPU; all where `lengths` is None.
+
+    >>> recorded(torch.tensor([1, 3]), 2, 3).int().tolist()
+    [[1, 0, 0], [1, 1, 1]]
+    """
+    if lengths is None:
+        return torch.ones(episodes, frames, dtype=torch.bool)
+    return torch.arange(frames) < lengths.cpu()[:, None]

@@ -66,6 +66,8 @@ class WindowSource:
     Attributes:
         num_windows: different windows there are.
         num_short: episodes that are too short for one window and so never occur.
+        lengths: [E] environment steps of each episode.
+        window_steps: environment steps that a window spans.
 
     Raises:
         DataError: where no episode is long enough.
@@ -80,12 +82,13 @@ class WindowSource:
         self.config = config or WindowConfig()
         self.store = store
         ids = _episode_ids(store, episodes)
-        span = (self.config.length - 1) * self.config.frameskip  # actions of a window
-        windows = np.maximum(store.lengths[ids] - span + 1, 0)
+        self.lengths = store.lengths[ids]
+        self.window_steps = span = (self.config.length - 1) * self.config.frameskip
+        windows = np.maximum(self.lengths - span + 1, 0)
         self._ids = ids
         self._first_frame = store.starts[ids]
         self._first_action = store.starts[ids] - ids
-        self._num_frames = store.lengths[ids] + 1
+        self._num_frames = self.lengths + 1
         self._ends = np.cumsum(windows)
         self.num_windows = int(self._ends[-1]) if len(ids) else 0
         self.num_short = int((windows == 0).sum())

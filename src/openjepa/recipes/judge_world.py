@@ -112,7 +112,7 @@ def _judge_live(
         world.close()
 
     def make(num_envs: int) -> World:
-        made = world_of(config.play, num_envs)
+        made = world_of(config.play, num_envs, judged=True)
         if radius is not None and isinstance(made, GymnasiumWorld):
             made.success_distance = radius
         return made

@@ -14,6 +14,9 @@ EPISODES = 48  # that are looked at
 ENOUGH_CHANGE = 0.12  # of the pictures of one model step, as a share of what changes in the long run
 LONGEST_SKIP = 8
 KNOT_STEPS = 3
+LONGEST_WINDOW, LONGEST_WINDOW_SKIPPED = 9, 5  # frames, with every frame and with some left out between them
+USED_STEPS = 0.97  # share of the steps that windows must be able to use
+LONGEST_PLAN = 24  # model steps: what is farther is the critic's to know
 LARGEST_SIDE = 96  # px that the encoder sees at most: larger pictures cost time in proportion to their area
 
 
@@ -64,10 +67,11 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         frameskip, line = choose_frameskip(store)
         lines.append(line)
     longest = int(np.quantile(store.lengths, 0.9)) // frameskip
-    window = config.window or int(np.clip(longest // 2, 2, 9 if frameskip == 1 else 5))
-    if config.window is None:
-        lines.append(f"window {window}: nine of ten episodes have at most {longest} model steps")
-    horizon = config.horizon or int(np.clip(longest // 2, 3, 24 // frameskip if frameskip < 4 else 8))
+    window = config.window
+    if window is None:
+        window, line = choose_window(store.lengths, frameskip)
+        lines.append(line)
+    horizon = config.horizon or int(np.clip(longest, 3, LONGEST_PLAN))
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
     max_gap = config.max_gap or int(np.clip(longest - 1, 2, 60))
@@ -81,10 +85,29 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         embed_dim=config.embed_dim or 16,
         window=window,
         horizon=horizon,
-        knot_steps=min(KNOT_STEPS, horizon) if frameskip == 1 else 1,
-        replan_every=min(3, horizon) if frameskip == 1 else 1,
+        knot_steps=min(KNOT_STEPS, horizon),
+        replan_every=2,
         max_gap=max_gap,
         lines=tuple(lines),
+    )
+
+
+def choose_window(lengths: np.ndarray, frameskip: int) -> tuple[int, str]:
+    """The longest window, up to what training needs, that leaves hardly any recorded step out, and why.
+
+    Args:
+        lengths: [E] environment steps of each episode.
+        frameskip: environment steps per model step.
+    """
+    total, used = max(int(lengths.sum()), 1), {}
+    for window in range(LONGEST_WINDOW if frameskip == 1 else LONGEST_WINDOW_SKIPPED, 1, -1):
+        used[window] = int(lengths[lengths >= (window - 1) * frameskip].sum()) / total
+        if used[window] >= USED_STEPS:
+            break
+    left_out = int((lengths < (window - 1) * frameskip).sum())
+    return window, (
+        f"window {window}: {used[window]:.1%} of all steps lie in episodes that hold one; {left_out} of {len(lengths)} "
+        "episodes are shorter, and train predictor and critic only"
     )
 
 

@@ -2,8 +2,7 @@
 
 A recipe is a config of this file with a method in it. Without `data` it draws pictures or clips of moving shapes,
 whose class, position and velocity are known; with `data` it reads a folder of pictures or videos, or a list of
-`path label` lines. Some of the samples are never trained on: the probes use them. Samples without classes still
-give the collapse metrics.
+`path label` lines (`own_files.py`). Some of the samples are never trained on: the probes use them.
 """
 
 import os
@@ -16,24 +15,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from openjepa.data.images import ImageConfig, ImageSource
-from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, list_files
-from openjepa.data.sampling import DamageLog
-from openjepa.data.video_csv import read_video_csv
-from openjepa.data.videos import ClipConfig, VideoSource
 from openjepa.envs.shapes import ShapeClips, ShapesConfig, ShapeSource, draw_clips
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import ConfigError
 from openjepa.eval.health.online_probe import OnlineProbe, OnlineProbeConfig
 from openjepa.eval.health.read_out import ProbedSet
-from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, load_set
 from openjepa.models.vit import ViTConfig
-from openjepa.nn.random import keyed_generator
 from openjepa.protocols import BatchSource
 from openjepa.recipes import Experiment
+from openjepa.recipes.own_files import SETS, open_own_files
 from openjepa.recipes.pretraining_memory import memory_of
 from openjepa.train import TrainConfig
-
-SETS = 1 << 20  # seeds of the labelled sets lie this far from the seed of training: other colours, other paths
 
 
 @dataclass(frozen=True)
@@ -141,8 +132,8 @@ def adapted(config: Any) -> Any:
 # Data
 
 
-def open_data(config: Any) -> tuple[BatchSource, OnlineProbe]:
-    """The training batches, and the probe on samples that are not among them."""
+def open_data(config: Any) -> tuple[BatchSource, OnlineProbe | None]:
+    """The training batches, and the probe on samples that are not among them; None where there are too few."""
     train_items, test_items = config.probing.items
     encoder = config.method.encoder
     if config.data is None:
@@ -151,25 +142,7 @@ def open_data(config: Any) -> tuple[BatchSource, OnlineProbe]:
         return ShapeSource(drawn, "clips" if encoder.is_video else "pictures"), OnlineProbe(
             *sets, config.probing.online
         )
-    items = list_own_files(config.data, encoder)
-    kept, held_out = split_files(items, config)
-    source: BatchSource
-    if encoder.is_video:
-        clip = ClipConfig(
-            encoder.num_frames,
-            config.fps,
-            size=encoder.img_size[0],
-            batch_size=config.batch_size,
-            seed=config.seed,
-            num_threads=config.num_threads,
-        )
-        source = VideoSource(kept, clip)
-    else:
-        source = ImageSource(
-            kept,
-            ImageConfig(encoder.img_size[0], config.batch_size, seed=config.seed, num_threads=config.num_threads),
-        )
-    return source, OnlineProbe(*read_sets(held_out, config), config.probing.online)
+    return open_own_files(config)
 
 
 def labelled_shapes(config: ShapesConfig, count: int, *, held_out: bool = False) -> ProbedSet:
@@ -196,45 +169,3 @@ def probed(clips: ShapeClips, *, is_video: bool) -> ProbedSet:
     return ProbedSet(
         frames, labels, {"position": positions[:, steps // 2 : steps // 2 + 2].mean(1), "velocity": velocity}
     )
-
-
-def list_own_files(path: Path, encoder: ViTConfig) -> FileItems:
-    """Lists pictures or videos; the folders of a folder are classes if every file lies in one of several."""
-    if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
-        return read_video_csv(path)
-    suffixes = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) if encoder.is_video else IMAGE_SUFFIXES
-    plain = list_files(path, suffixes)
-    folders = {p.relative_to(path).parts[0] for p in plain.paths if p.parent != path} if path.is_dir() else set()
-    has_classes = len(folders) > 1 and all(p.parent != path for p in plain.paths)
-    return list_files(path, suffixes, labels_from_folders=True) if has_classes else plain
-
-
-def split_files(items: FileItems, config: Any) -> tuple[FileItems, FileItems]:
-    """Draws the files that are kept for the probes; the rest is trained on."""
-    wanted = min(sum(config.probing.items), int(config.probing.max_share * len(items)))
-    if wanted < 4:
-        raise DataError(
-            f"`{config.data}` must hold enough files to keep 4 for the probes; {config.probing.max_share:g} of its "
-            f"{len(items)} is {wanted}. Add files, or raise `--probing.max-share`."
-        )
-    order = torch.randperm(len(items), generator=keyed_generator(config.seed, SETS)).tolist()
-    return _choose(items, sorted(order[wanted:])), _choose(items, order[:wanted])
-
-
-def read_sets(items: FileItems, config: Any) -> tuple[ProbedSet, ProbedSet]:
-    """Decodes the files of the probes: those that fit them, and those that score them."""
-    encoder, (train, test) = config.method.encoder, config.probing.items
-    reading = FrozenProbeConfig(
-        size=encoder.img_size[0], num_frames=max(encoder.num_frames, 2), num_threads=config.num_threads
-    )
-    found = load_set(items, reading, DamageLog(len(items), reading.max_damaged_share))
-    cut = max(2, round(len(found.labels) * train / (train + test)))
-    labels = None if items.labels is None else found.labels
-    parts = (slice(None, cut), slice(cut, None))
-    fit, score = (ProbedSet(found.pixels[p], None if labels is None else labels[p]) for p in parts)
-    return fit, score
-
-
-def _choose(items: FileItems, rows: list[int]) -> FileItems:
-    labels = None if items.labels is None else tuple(items.labels[i] for i in rows)
-    return FileItems(tuple(items.paths[i] for i in rows), labels, items.classes)

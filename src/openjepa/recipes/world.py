@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from openjepa.agent import FailedPlanConfig
 from openjepa.data import EpisodeStore
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig
@@ -170,12 +171,13 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         distance=TemporalDistanceConfig(steps=1200, max_gap=found.max_gap),
         planner=CEMConfig(
             horizon=found.horizon,
-            num_samples=64,
-            num_elites=8,
-            num_iterations=3,
+            num_samples=128,
+            num_elites=16,
+            num_iterations=4,
             knot_steps=found.knot_steps,
         ),
         replan_every=found.replan_every,
+        failed_plans=FailedPlanConfig(),
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.data.whole_episodes import read_episodes
-from openjepa.envs import collect, make_policy, make_world
+from openjepa.envs import collect, is_environment_id, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import measure, untrained_twin
 from openjepa.methods.lewm import LeWM, LeWMConfig
@@ -134,9 +134,12 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     return EpisodeStore.open(path)
 
 
-def world_of(play: PlayConfig, num_envs: int = 1) -> World:
-    """The world of the play, with that many environments."""
-    return make_world(play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options)
+def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False) -> World:
+    """The world of the play, with that many environments; where it is `judged`, its own task ends no episode."""
+    options = {"can_end": False} if judged and is_environment_id(play.world) else {}
+    return make_world(
+        play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
+    )
 
 
 def build(config: LearnConfig) -> Experiment:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_any_name_is_embedded_and_found(odd_names, tmp_path, kind):
         green = 20 * NAMES.index(os.fsencode(os.path.basename(name)))
         np.testing.assert_allclose(255 * vector, (250, green, 0), atol=1e-3)
     for name in rows.paths:
-        hits = run_search(SearchConfig(tmp_path / "out", name, k=len(NAMES))).hits
+        hits = run_search(SearchConfig(tmp_path / "out", Path(name), k=len(NAMES))).hits
         assert {hit.path for hit in hits} == {*rows.paths} - {name}
     again = run_embed(encoder(), config)
     assert (again.resumed, again.changed) == (len(NAMES), 0)
@@ -205,7 +206,7 @@ def test_stored_numbers_that_are_not_finite_are_not_searched(tmp_path):
     with EmbeddingStore(tmp_path / "out", "numpy", {"options": {"pooling": "mean"}}) as store:
         store.add(0, 2, rows, {})
     with pytest.raises(DataError, match=r"must hold finite embeddings; it holds NaN or infinity. Embed again"):
-        run_search(SearchConfig(tmp_path / "out", "q"))
+        run_search(SearchConfig(tmp_path / "out", Path("q")))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])

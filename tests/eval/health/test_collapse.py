@@ -3,20 +3,24 @@ import math
 import pytest
 import torch
 
+from openjepa.data.whole_episodes import recorded
 from openjepa.eval.health.collapse import (
-    covariance_spectrum,
-    effective_rank,
     encode_episodes,
-    flatten_tokens,
+    first_stride,
     latent_diagnostics,
     measure,
+    untrained_twin,
+)
+from openjepa.eval.health.latent_statistics import (
+    covariance_spectrum,
+    effective_rank,
+    flatten_tokens,
     moving_state_ratio,
-    one_step_prediction,
     participation_ratio,
     slowness,
     temporal_variance_ratio,
-    untrained_twin,
 )
+from openjepa.eval.health.prediction import one_hot_choices, one_step_prediction
 from openjepa.eval.probing.probes import ProbeConfig
 from openjepa.protocols import TrajectoryBatch
 
@@ -154,3 +158,131 @@ def test_diagnostics_are_plain_values_for_files_and_curves():
     assert curves["latent_std"] == found.std_mean
     assert curves["probe_r2"] == pytest.approx(1, abs=1e-3)
     assert all(isinstance(value, float) for value in curves.values())
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Episodes of several lengths
+
+
+def test_statistics_of_ragged_episodes_by_hand():
+    z = torch.tensor([[1.0, 3.0, 99.0], [5.0, 5.0, 8.0]])[..., None]
+    valid = recorded(torch.tensor([2, 3]), 2, 3)
+    known = torch.tensor([1.0, 3.0, 5.0, 5.0, 8.0])
+    within = torch.tensor([-1.0, 1.0, -1.0, -1.0, 2.0])
+    ratio = float(within.square().mean() / known.var(correction=0))
+    assert temporal_variance_ratio(z, valid) == pytest.approx(ratio)
+    assert moving_state_ratio(z, valid) == pytest.approx(ratio)
+    assert slowness(z, valid) == pytest.approx((4 + 0 + 9) / 3 / (2 * float(known.var(correction=0))))
+
+
+def padded(batch, lengths):
+    """The same with garbage beyond each episode's length."""
+    beyond = torch.arange(batch.frames.shape[1]) >= lengths[:, None]
+    frames = batch.frames.clone()
+    frames[beyond] = 251
+    states = batch.states.clone()
+    states[beyond] = 1e6
+    actions = batch.actions.clone()
+    actions[beyond[:, 1:]] = -77
+    return TrajectoryBatch(frames, actions, states=states, lengths=lengths)
+
+
+def test_padding_never_counts_and_every_valid_state_does():
+    batch = line_episodes(episodes=12, steps=9)
+    lengths = torch.tensor([10, 2, 5, 7, 10, 3, 4, 9, 2, 6, 8, 10])
+    found = measure(Line(), padded(batch, lengths), untrained=Line(gain=0.0), probes=QUICK)
+    known = torch.cat([row[:n] for row, n in zip(batch.states, lengths.tolist(), strict=True)])
+    assert found.frames == len(known) == 76
+    assert found.std_mean == pytest.approx(float(known.std(correction=0)), rel=1e-5)
+    assert found.prediction.copy_ratio == pytest.approx(0, abs=1e-9)
+    assert found.idm_r2 == pytest.approx(1, abs=1e-3)
+    assert found.probe.linear_within[0] == pytest.approx(1, abs=1e-3)
+    assert found.action_std < 3
+
+
+def test_one_short_episode_changes_nothing_for_the_others():
+    batch = line_episodes(episodes=9, steps=9)
+    lengths = torch.full((9,), 10)
+    whole = measure(Line(), batch, probes=QUICK)
+    assert measure(Line(), TrajectoryBatch(batch.frames, batch.actions, states=batch.states, lengths=lengths),
+                   probes=QUICK) == whole  # fmt: skip
+    lengths[4] = 2
+    cut = measure(Line(), padded(batch, lengths), probes=QUICK)
+    assert (cut.steps, cut.frames) == (10, 82)
+    assert cut.std_mean == pytest.approx(whole.std_mean, rel=0.1)
+
+
+def test_compounding_ends_where_each_episode_ends():
+    class Drift(Line):  # one too far in every step: squared error k^2 after k steps
+        def rollout(self, z, actions):
+            path = super().rollout(z, actions)
+            return path + torch.arange(1, path.shape[1] + 1).view(1, -1, 1, 1)
+
+    batch, lengths = line_episodes(episodes=3, steps=5), torch.tensor([6, 4, 2])
+    z = encode_episodes(Drift(), batch)
+    found = one_step_prediction(Drift(), z, batch.actions, lengths=lengths)
+    assert found.compounding == pytest.approx((25 + 9) / 2)  # an episode of one step says nothing about growth
+
+
+def test_states_that_remember_are_encoded_in_the_order_of_their_episode():
+    class Remembers(Line):  # a state is the sum of all frames so far: it needs the row whole and in order
+        def encode(self, frames, proprio=None):
+            return super().encode(frames).cumsum(1)
+
+    batch, lengths = line_episodes(episodes=5, steps=6), torch.tensor([7, 3, 5, 2, 6])
+    ragged = TrajectoryBatch(batch.frames, batch.actions, lengths=lengths)
+    found = encode_episodes(Remembers(), ragged, rows=14)  # two episodes at a time
+    wanted = batch.states.cumsum(1)[:, :, None]
+    for row, truth, n in zip(found, wanted, lengths.tolist(), strict=True):
+        torch.testing.assert_close(row[:n], truth[:n])
+    assert found.shape == (5, 7, 1, 1)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Which part of the action is heard
+
+
+def test_each_column_of_the_action_is_shuffled_alone():
+    class Half(Line):  # hears the first column only
+        def rollout(self, z, actions):
+            return super().rollout(z, actions[..., :1])
+
+    batch = line_episodes(episodes=16, steps=9)
+    actions = torch.cat([batch.actions, torch.randn(16, 9, 1, generator=generator(8)), torch.ones(16, 9, 1)], -1)
+    z = encode_episodes(Half(), batch) + 0.1 * torch.randn(16, 10, 1, 1, generator=generator(9))
+    first, second, third = one_step_prediction(Half(), z, actions).permutation_by_part
+    assert first > 10
+    assert second == pytest.approx(1)
+    assert third is None  # the data do not vary it
+
+
+def test_each_choice_of_one_hot_actions_is_replaced_alone():
+    chosen = torch.randint(3, (20, 9), generator=generator(3))
+    moves = torch.tensor([-2.0, 0.0, 2.0])[chosen][..., None]
+    z = torch.cat([torch.zeros(20, 1, 1), moves.cumsum(1)], 1)[:, :, None]
+
+    class Deaf(Line):  # cannot tell the second choice from the third
+        def rollout(self, z, actions):
+            return z[:, -1:] + (actions @ torch.tensor([-2.0, 1.0, 1.0])).cumsum(1)[..., None, None]
+
+    found = one_step_prediction(Deaf(), z, torch.eye(3)[chosen])
+    assert len(found.permutation_by_part) == 3
+    # Errors: 0 for the first choice, where another one gives 3; 1 for the others, where the first gives 2 or 4.
+    assert found.permutation_by_part[0] > 1e6
+    assert 1 < found.permutation_by_part[1] < 5
+    assert 1 < found.permutation_by_part[2] < 20
+
+
+def test_one_hot_actions_are_known_by_their_numbers():
+    eye = torch.eye(3)
+    assert torch.equal(one_hot_choices(eye), eye)
+    twice = torch.cat([eye, eye[[0, 0, 1]]], 1)  # a frameskip of 2
+    assert one_hot_choices(twice).tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 1]]
+    assert one_hot_choices(torch.ones(4, 2)) is None
+    assert one_hot_choices(torch.rand(4, 3)) is None
+    assert one_hot_choices(torch.zeros(4, 3)) is None
+
+
+def test_the_stride_of_the_first_convolution_is_that_of_the_patches():
+    assert first_stride(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 5, 5))) == 5
+    assert first_stride(Line()) is None

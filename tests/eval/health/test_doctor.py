@@ -1,14 +1,28 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from openjepa.eval.health.collapse import Prediction, latent_diagnostics
-from openjepa.eval.health.doctor import THRESHOLDS, diagnose, intrinsic_dimension
-from openjepa.eval.probing.probes import ProbeConfig, ProbeScores
+from openjepa.data.data_use import data_use
+from openjepa.eval.health.collapse import latent_diagnostics
+from openjepa.eval.health.doctor import THRESHOLDS, degrees_of_freedom, diagnose
+from openjepa.eval.health.foretelling import Foretelling, foretell
+from openjepa.eval.health.prediction import Prediction
+from openjepa.eval.health.sight import SeenThing, Sight
+from openjepa.eval.probing.probes import ProbeConfig
 
 E, T = 48, 30
 GOOD = Prediction(copy_ratio=0.3, permutation_ratio=5.0, action_sensitivity=1.0)
+QUICK = ProbeConfig(mlp_steps=60)
+
+
+def a_thing(read, untrained=None, colour=(230, 80, 60), size=5.0):
+    return SeenThing(colour, size, 2.0, 9.0, 0.3, foretold=0.97, read=read, untrained=untrained)
+
+
+def a_sight(*things, freedom=2.0, stride=None, grid=None):
+    return Sight(things, freedom, temporal_variance_ratio=0.3, grid_px=grid, stride_px=stride)
 
 
 def generator(seed=0):
@@ -33,7 +47,7 @@ def lift(x, width=16, seed=3):
 def verdict(z, prediction=GOOD, **known):
     actions, states = walk()
     known = {"actions": actions, "states": states, **known}
-    return diagnose(latent_diagnostics(z, prediction=prediction, probes=ProbeConfig(mlp_steps=60), **known))
+    return diagnose(latent_diagnostics(z, prediction=prediction, probes=QUICK, **known))
 
 
 def test_a_good_latent_of_a_plane_is_healthy_although_its_rank_is_two():
@@ -101,8 +115,21 @@ def test_a_predictor_that_ignores_actions_is_named():
     _, states = walk()
     deaf = Prediction(copy_ratio=1.0, permutation_ratio=1.0, action_sensitivity=0.01)
     found = verdict(lift(states[..., :2]), deaf)
-    assert found.kind == "dead actions"
+    assert found.kind == "blind predictor"  # actions can be read from two latents, so there is something to hear
     assert "ignores actions" in found.findings[0]
+    assert "Refine the predictor" in found.remedies[0]
+
+
+def test_actions_that_do_nothing_are_dead_to_predictor_and_read_out_alike():
+    actions, states = walk()
+    deaf = Prediction(copy_ratio=1.0, permutation_ratio=1.0, action_sensitivity=0.01)
+    mixed = actions.roll(7, 0)
+    known = latent_diagnostics(lift(states[..., :2]), actions=mixed, prediction=deaf, probes=QUICK)
+    valid = torch.ones(E, T, dtype=torch.bool)
+    sight = a_sight(a_thing(0.9))  # what moves can be read; only its actions are those of another episode
+    found = diagnose(replace(known, sight=sight, foretelling=foretell(lift(states[..., :2]), mixed, valid, QUICK)))
+    assert found.kind == "dead actions"
+    assert "Actions do nothing to this latent" in found.findings[0]
     assert "`actions[:, t]` leads from frame t to frame t + 1" in found.remedies[0]
 
 
@@ -118,12 +145,90 @@ def test_pictures_without_actions_and_states():
     assert verdict(1e-5 * features, **alone).kind == "complete collapse"
 
 
-def test_degrees_of_freedom_are_those_that_move():
+def test_degrees_of_freedom_are_those_that_move_in_the_picture():
     found = latent_diagnostics(torch.randn(E, T, 3, generator=generator()))
-    assert intrinsic_dimension(found) == 2
-    known = replace(found, probe=ProbeScores((0.9, 0.9, 0.1), (0.9, 0.9, None)))
-    assert intrinsic_dimension(known) == 2
-    assert intrinsic_dimension(replace(known, probe=ProbeScores((0.9,), (0.9,)))) == 1
+    assert degrees_of_freedom(found) == 2
+    assert degrees_of_freedom(replace(found, sight=a_sight(a_thing(0.9), freedom=4.2))) == 4.2
+    assert degrees_of_freedom(replace(found, sight=a_sight(a_thing(0.9), freedom=0.5))) == 1
+
+
+def written(angles, style):
+    """One and the same pair of unwrapped angles [E, T, 2], as different simulators would write it down."""
+    return {
+        "radians": angles,
+        "degrees": angles * 180 / math.pi,
+        "wrapped": (angles + math.pi) % (2 * math.pi) - math.pi,
+        "cosine and sine": torch.cat([angles.cos(), angles.sin()], -1),
+        "scaled and shifted": 1e3 * angles - 7e4,
+        "nothing": None,
+    }[style]
+
+
+@pytest.mark.parametrize("style", ["radians", "degrees", "wrapped", "cosine and sine", "scaled and shifted", "nothing"])
+@pytest.mark.parametrize(("sees", "kind"), [(True, "healthy"), (False, "dimensional collapse")])
+def test_the_verdict_does_not_depend_on_how_the_state_is_written_down(style, sees, kind):
+    # Joints that turn many times: what a latent holds is their cosine and sine, and no probe reads the angle itself.
+    push = torch.randn(E, T - 1, 2, generator=generator(5))
+    angles = torch.cat([torch.zeros(E, 1, 2), push.cumsum(1)], 1) + 40 * torch.rand(E, 1, 2, generator=generator(6))
+    actions = push.sin()  # the same torque for many turns: two angles do not tell it well
+    truth = torch.cat([angles.cos(), angles.sin()], -1)
+    other = torch.randn(E, T, 1, generator=generator(11)).cumsum(1)
+    z = lift(truth if sees else other)
+    sight = a_sight(a_thing(0.95 if sees else -0.2, untrained=0.0), freedom=4.0)
+    known = latent_diagnostics(z, actions=actions, states=written(angles, style), prediction=GOOD, probes=QUICK)
+    assert diagnose(replace(known, sight=sight)).kind == kind
+
+
+def test_a_thing_that_pictures_foretell_and_the_latent_ignores_is_named():
+    _, states = walk()
+    block = a_thing(-0.4, colour=(88, 184, 248), size=11.0)
+    known = latent_diagnostics(lift(states[..., :2]), actions=walk()[0], prediction=GOOD, probes=QUICK)
+    found = diagnose(replace(known, sight=a_sight(a_thing(0.95), block)))
+    assert (found.kind, found.healthy) == ("agent-only latent", False)
+    assert "Blind to a thing of 11 px in rgb(88, 184, 248)" in found.findings[0]
+    assert any("Collect more contact" in line for line in found.remedies)
+    assert diagnose(replace(known, sight=a_sight(a_thing(0.95), a_thing(0.8)))).healthy
+
+
+def test_a_state_without_velocity_is_named_and_comes_before_the_block():
+    actions, states = walk()
+    known = latent_diagnostics(lift(states[..., :2]), actions=actions, prediction=GOOD, probes=QUICK)
+    gap = replace(known, foretelling=Foretelling(0.24, 0.85, 1.4), sight=a_sight(a_thing(0.9), a_thing(-1.0)))
+    found = diagnose(gap)
+    assert (found.kind, found.also) == ("no velocity", ("agent-only latent",))
+    assert "with both, 85 % of the next change can be foretold, with one 24 %" in found.findings[0]
+    assert found.text().startswith("sick: no velocity, agent-only latent\n")
+    assert "more than one frame" in found.remedies[0]
+    assert diagnose(replace(known, foretelling=Foretelling(0.9, 0.93, 6.0))).healthy
+    assert diagnose(
+        replace(known, foretelling=Foretelling(0.3, 0.47, 6.0))
+    ).healthy  # noise: little is foretold by both
+
+
+def test_data_that_no_window_holds_are_lost():
+    actions, states = walk()
+    known = latent_diagnostics(lift(states[..., :2]), actions=actions, prediction=GOOD, probes=QUICK)
+    mostly_short = data_use([8] * 30 + [40] * 10, window_steps=10)
+    found = diagnose(known, data=mostly_short)
+    assert (found.kind, found.healthy) == ("lost data", False)
+    assert "37.5 % of the recorded steps" in found.findings[0]  # 240 of 640
+    assert "Shorten the window" in found.remedies[0]
+    few_short = data_use([3] * 5 + [40] * 95, window_steps=10)  # a few stubs hold next to no steps
+    assert diagnose(known, data=few_short).healthy
+    assert any("5 episodes are too short for one" in line for line in diagnose(known, data=few_short).findings)
+
+
+def test_patches_that_do_not_fit_what_moves_are_a_remedy_only_for_the_sick():
+    actions, states = walk()
+    known = latent_diagnostics(lift(states[..., :2]), actions=actions, prediction=GOOD, probes=QUICK)
+
+    def remedies(thing, **sight):
+        return diagnose(replace(known, sight=a_sight(a_thing(0.9), thing, **sight))).remedies
+
+    assert "at most 3 px wide" in remedies(a_thing(-0.1, size=3.0), stride=16)[-1]
+    assert "patches 5 px wide, so that they fit the cells" in remedies(a_thing(-0.1), stride=4, grid=5)[-1]
+    assert "patches" not in remedies(a_thing(-0.1), stride=4)[-1]
+    assert remedies(a_thing(0.9, size=3.0), stride=16) == ()
 
 
 def test_a_run_halfway_to_collapse_must_beat_an_untrained_encoder():

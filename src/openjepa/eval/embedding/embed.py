@@ -23,6 +23,7 @@ from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items
 from openjepa.data.videos import is_picture, open_video
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.embedding.embedding_store import EmbeddingStore, Format, Rows
+from openjepa.eval.embedding.moments import Moments, Stretch
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 
 View = Literal["clip", "per_frame", "prefix"]
@@ -41,7 +42,8 @@ class EmbedConfig:
         pooling: `mean` of the tokens (one vector), `class` token, or `dense` for the grid of tokens.
         size: side of the picture in pixels; the centre square.
         num_frames: frames taken from a video, >= 1.
-        fps: frames per second they are apart; None spreads them evenly over the whole video.
+        fps: frames per second they are apart; None spreads them evenly over the whole video, or its moment.
+        every: seconds from one moment of a video to the next, each with a row of its own; None for one for all.
         batch_size: files encoded together, >= 1.
         part_size: files of a part on disk, >= 1; a kill loses at most the work of one.
         format: `parquet` or `numpy`.
@@ -58,6 +60,7 @@ class EmbedConfig:
     size: int = 224
     num_frames: int = 16
     fps: float | None = None
+    every: float | None = None
     batch_size: int = 8
     part_size: int = 64
     format: Format = "parquet"
@@ -71,6 +74,8 @@ class EmbedConfig:
                 raise ConfigError(f"`{name}` must be >= 1; got {getattr(self, name)}.")
         if self.fps is not None and self.fps <= 0:
             raise ConfigError(f"`fps` must be > 0 or None; got {self.fps}.")
+        if self.every is not None and (self.every <= 0 or self.view != "clip"):
+            raise ConfigError(f"`every` must be > 0, with `view` clip; got {self.every} and {self.view}.")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"`max_damaged_share` must lie in [0, 1]; got {self.max_damaged_share}.")
         if self.pooling == "class" and self.view != "clip":
@@ -114,10 +119,21 @@ class EmbedReport:
 
 @dataclass(frozen=True)
 class _Decoded:
-    index: int
+    index: int  # of the file
     stamp: str  # of the file before it was read
-    pixels: torch.Tensor  # [C, H, W] or [T, C, H, W] uint8
-    times: np.ndarray  # [T] seconds
+    pixels: torch.Tensor  # [moments, C, H, W] or [moments, T, C, H, W] uint8; one moment where they are not asked for
+    times: np.ndarray  # [moments, T] seconds
+    first: int = 0  # number of its first moment within the file
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """One sample: number of the file, number within it, [C, H, W] or [T, C, H, W] pixels, and times [T]."""
+
+    index: int
+    number: int
+    pixels: torch.Tensor
+    times: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -148,21 +164,24 @@ def run_embed(
     """
     began = time.perf_counter()
     items = list_files(config.path, _suffixes(config.kind)) if items is None else items
-    if len(items) == 1 and not config.output.exists():
+    files = len(items)
+    items = items if config.every is None else Moments(items, config.every)
+    if files == 1 and not config.output.exists():
         _decode(items, config, 0)  # a single damaged file says so itself, before a folder is made
     manifest = _manifest(encoder, config, items)
     with EmbeddingStore(config.output, config.format, manifest, partial(_stamp, items)) as store:
-        resumed = len(store.done()) - len(store.damaged())
+        done = store.done()
+        resumed = (items.finished_files(done) if isinstance(items, Moments) else len(done)) - len(store.damaged())
         _embed_rest(encoder, config, items, store, progress)
     report = EmbedReport(
-        files=len(items),
-        embedded=len(items) - len(store.damaged()),
+        files=files,
+        embedded=files - len(store.damaged()),
         resumed=resumed,
         rows=sum(c.rows for c in store.commits),
         damaged=store.damaged(),
         seconds=time.perf_counter() - began,
         output=config.output,
-        changed=store.changed,
+        changed=min(store.changed, files),
     )
     (config.output / "_report.json").write_text(json.dumps(to_dict(report), indent=2) + "\n")
     return report
@@ -176,8 +195,8 @@ def _embed_rest(
     progress: Progress | None,
 ) -> None:
     """Embeds the parts that the store does not have yet."""
-    done = store.done()
-    _check_damage(store, config, len(items))
+    done, files = store.done(), len(items.files if isinstance(items, Moments) else items)
+    _check_damage(store, config, files)
     parts = [
         range(first, min(first + config.part_size, len(items)))
         for first in range(0, len(items), config.part_size)
@@ -186,7 +205,7 @@ def _embed_rest(
     with closing(_decode_ahead(items, config, [i for part in parts for i in part])) as decoded:
         for part in parts:
             store.add(part[0], len(part), *_embed_part(encoder, config, items, islice(decoded, len(part))))
-            _check_damage(store, config, len(items))
+            _check_damage(store, config, files)
             done.update(part)
             if progress is not None:
                 progress(len(done), len(items))
@@ -198,8 +217,11 @@ def embed_file(encoder: FrozenEncoder, config: EmbedConfig, path: Path) -> Rows:
     Raises:
         DataError: where it cannot be decoded.
     """
-    items = list_files(path, _suffixes("auto"))
-    return _encode(encoder, config, items, [_decode(items, config, 0)])
+    files = list_files(path, _suffixes("auto"))
+    items = files if config.every is None else Moments(files, config.every)
+    rows, _, _ = _embed_part(encoder, config, items, (_decode(items, config, i) for i in range(len(items))))
+    assert rows is not None
+    return rows
 
 
 def _suffixes(kind: str) -> tuple[str, ...]:
@@ -217,6 +239,8 @@ def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict
     chosen = to_dict(config)
     for name in ("output", "batch_size", "num_threads", "max_damaged_share"):  # may change between starts
         chosen.pop(name)
+    if config.every is None:  # embeddings of earlier versions can be gone on with
+        chosen.pop("every")
     return {
         "options": chosen,
         "files": {"count": len(items), "names": names.hexdigest()},
@@ -236,8 +260,8 @@ def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> Non
 
 
 def _decode_ahead(items: Items, config: EmbedConfig, order: Sequence[int]) -> Generator[_Decoded | _Damaged]:
-    """Decodes files in order, several at once, no more than two batches ahead."""
-    ahead = 2 * max(config.batch_size, config.num_threads)
+    """Decodes samples in order, several at once, no more than two batches ahead."""
+    ahead = 2 * (config.num_threads if isinstance(items, Moments) else max(config.batch_size, config.num_threads))
     waiting: deque[Future[_Decoded | _Damaged]] = deque()
     queue = iter(order)
     with ThreadPoolExecutor(config.num_threads, thread_name_prefix="decode") as pool:
@@ -263,19 +287,26 @@ def _try_to_decode(items: Items, config: EmbedConfig, index: int) -> _Decoded | 
 
 def _decode(items: Items, config: EmbedConfig, index: int, stamp: str = "") -> _Decoded:
     content = items.content(index)
+    stretch = items.stretches[index] if isinstance(items, Moments) else Stretch(index, 0, 1)
     if is_picture(content):
-        return _Decoded(index, stamp, torch.from_numpy(read_image(content, config.size)), np.zeros(1))
+        pixels = torch.from_numpy(read_image(content, config.size))[None]
+        return _Decoded(stretch.file, stamp, pixels, np.zeros((1, 1)))
     with open_video(content, items.name(index), min_frames=2) as video:
         info = video.info
-        if config.fps is None:
-            times = (np.arange(config.num_frames) + 0.5) * info.num_frames / info.fps / config.num_frames
+        if isinstance(items, Moments):
+            times = items.times(index, config.num_frames, config.fps)
+        elif config.fps is None:
+            times = (np.arange(config.num_frames) + 0.5)[None] * info.num_frames / info.fps / config.num_frames
         else:
-            times = 0.5 / info.fps + np.arange(config.num_frames) / config.fps
-        return _Decoded(index, stamp, torch.from_numpy(video.read(times, config.size)), times)
+            times = 0.5 / info.fps + np.arange(config.num_frames)[None] / config.fps
+        pixels = torch.from_numpy(video.read(times.ravel(), config.size)).unflatten(0, times.shape)
+        return _Decoded(stretch.file, stamp, pixels, times, stretch.first)
 
 
 def _stamp(items: Items, index: int) -> str:
     """What tells that a file has changed; rows of a data set and members of shards are taken to stay."""
+    if isinstance(items, Moments):
+        return _stamp(items.files, items.stretches[index].file)
     return file_stamp(items.paths[index]) if isinstance(items, FileItems) else ""
 
 
@@ -284,23 +315,25 @@ def _embed_part(
 ) -> tuple[Rows | None, dict[str, str], list[str]]:
     """The rows of a part, why its damaged files are damaged, and the stamps of all."""
     found, damaged, stamps = [], dict[str, str](), []
-    batches: dict[tuple[int, ...], list[_Decoded]] = {}
+    batches: dict[tuple[int, ...], list[_Moment]] = {}
+    files = items.files if isinstance(items, Moments) else items
     for result in decoded:
         stamps.append(result.stamp)
         if isinstance(result, _Damaged):
             damaged[items.name(result.index)] = result.why
             continue
-        batch = batches.setdefault(tuple(result.pixels.shape), [])  # pictures and clips apart
-        batch.append(result)
-        if len(batch) == config.batch_size:
-            found.append(_encode(encoder, config, items, batch))
-            batch.clear()
-    found += [_encode(encoder, config, items, batch) for batch in batches.values() if batch]
+        for i, (pixels, times) in enumerate(zip(result.pixels, result.times, strict=True)):
+            batch = batches.setdefault(tuple(pixels.shape), [])  # pictures and clips apart
+            batch.append(_Moment(result.index, result.first + i, pixels, times))
+            if len(batch) == config.batch_size:
+                found.append(_encode(encoder, config, files, batch))
+                batch.clear()
+    found += [_encode(encoder, config, files, batch) for batch in batches.values() if batch]
     return _join(found), damaged, stamps
 
 
-def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Sequence[_Decoded]) -> Rows:
-    """Encodes files of one shape; rows [files * t, ...]."""
+def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Sequence[_Moment]) -> Rows:
+    """Encodes samples of one shape; rows [samples * t, ...]."""
     pixels = torch.stack([d.pixels for d in batch])
     is_clip = pixels.ndim == 5
     frames = pixels.shape[1] if is_clip else 1
@@ -316,7 +349,7 @@ def _encode(encoder: FrozenEncoder, config: EmbedConfig, items: Items, batch: Se
     return Rows(
         [items.name(d.index) for d in batch for _ in range(steps)],
         np.repeat(np.array([d.index for d in batch], np.int64), steps),
-        np.tile(np.arange(steps, dtype=np.int32), len(batch)),
+        np.concatenate([d.number + np.arange(steps, dtype=np.int32) for d in batch]),
         np.concatenate([d.times[last_seen] for d in batch]).astype(np.float32),
         _stored(vectors.flatten(0, 1).cpu().numpy(), config.dtype),
     )
@@ -342,13 +375,13 @@ def _join(found: Sequence[Rows]) -> Rows | None:
     shapes = {rows.vectors.shape[1:] for rows in found}
     if len(shapes) > 1:
         raise ConfigError(f"pictures and videos must give embeddings of one shape; got {sorted(shapes)}. Set `kind`.")
-    index = np.concatenate([rows.index for rows in found])
-    order = np.argsort(index, kind="stable")
+    index, frame = (np.concatenate(parts) for parts in zip(*((r.index, r.frame) for r in found), strict=True))
+    order = np.lexsort((frame, index))
     names = [name for rows in found for name in rows.paths]
     return Rows(
         [names[i] for i in order],
         index[order],
-        np.concatenate([rows.frame for rows in found])[order],
+        frame[order],
         np.concatenate([rows.time for rows in found])[order],
         np.concatenate([rows.vectors for rows in found])[order],
     )

@@ -22,12 +22,14 @@ class SearchConfig:
         query: name of an embedded file, or any other picture or video (which needs the encoder).
         k: neighbours returned, >= 1.
         moments: whether the rows of one file compete as moments; else its best row stands for it.
+        at: second of the moment that is looked for, in an embedded video with several; None for all of the file.
     """
 
     embeddings: Path = Path("embeddings")
     query: Path = Path()
     k: int = 10
     moments: bool = False
+    at: float | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -58,6 +60,9 @@ class SearchReport:
 def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> SearchReport:
     """Finds the neighbours of a file; an embedded one is not its own neighbour, and is encoded anew if it has changed.
 
+    Moments of a video are neighbours of another one of it, and of the video where it is the only one: then those come
+    first that are most like all of it.
+
     Args:
         config: query and folder.
         encoder: the one that made the embeddings; only for a query that is not among them.
@@ -72,8 +77,12 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
         raise DataError(
             f"`{config.embeddings}` must hold one vector per row; it is dense. Embed again with `pooling` mean."
         )
-    stored, has_changed = _stored_query(config)
-    found = stored if stored is not None and not has_changed else _embed_query(config, manifest, encoder, has_changed)
+    own = _stored_query(config, manifest)
+    found = own.wanted(config.at) if own is not None and not own.has_changed else None
+    if found is None:
+        if config.at is not None:
+            raise ConfigError(f"`at` must name a moment of an embedded file; `{query}` is not among the embeddings.")
+        found = _embed_query(config, manifest, encoder, own is not None)
     wanted = _unit(_unit(found.astype(np.float32)).mean(0, keepdims=True))[0]  # [D]
     hits: list[Hit] = []
     for rows in read_parts(config.embeddings):
@@ -82,7 +91,10 @@ def run_search(config: SearchConfig, encoder: FrozenEncoder | None = None) -> Se
                 f"`{config.embeddings}` must hold finite embeddings; it holds NaN or infinity. Embed again."
             )
         scores = _unit(rows.vectors.astype(np.float32)) @ wanted  # [R]
-        scores[[p == query for p in rows.paths]] = -np.inf
+        itself = np.array([p == query for p in rows.paths])
+        if config.moments and own is not None and (config.at is not None or own.is_alone):
+            itself &= config.at is not None and rows.time == own.times[own.row_at(config.at)]
+        scores[itself] = -np.inf
         hits += _best(rows, scores, config)
         hits = sorted(hits, key=lambda h: -h.score)[: config.k]
     return SearchReport(query, tuple(hits))
@@ -121,19 +133,52 @@ def _best(rows: Rows, scores: np.ndarray, config: SearchConfig) -> list[Hit]:
     return hits
 
 
-def _stored_query(config: SearchConfig) -> tuple[np.ndarray | None, bool]:
-    """The rows [R, D] of the query, or None where it is not embedded; and whether its file has changed since."""
-    query, found, index = str(config.query), [], -1
+@dataclass(frozen=True)
+class _Stored:
+    """The rows of the query itself.
+
+    Attributes:
+        vectors: [R, D].
+        times: [R] seconds.
+        is_alone: nothing else is embedded.
+        has_changed: its file is no longer what was embedded.
+    """
+
+    vectors: np.ndarray
+    times: np.ndarray
+    is_alone: bool
+    has_changed: bool
+
+    def row_at(self, second: float) -> int:
+        """The row whose moment holds a second: the first that has seen it, else the last."""
+        later = np.where(self.times >= second, self.times, np.inf)
+        return int(later.argmin() if np.isfinite(later).any() else self.times.argmax())
+
+    def wanted(self, second: float | None) -> np.ndarray:
+        """The vectors that are looked for: of all of the file, or of the moment that holds a second."""
+        return self.vectors if second is None else self.vectors[[self.row_at(second)]]
+
+
+def _stored_query(config: SearchConfig, manifest: dict) -> _Stored | None:
+    """The rows of the query, or None where it is not embedded."""
+    query, vectors, times, index, others = str(config.query), [], [], -1, 0
     for rows in read_parts(config.embeddings):
-        own = [path == query for path in rows.paths]
-        if any(own):
-            found.append(rows.vectors[own])
+        own = np.array([path == query for path in rows.paths])
+        others += int((~own).sum())
+        if own.any():
+            vectors.append(rows.vectors[own])
+            times.append(rows.time[own])
             index = int(rows.index[own][0])
-    if not found:
-        return None, False
-    commit = next(c for c in read_commits(config.embeddings) if c.first <= index < c.first + c.count)
-    stamps = commit.stamps[index - commit.first : index - commit.first + 1]  # none in folders of version 0.1.0
-    return np.concatenate(found), bool(stamps) and file_stamp(Path(config.query)) not in (*stamps, "missing")
+    if not vectors:
+        return None
+    commits = read_commits(config.embeddings)
+    if manifest["options"].get("every") is None:
+        commit = next(c for c in commits if c.first <= index < c.first + c.count)
+        stamps = commit.stamps[index - commit.first : index - commit.first + 1]  # none in folders of version 0.1.0
+    else:  # commits count stretches of files, not files
+        stamps = [stamp for commit in commits for stamp in commit.stamps]
+    has_changed = bool(stamps) and file_stamp(Path(config.query)) not in (*stamps, "missing")
+    return _Stored(np.concatenate(vectors), np.concatenate(times), not others, has_changed)
 
 
 def _embed_query(config: SearchConfig, manifest: dict, encoder: FrozenEncoder | None, has_changed: bool) -> np.ndarray:

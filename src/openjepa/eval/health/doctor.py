@@ -1,32 +1,28 @@
 """Says in plain words whether a run has collapsed, how, and what to change.
 
-Checks go from the bottom up and stop at the first sick layer, because later readings are meaningless on a
-latent that holds nothing: data, then scale, then what varies in time, then rank, then the predictor. The
-thresholds stand beside their reasons in `THRESHOLDS`. Low rank alone is never called collapse: a world in
-which one disc moves has a healthy latent with a participation ratio of 2.
+Checks go from the bottom up: data, then scale, then what varies in time, then rank. They stop at the first collapse,
+because later readings are meaningless on a latent that holds nothing. What a living latent can lack (actions, velocity,
+things that are touched, data) is then checked and listed in full.
+
+No verdict reads the simulator's states: an angle may be written in degrees, unwrapped, or as sine and cosine, and a
+model is as sick as before. Evidence are actions, and the places of moving things in the pictures (`sight.py`). The
+thresholds stand beside their reasons in `Thresholds`. Low rank alone is never called collapse: a world in which one
+disc moves has a healthy latent with a participation ratio of 2.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
+from openjepa.data.data_use import DataUse
 from openjepa.eval.health.collapse import LatentDiagnostics
+from openjepa.eval.health.remedies import REMEDIES, Kind
+from openjepa.eval.health.sight import SeenThing, Sight
 from openjepa.eval.probing.probes import ProbeScores
-
-Kind = Literal[
-    "constant actions",
-    "complete collapse",
-    "slow features",
-    "nuisance features",
-    "dimensional collapse",
-    "dead actions",
-    "healthy",
-]
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Limits of the verdicts, calibrated on runs of Two-Rooms that were made sick on purpose.
+    """Limits of the verdicts, calibrated on runs and on drawn worlds that were made sick on purpose.
 
     Attributes:
         dead_std: a latent below this standard deviation is constant whatever else holds. Anti-collapse terms
@@ -34,12 +30,12 @@ class Thresholds:
         small_std: below this scale, a latent that reads out no better than an untrained one is collapsed,
             too: a run caught on its way down. Healthy runs without any term that fixes the scale measured
                 0.11 and more.
-        informed: R2 of actions, or of the moving state within episodes, from which on something is encoded.
+        informed: R2 of actions, or of the place of what moves, from which on something is encoded.
             Collapsed and slow runs measured at most 0.05, the weakest healthy ones 0.34.
         margin: by which a read-out must beat the one on an untrained encoder to count as learnt.
-        slow_ratio: an uninformed latent whose temporal variance ratio is below this share of the moving
-            state's own ratio is slow. Slow runs measured 0.004 of it, healthy ones 1.3 and more.
-        slow_ratio_alone: the limit of the temporal variance ratio itself where the state is not known.
+        slow_ratio: an uninformed latent whose temporal variance ratio is below this share of that of what moves
+            is slow. Slow runs measured 0.004 of it, healthy ones 1.3 and more.
+        slow_ratio_alone: the limit of the temporal variance ratio itself where nothing is known to move.
         white: slowness above which a latent has no memory from one frame to the next; smooth motion measured
             at most 0.04, independent noise is 1.
         rank_share: an uninformed latent with a participation ratio below this share of the world's degrees of
@@ -49,7 +45,15 @@ class Thresholds:
         blind: action sensitivity below which a predictor does not listen; blind ones measured 0, healthy
             ones 0.56.
         indifferent: a predictor is blind only if shuffled actions raise its error by less than this share,
-            too.
+            too; the same holds for a fresh read-out, to which the actions of the data are dead.
+        velocity: what the state before adds to the R2 of the next change of the latent from which on it is missed.
+            Drawn worlds without inertia measured at most 0.07, with it 0.18 to 0.61.
+        velocity_share: and the share of the unforetold that it must take away. Encoders with noise of a tenth
+            measured at most 0.1 in worlds without inertia.
+        unread: R2 of the place of a thing below which the latent does not hold it. Latents without a pushed block
+            measured below 0, complete ones 0.8 and more with noise of a tenth.
+        lost: share of the steps that no training window holds from which on data are lost. A few per cent are what
+            any window leaves of episodes that ended early.
     """
 
     dead_std: float = 1e-3
@@ -63,6 +67,10 @@ class Thresholds:
     lone_rank: float = 1.2
     blind: float = 0.1
     indifferent: float = 0.05
+    velocity: float = 0.15
+    velocity_share: float = 0.3
+    unread: float = 0.3
+    lost: float = 0.03
 
 
 THRESHOLDS = Thresholds()
@@ -73,73 +81,54 @@ class Diagnosis:
     """The verdict on a run.
 
     Attributes:
-        kind: the sickness by name, or `healthy`.
+        kind: the sickness by name, the lowest layer first, or `healthy`.
         healthy: whether nothing was found.
         findings: sentences with the numbers that led to the verdict.
         remedies: sentences that say what to change, most likely first; empty for a healthy run.
+        also: further sicknesses that the run has.
     """
 
     kind: Kind
     healthy: bool
     findings: tuple[str, ...]
     remedies: tuple[str, ...]
+    also: tuple[Kind, ...] = ()
 
     def text(self) -> str:
         """Returns the verdict as lines for a terminal."""
-        head = "healthy: no sign of collapse" if self.healthy else f"sick: {self.kind}"
+        head = "healthy: no sign of collapse" if self.healthy else f"sick: {', '.join((self.kind, *self.also))}"
         lines = [head, "", "What was found", *(f"  - {line}" for line in self.findings)]
         if self.remedies:
             lines += ["", "What to change", *(f"  {i}. {line}" for i, line in enumerate(self.remedies, 1))]
         return "\n".join(lines)
 
 
-REMEDIES: dict[Kind, tuple[str, ...]] = {
-    "constant actions": (
-        "Collect again with a policy that varies its actions: no model can learn what actions do from one action.",
-    ),
-    "complete collapse": (
-        "Turn an anti-collapse term on or raise its weight: SIGReg (0.1 is a good start) or VICReg's variance (1).",
-        "Turn on inverse dynamics (weight 1): an EMA target with stop-gradient alone does not keep a small "
-        "world model from collapsing.",
-        "Lower the learning rate, if it was raised above the recipe's.",
-    ),
-    "slow features": (
-        "Raise the weight of inverse dynamics (to 10): variance terms and SIGReg are content with what "
-        "differs between episodes, inverse dynamics is not.",
-        "Set the weight of time similarity to 0: it rewards a latent that never changes.",
-        "Collect more movement within each episode: longer and more directed ones.",
-    ),
-    "nuisance features": (
-        "Raise the weight of inverse dynamics: the latent follows something that actions do not control, "
-        "such as a noisy background.",
-        "Train for more steps, if the loss was still falling.",
-        "Lower the latent width, so that less room is left for noise.",
-    ),
-    "dimensional collapse": (
-        "Raise the covariance weight, or use SIGReg (weight 0.1), which asks every direction for variance.",
-        "Raise the weight of inverse dynamics, so that the directions in use are those that matter.",
-    ),
-    "dead actions": (
-        "Check that `actions[:, t]` leads from frame t to frame t + 1; shifted actions are noise to a predictor.",
-        "Bring the actions to a standard deviation near 1.",
-        "Train for more steps, with a rollout of several: a predictor with AdaLN-zero starts blind to actions.",
-    ),
-    "healthy": (),
-}
-
-
-def diagnose(found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS) -> Diagnosis:
-    """Names the first sickness that the diagnostics show, from the data up to the predictor.
+def diagnose(
+    found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS, *, data: DataUse | None = None
+) -> Diagnosis:
+    """Names what the diagnostics show, from the data up to the predictor.
 
     Args:
         found: measured on held-out episodes.
         thresholds: limits, with their reasons.
+        data: what of the training episodes windows can use.
     """
-    for kind, check in CHECKS:
+    facts = (*_facts(found), *(() if data is None else (data.text(),)))
+    for kind, check in COLLAPSES:
         reason = check(found, thresholds)
         if reason:
-            return Diagnosis(kind, False, (reason, *_facts(found)), REMEDIES[kind])
-    return Diagnosis("healthy", True, _facts(found), REMEDIES["healthy"])
+            return Diagnosis(kind, False, (reason, *facts), REMEDIES[kind])
+    sick = {kind: reason for kind, check in LACKS if (reason := check(found, thresholds))}
+    if data is not None and data.unused_share > thresholds.lost:
+        sick["lost data"] = (
+            f"{100 * data.unused_share:.1f} % of the recorded steps are never trained on: their episodes are shorter "
+            "than a window."
+        )
+    if not sick:
+        return Diagnosis("healthy", True, facts, REMEDIES["healthy"])
+    kind, *also = sick
+    remedies = [line for name in sick for line in REMEDIES[name]] + _patch_remedy(found)
+    return Diagnosis(kind, False, (*sick.values(), *facts), tuple(remedies), tuple(also))
 
 
 def _constant_actions(found: LatentDiagnostics, limit: Thresholds) -> str | None:
@@ -158,12 +147,12 @@ def _complete_collapse(found: LatentDiagnostics, limit: Thresholds) -> str | Non
 
 
 def _slow_features(found: LatentDiagnostics, limit: Thresholds) -> str | None:
-    ratio, reference = found.temporal_variance_ratio, found.state_temporal_variance_ratio
+    ratio, reference = found.temporal_variance_ratio, found.sight.temporal_variance_ratio if found.sight else None
     if ratio is None or _is_informed(found, limit) is not False:
         return None
     if ratio >= (limit.slow_ratio_alone if reference is None else limit.slow_ratio * reference):
         return None
-    against = "" if reference is None else f", against {100 * reference:.1f} % of what moves in this world"
+    against = "" if reference is None else f", against {100 * reference:.1f} % of what moves in the picture"
     return (
         "Only what never changes inside an episode is encoded: "
         f"{100 * ratio:.2g} % of the latent's variance lies within episodes{against}."
@@ -184,7 +173,7 @@ def _nuisance_features(found: LatentDiagnostics, limit: Thresholds) -> str | Non
 
 def _dimensional_collapse(found: LatentDiagnostics, limit: Thresholds) -> str | None:
     informed = _is_informed(found, limit)
-    needed = intrinsic_dimension(found)
+    needed = degrees_of_freedom(found)
     bound = limit.lone_rank if informed is None else limit.rank_share * needed
     if informed or found.width <= needed or found.participation_ratio >= bound:
         return None
@@ -195,37 +184,95 @@ def _dimensional_collapse(found: LatentDiagnostics, limit: Thresholds) -> str | 
 
 
 def _dead_actions(found: LatentDiagnostics, limit: Thresholds) -> str | None:
+    if not _is_blind(found, limit) or _actions_matter(found, limit):
+        return None
+    return f"Actions do nothing to this latent, and the predictor ignores them: {_deafness(found)}."
+
+
+def _blind_predictor(found: LatentDiagnostics, limit: Thresholds) -> str | None:
+    if not _is_blind(found, limit) or not _actions_matter(found, limit):
+        return None
+    fresh = found.foretelling
+    better = (
+        ""
+        if fresh is None
+        else f"; to a read-out fitted on the same latents they do so {fresh.permutation_ratio:.1f} fold"
+    )
+    return f"The predictor ignores actions: {_deafness(found)}{better}."
+
+
+def _is_blind(found: LatentDiagnostics, limit: Thresholds) -> bool:
     p = found.prediction
-    if p and p.action_sensitivity < limit.blind and p.permutation_ratio < 1 + limit.indifferent:
-        return (
-            "The predictor ignores actions: another action moves its prediction by "
-            f"{100 * p.action_sensitivity:.1f} % of a real step, and shuffled actions make its error "
-            f"{p.permutation_ratio:.2f} times as large."
-        )
-    return None
+    return p is not None and p.action_sensitivity < limit.blind and p.permutation_ratio < 1 + limit.indifferent
 
 
-CHECKS: tuple[tuple[Kind, Callable[[LatentDiagnostics, Thresholds], str | None]], ...] = (
+def _actions_matter(found: LatentDiagnostics, limit: Thresholds) -> bool:
+    """Whether something fresh finds a use for the actions of the data: foretelling, or reading them from two states."""
+    fresh = found.foretelling is not None and found.foretelling.permutation_ratio >= 1 + limit.indifferent
+    return fresh or (found.idm_r2 is not None and found.idm_r2 >= limit.informed)
+
+
+def _deafness(found: LatentDiagnostics) -> str:
+    assert found.prediction is not None
+    return (
+        f"another action moves its prediction by {100 * found.prediction.action_sensitivity:.1f} % of a real step, and "
+        f"shuffled actions make its error {found.prediction.permutation_ratio:.2f} times as large"
+    )
+
+
+def _no_velocity(found: LatentDiagnostics, limit: Thresholds) -> str | None:
+    fresh = found.foretelling
+    if fresh is None:
+        return None
+    gap, unforetold = fresh.with_past - fresh.from_state, 1 - fresh.from_state
+    if gap < limit.velocity or gap < limit.velocity_share * unforetold:
+        return None
+    return (
+        "The state misses what the state before it tells, such as a velocity or a heading: with both, "
+        f"{100 * max(fresh.with_past, 0):.0f} % of the next change can be foretold, with one "
+        f"{100 * max(fresh.from_state, 0):.0f} %."
+    )
+
+
+def _agent_only(found: LatentDiagnostics, limit: Thresholds) -> str | None:
+    unread = unread_things(found, limit)
+    if not unread or not _is_informed(found, limit):
+        return None
+    names = " and ".join(_described(thing) for thing in unread)
+    return f"The latent does not hold all that moves. Blind to {names}, which the pictures foretell."
+
+
+def unread_things(found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS) -> tuple[SeenThing, ...]:
+    """The moving things whose place cannot be read from the latent although pictures foretell it."""
+    things = found.sight.things if found.sight else ()
+    return tuple(thing for thing in things if thing.read < thresholds.unread)
+
+
+COLLAPSES: tuple[tuple[Kind, Callable[[LatentDiagnostics, Thresholds], str | None]], ...] = (
     ("constant actions", _constant_actions),
     ("complete collapse", _complete_collapse),
     ("slow features", _slow_features),
     ("nuisance features", _nuisance_features),
     ("dimensional collapse", _dimensional_collapse),
+)
+LACKS: tuple[tuple[Kind, Callable[[LatentDiagnostics, Thresholds], str | None]], ...] = (
     ("dead actions", _dead_actions),
+    ("no velocity", _no_velocity),
+    ("agent-only latent", _agent_only),
+    ("blind predictor", _blind_predictor),
 )
 
 
-def intrinsic_dimension(found: LatentDiagnostics) -> int:
-    """Number of state variables that move inside episodes, at least 1; 2 where the state is not known."""
-    if found.probe is None:
-        return 2
-    return max(1, sum(score is not None for score in found.probe.linear_within))
+def degrees_of_freedom(found: LatentDiagnostics) -> float:
+    """Independent motions in the pictures, at least 1; 2 where nothing is known to move."""
+    return 2.0 if found.sight is None else max(1.0, found.sight.degrees_of_freedom)
 
 
 def _is_informed(found: LatentDiagnostics, limit: Thresholds, *, beat_untrained: bool = False) -> bool | None:
-    """Whether actions or the moving state can be read from the latent; None where neither is known."""
-    floors = {"idm": found.random_idm_r2, "state": _within(found.random_probe)}
-    scores = {"idm": found.idm_r2, "state": _within(found.probe)}
+    """Whether actions or what moves can be read from the latent; None where neither is known."""
+    sight = found.sight
+    floors = {"actions": found.random_idm_r2, "places": sight.untrained if sight else None}
+    scores = {"actions": found.idm_r2, "places": sight.read if sight else None}
     known = {name: score for name, score in scores.items() if score is not None}
     if not known:
         return None
@@ -250,12 +297,52 @@ def _facts(found: LatentDiagnostics) -> tuple[str, ...]:
     within = _within(found.probe)
     if within is not None:
         score = f"R2 {within:.2f}{_floor(_within(found.random_probe))}"
-        lines.append(f"What moves within episodes can be read from the latent with {score}.")
+        lines.append(f"The recorded state can be read within episodes with {score}; no verdict depends on it.")
+    if found.sight is not None:
+        lines += [f"What moves: {_described(thing)}{_floor(thing.untrained)}." for thing in found.sight.things]
+        lines += _patches(found.sight)
     p = found.prediction
     if p is not None:
         lines.append(f"Prediction has {p.copy_ratio:.2f} times the error of copying the last state.")
-        lines.append(f"With shuffled actions its error is {p.permutation_ratio:.1f} times as large.")
+        parts = ", ".join("-" if part is None else f"{part:.1f}" for part in p.permutation_by_part)
+        by_part = f" (each part of the action alone: {parts})" if len(p.permutation_by_part) > 1 else ""
+        lines.append(f"With shuffled actions its error is {p.permutation_ratio:.1f} times as large{by_part}.")
+    if found.foretelling is not None:
+        fresh = found.foretelling
+        lines.append(
+            f"Fresh read-outs foretell the latent's next change with R2 {fresh.from_state:.2f} from one state, "
+            f"{fresh.with_past:.2f} from two."
+        )
     return tuple(lines)
+
+
+def _described(thing: SeenThing) -> str:
+    red, green, blue = thing.colour
+    return (
+        f"a thing of {thing.size_px:.0f} px in rgb({red}, {green}, {blue}), whose place reads with R2 {thing.read:.2f}"
+    )
+
+
+def _patches(sight: Sight) -> list[str]:
+    """How large what moves is, in the measure of the encoder."""
+    if sight.stride_px is None:
+        return []
+    first = min(sight.things, key=lambda thing: thing.size_px)
+    jumps = "" if sight.grid_px is None else f", moves in cells of {sight.grid_px} px"
+    return [f"The smallest that moves is {first.size_px:.0f} px wide{jumps}, in patches of {sight.stride_px} px."]
+
+
+def _patch_remedy(found: LatentDiagnostics) -> list[str]:
+    """What to change about patches that do not fit what moves."""
+    sight = found.sight
+    if sight is None or sight.stride_px is None:
+        return []
+    if sight.grid_px is not None and sight.grid_px % sight.stride_px:
+        return [f"Make the encoder's patches {sight.grid_px} px wide, so that they fit the cells in which things move."]
+    smallest = min(thing.size_px for thing in sight.things)
+    if sight.stride_px > smallest:
+        return [f"Make the encoder's patches at most {smallest:.0f} px wide: that is the size of what moves."]
+    return []
 
 
 def _floor(value: float | None) -> str:

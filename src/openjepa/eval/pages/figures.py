@@ -87,3 +87,31 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_la
     ax.set_ylabel(y_label, color=GREY, fontsize=9)
     ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
     return figure
+
+
+def blind_spots(frame: np.ndarray, unseen: np.ndarray, motion: np.ndarray, blind: np.ndarray) -> Figure:
+    """Draws where in the frame a model is blind: in one picture, and over all held-out ones.
+
+    Args:
+        frame: [C, H, W] uint8 picture in which much moves that the latent does not hold.
+        unseen: [h, w] what of it cannot be read, 0 to 1.
+        motion: [h, w] how often a moving thing is at each place.
+        blind: [h, w] the part of it that cannot be read.
+    """
+    figure, axes = blank(1, 3, width=2.7, height=2.9)
+    extent = (0.0, float(frame.shape[2]), float(frame.shape[1]), 0.0)
+    grey = np.broadcast_to(frame.mean(0, keepdims=True), (3, *frame.shape[1:]))
+    picture = (0.6 * grey + 0.4 * 255).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    top = max(float(motion.max()), 1e-6)
+    panels = (
+        ("unseen in this frame", unseen, 1.0, "Reds"),
+        ("where things move", motion, top, "Blues"),
+        ("where the latent is blind", blind, top, "Reds"),
+    )
+    for ax, (title, values, highest, colours) in zip(axes, panels, strict=True):
+        ax.imshow(picture, extent=extent)
+        strength = np.clip(values / highest, 0, 1)
+        ax.imshow(values, extent=extent, cmap=colours, vmin=0, vmax=highest, alpha=0.9 * np.sqrt(strength))
+        ax.set_title(title, fontsize=9, color=GREY, loc="left")
+        ax.set_axis_off()
+    return figure

@@ -140,7 +140,8 @@ class Report:
     def diagnosis(self, verdict: Diagnosis, found: LatentDiagnostics | None = None) -> "Report":
         """Adds the doctor's verdict in words, and what can be read from the latent."""
         state = "healthy" if verdict.healthy else "sick"
-        title = "Healthy: no sign of collapse" if verdict.healthy else f"Sick: {verdict.kind}"
+        sick = f"Sick: {', '.join((verdict.kind, *verdict.also))}"
+        title = "Healthy: no sign of collapse" if verdict.healthy else sick
         remedies = ""
         if verdict.remedies:
             items = "".join(f"<li>{_prose(line)}</li>" for line in verdict.remedies)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
-from openjepa.eval.probing.frozen_encoder import FrozenEncoder, check_finite
+from openjepa.eval.probing.frozen_encoder import FrozenEncoder, check_finite, check_uint8
 from openjepa.eval.probing.frozen_probes import (
     FrozenProbeConfig,
     LabelledSet,
@@ -76,6 +76,7 @@ class Forecaster:
             the encoder's tokens [B, N, D] and the predicted ones [B, Q, D'], D' <= D channels of the last level.
         """
         check_shape(clips, "B T C H W", name="clips")
+        check_uint8(clips)
         network: Any = self.encoder.network
         device = torch.device(self.encoder.device)
         if ahead < 0:

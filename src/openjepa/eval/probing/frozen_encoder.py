@@ -149,13 +149,22 @@ class FrozenEncoder:
         return self._forward(x), (x.shape[1] // self.tubelet_size, height, width)
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        if pixels.dtype != torch.uint8:  # floats might be on a scale of 0 to 1
-            raise ShapeError(f"`pixels` must be uint8 on a scale of 0 to 255; got {pixels.dtype}.")
+        check_uint8(pixels)
         x = normalize_pixels(pixels.to(self.device, non_blocking=True), self.mean, self.std)
         weights = self.network.parameters() if isinstance(self.network, nn.Module) else iter(())
         x = x.to(next((w.dtype for w in weights), x.dtype))
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
             return check_finite(self.network(x))
+
+
+def check_uint8(pixels: Tensor) -> None:
+    """Refuses pixels of another type, which might be on a scale of 0 to 1.
+
+    Raises:
+        ShapeError: naming the type.
+    """
+    if pixels.dtype != torch.uint8:
+        raise ShapeError(f"`pixels` must be uint8 on a scale of 0 to 255; got {pixels.dtype}.")
 
 
 def check_finite(features: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from openjepa.data.whole_episodes import recorded
 from openjepa.errors import ConfigError, check_shape
 
 SMALLEST_STD = 1e-6  # below it a latent dimension is constant in float32, and scaling it up would decode rounding
@@ -182,19 +183,26 @@ def r2(prediction: Tensor, target: Tensor) -> tuple[float | None, ...]:
     return _shares(error, (target - target.mean(0)).square().sum(0), target)
 
 
-def r2_within(prediction: Tensor, target: Tensor) -> tuple[float | None, ...]:
+def r2_within(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[float | None, ...]:
     """R2 after each episode's mean is removed from both sides; None for a target constant within episodes.
 
     Args:
         prediction: [E, T, P].
         target: [E, T, P].
+        valid: [E, T] bool, the rows that count; all if None.
     """
-    check_shape(prediction, "E T P", name="prediction")
-    check_shape(target, "E T P", name="target")
-    prediction = prediction.double() - prediction.double().mean(1, keepdim=True)
-    varying = target.double() - target.double().mean(1, keepdim=True)
-    error = (prediction - varying).square().sum((0, 1))
-    return _shares(error, varying.square().sum((0, 1)), target.double().flatten(0, 1))
+    sizes = check_shape(prediction, "E T P", name="prediction")
+    check_shape(target, "E T P", name="target", sizes=sizes)
+    valid = recorded(None, *prediction.shape[:2]) if valid is None else valid
+    varying = centred(target, valid)
+    error = (centred(prediction, valid) - varying).square().sum((0, 1))
+    return _shares(error, varying.square().sum((0, 1)), target.double()[valid])
+
+
+def centred(x: Tensor, valid: Tensor) -> Tensor:
+    """Deviations of x [E, T, P] from each episode's mean over its valid rows [E, T], in float64; 0 elsewhere."""
+    x, counts = x.double() * valid[..., None], valid.sum(1).clamp_min(1)
+    return (x - (x.sum(1) / counts[:, None])[:, None]) * valid[..., None]
 
 
 def split_episodes(episodes: int, config: ProbeConfig) -> tuple[Tensor, Tensor]:
@@ -206,24 +214,29 @@ def split_episodes(episodes: int, config: ProbeConfig) -> tuple[Tensor, Tensor]:
     return order[test:], order[:test]
 
 
-def score_probes(z: Tensor, targets: Tensor, config: ProbeConfig | None = None) -> ProbeScores:
+def score_probes(
+    z: Tensor, targets: Tensor, config: ProbeConfig | None = None, *, valid: Tensor | None = None
+) -> ProbeScores:
     """Trains both probes on some episodes and scores them on the others.
 
     Args:
         z: [E, T, D] frozen inputs.
         targets: [E, T, P] what to read out.
         config: split, sizes and seed.
+        valid: [E, T] bool, the rows that count, for episodes of several lengths; all if None.
     """
     config = config or ProbeConfig()
     sizes = check_shape(z, "E T D", name="z")
     check_shape(targets, "E T P", name="targets", sizes={"E": sizes["E"], "T": sizes["T"]})
     z, targets = z.detach().float().cpu(), targets.detach().float().cpu()
     train, test = split_episodes(len(z), config)
-    x, y = z[train].flatten(0, 1), targets[train].flatten(0, 1)
+    valid = recorded(None, *z.shape[:2]) if valid is None else valid
+    x, y, judged = z[train][valid[train]], targets[train][valid[train]], valid[test]
 
     def scores(probe: RidgeProbe | MLPProbe) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         prediction = probe(z[test].flatten(0, 1)).unflatten(0, (len(test), -1))
-        return r2(prediction, targets[test]), r2_within(prediction, targets[test])
+        overall = r2(prediction[judged], targets[test][judged])
+        return overall, r2_within(prediction, targets[test], judged)
 
     linear, linear_within = scores(RidgeProbe(x, y, ridge=config.ridge))
     if config.mlp_steps == 0:

@@ -1,0 +1,69 @@
+"""A ring of eight places, walked in one direction only, with a wall between two of them."""
+
+import pytest
+import torch
+
+from openjepa.agent.landmarks import LandmarkConfig, StuckSteps, fit_landmarks
+from openjepa.errors import ConfigError
+from openjepa.planning.costs import PathCost, bind, final
+
+PLACES = 8
+
+
+def ring(numbers):
+    """States [..., 1, 2] of places on a circle."""
+    angle = torch.as_tensor(numbers) * (2 * torch.pi / PLACES)
+    return torch.stack([angle.cos(), angle.sin()], -1).unsqueeze(-2)
+
+
+@pytest.fixture(scope="module")
+def landmarks():
+    """From place 7 nobody ever went on to 0; some stand still; a second episode is padded with nonsense."""
+    walks = torch.tensor([[0, 1, 1, 2, 3, 4, 5, 6, 7], [5, 6, 6, 7, 0, 3, 0, 3, 0]])
+    return fit_landmarks(ring(walks), lengths=torch.tensor([9, 4]))
+
+
+def test_every_place_has_its_landmark(landmarks):
+    found = landmarks.nearest(ring(torch.arange(8)))
+    assert len(landmarks) == 8
+    assert sorted(found.tolist()) == list(range(8))
+    assert torch.equal(landmarks.nearest(ring(torch.tensor([[1.2, 1.8]]))), found[None, [1, 2]])
+
+
+def test_distance_is_the_number_of_steps_along_recorded_ways(landmarks):
+    steps = landmarks(ring(torch.tensor([0, 3, 5, 6])), ring(torch.tensor(5)))
+    assert steps.tolist() == [5, 2, 0, 8]  # from 6 the way back was never walked
+    both = landmarks(ring(torch.tensor([[0], [2]])), ring(torch.tensor([2, 7])))
+    assert both.tolist() == [[2, 7], [0, 5]]
+
+
+def test_few_landmarks_make_a_coarse_map():
+    walk = ring(torch.arange(9).clamp(max=7)[None])
+    assert len(fit_landmarks(walk, LandmarkConfig(capacity=3))) == 3
+    assert len(fit_landmarks(walk, LandmarkConfig(radius_share=1.5))) < 8
+    with pytest.raises(ConfigError, match="must be > 0 and `capacity` at least 1; got 0"):
+        LandmarkConfig(0.0, 8)
+
+
+def test_a_map_is_kept_with_its_weights(landmarks):
+    again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], 2)
+    again.load_state_dict(landmarks.state_dict())
+    z, goal = ring(torch.arange(8)), ring(torch.tensor(6))
+    assert torch.equal(again(z, goal), landmarks(z, goal))
+
+
+def test_a_step_that_led_nowhere_is_not_believed_there_again(landmarks):
+    """Two environments at places 2 and 3; the first one could not step from 2 to 3."""
+    memory = StuckSteps(landmarks)
+    cost = bind(PathCost(landmarks, final), ring(torch.tensor([5, 5])))
+    z, rows = ring(torch.tensor([2, 3])), torch.arange(2)
+    paths = ring(torch.tensor([[[3, 4], [2, 2]], [[4, 5], [3, 4]]]))  # [B, S, T]
+    assert memory.wary(cost, z, 2, rows) is cost
+    memory.compare(z, ring(torch.tensor([3, 4])), ring(torch.tensor([2, 4])))
+    assert memory.wary(cost, z, 2, rows)(paths).tolist() == [[3, 3], [0, 1]]
+    only = memory.wary(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), z[1:], 2, rows[1:])
+    assert only(paths[1:]).tolist() == [[0, 1]]
+    later = ring(torch.tensor([1]))  # the same step deeper in a path
+    path = ring(torch.tensor([[[2, 3]]]))
+    wary = memory.wary(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), later, 2, rows[:1])
+    assert wary(path).tolist() == [[3]]  # as far as place 2, and no farther

@@ -1,0 +1,151 @@
+"""An agent on disk: reopened it acts bit for bit as before, and what is not whole is named in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from openjepa.agent import Agent, AgentCard, AgentConfig, FailedPlanConfig, load_agent, read_card, save_agent
+from openjepa.agent.saved import CARD, note_judged
+from openjepa.errors import CheckpointError, ConfigError, ShapeError
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
+from openjepa.methods.lewm import LeWM, LeWMConfig
+from openjepa.models.latent_predictor import LatentPredictorConfig
+from openjepa.planning import CEM, CEMConfig, PathCost
+from openjepa.planning.costs import closest, squared_l2
+from openjepa.protocols import ActionBounds
+
+BOX = ActionBounds([-1.0, -2.0], [1.0, 2.0], max_norm=1.5)
+SHAPE = (3, 64, 64)
+
+
+def agent(distance=None, *, frameskip=2, bounds=BOX) -> Agent:
+    torch.manual_seed(0)
+    wide = bounds.with_frameskip(frameskip)
+    predictor = LatentPredictorConfig("mlp", 24)
+    model = LeWM(LeWMConfig(action_dim=wide.dim, embed_dim=8, predictor=predictor, seed=3)).eval()
+    for parameter in model.predictor.parameters():  # else nothing moves
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.set_action_statistics(torch.full((wide.dim,), 0.1), torch.full((wide.dim,), 0.7))
+    distance = distance or TemporalDistanceHead(1, 8, TemporalDistanceConfig(hidden_dim=16))
+    planner = CEM(wide, CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=2))
+    options = AgentConfig(replan_every=2, frameskip=frameskip, failed_plans=FailedPlanConfig(), seed=5)
+    return Agent(model, planner, PathCost(distance, closest), bounds, options, SHAPE)
+
+
+def card(bounds=BOX) -> AgentCard:
+    return AgentCard(bounds, SHAPE, "two-rooms", {"layout": "fixed"}, trained_on={"episodes": 7}, choices=("why",))
+
+
+def actions(one: Agent, steps: int = 9) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    frames = rng.integers(256, size=(steps + 1, 2, *SHAPE), dtype=np.uint8)
+    one.start(frames[0], env_ids=[4, 9])
+    return np.stack([one.act(frame) for frame in frames[1:]])
+
+
+@pytest.mark.parametrize("distance", [None, squared_l2], ids=["critic", "latent distance"])
+def test_a_reopened_agent_acts_bit_for_bit_as_before(tmp_path, distance):
+    before = agent(distance)
+    expected = actions(before)
+    folder = save_agent(tmp_path / "agent", before, card())
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    np.testing.assert_array_equal(actions(load_agent(folder)), expected)
+    np.testing.assert_array_equal(actions(load_agent(tmp_path)), expected)  # the run that it is in
+
+
+def test_choices_are_reopened_as_choices(tmp_path):
+    bounds = ActionBounds.of_categories([3, 2])
+    before = agent(bounds=bounds, frameskip=1)
+    expected = actions(before)
+    assert (expected.reshape(-1, 5)[:, :3].sum(1) == 1).all()
+    save_agent(tmp_path / "agent", before, card(bounds))
+    again = load_agent(tmp_path)
+    assert again.bounds == bounds
+    np.testing.assert_array_equal(actions(again), expected)
+
+
+def test_the_card_says_what_is_known(tmp_path):
+    save_agent(tmp_path / "agent", agent(), card())
+    note_judged(tmp_path / "agent", "eval", {"near": 0.9})
+    known = read_card(tmp_path)
+    assert (known.bounds, known.frame_shape, known.world) == (BOX, SHAPE, "two-rooms")
+    assert (known.world_options, known.trained_on) == ({"layout": "fixed"}, {"episodes": 7})
+    assert (known.goals, known.judged, known.choices) == (("picture",), {"eval": {"near": 0.9}}, ("why",))
+    assert load_agent(tmp_path).config == agent().config
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path):
+    save_agent(tmp_path / "agent", agent(), card())
+    save_agent(tmp_path / "agent", agent(squared_l2), card())
+    assert not (tmp_path / "agent" / "critic.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["agent"]
+
+
+def one_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def other(key: str, value):
+    def change(folder: Path) -> None:
+        content = json.loads((folder / CARD).read_text())
+        content[key] = value
+        (folder / CARD).write_text(json.dumps(content))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "critic.safetensors").unlink(), "critic.safetensors is missing"),
+        (lambda folder: one_byte(folder / "world_model.safetensors"), "its SHA-256 differs"),
+        (lambda folder: (folder / CARD).write_text("{"), "agent.json is damaged"),
+        (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe\0"), "agent.json is damaged"),
+        (lambda folder: (folder / CARD).unlink(), "no finished agent|holds no agent"),
+        (other("format", 2), "must have format 1; it has 2"),
+        (other("planner", {"kind": "magic", "config": {}}), "unknown planner `magic`"),
+        (other("options", {"replan_evry": 1}), "replan_every"),
+        (other("world_model", {"method": "lewmm", "config": {}}), "lewm"),
+        (other("frame_shape", None), "agent.json is damaged"),
+    ],
+)
+def test_what_is_not_whole_is_named_in_one_line(tmp_path, damage, message):
+    folder = save_agent(tmp_path / "agent", agent(), card())
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_agent(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_without_an_agent_says_how_to_get_one(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="holds no finished agent"):
+        load_agent(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_agent(tmp_path / "nowhere")
+
+
+def test_pictures_of_another_size_are_refused(tmp_path):
+    save_agent(tmp_path / "agent", agent(), card())
+    again = load_agent(tmp_path)
+    with pytest.raises(ShapeError, match=r"64 x 64 px with 3 channels .* got 32 x 64 px"):
+        again.start(np.zeros((1, 3, 32, 64), np.uint8))
+
+
+def test_a_part_without_a_place_in_the_format_is_refused(tmp_path):
+    odd = agent(lambda z, z_goal: (z - z_goal).abs().amax((-2, -1)))
+    with pytest.raises(ConfigError, match="distance of a saved cost must be"):
+        save_agent(tmp_path / "agent", odd, card())
+    assert not (tmp_path / "agent").exists()
+
+
+def test_a_copy_elsewhere_is_as_good(tmp_path):
+    save_agent(tmp_path / "agent", agent(), card())
+    shutil.copytree(tmp_path / "agent", tmp_path / "elsewhere" / "copied")
+    np.testing.assert_array_equal(actions(load_agent(tmp_path / "elsewhere" / "copied")), actions(agent()))

@@ -1,0 +1,177 @@
+"""`openjepa train WORLD_OR_STORE` at toy size: what is read from the data, what is never written, what is judged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from openjepa import load_agent
+from openjepa.agent import read_card
+from openjepa.cli import main
+from openjepa.data import EpisodeStore
+from openjepa.envs import collect, make_policy, make_world
+from openjepa.errors import ConfigError
+from openjepa.protocols import ActionBounds, Episode
+from openjepa.recipes.acting import recorded_bounds
+from openjepa.recipes.measured_choices import change_by_lag, choose_frameskip, choose_window
+
+QUICK = ["--train.steps", "2", "--train.warmup-steps", "0", "--train.device", "cpu", "--train.precision", "fp32"]
+
+
+def square(length: int, speed: float, seed: int, size: int = 48) -> Episode:
+    """A bright square of 8 px that moves to the right and back; actions are noise in 7 columns of several units."""
+    rng = np.random.default_rng(seed)
+    frames = np.zeros((length + 1, 3, size, size), np.uint8)
+    way, span = rng.uniform(0, size), size - 8
+    for frame in frames:
+        x = round(abs((way + span) % (2 * span) - span))
+        frame[:, 20:28, x : x + 8] = 250
+        way += speed
+    return Episode(frames, rng.uniform(-1, 1, (length, 7)).astype(np.float32) * np.arange(1, 8, dtype=np.float32))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Episodes of 1 to 30 steps by a program that knows nothing but `EpisodeStore`."""
+    monkeypatch.chdir(tmp_path)
+    with EpisodeStore.create(tmp_path / "robot") as store:
+        for i in range(14):
+            store.append(square([1, 3, 12, 30][i % 4], 2.0, i))
+    return tmp_path / "robot"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_of_episodes_is_learned_from_and_left_as_it_was(store, capsys):
+    before = everything(store)
+    assert main(["train", "robot", *QUICK]) == 0
+    assert everything(store) == before
+    card = read_card("runs/robot")
+    assert (card.frame_shape, card.bounds.dim, card.world) == ((3, 48, 48), 7, "")
+    assert card.trained_on["episodes"] == 13
+    assert card.trained_on["steps"] + sum(store_lengths(store, 1)) == 14 // 4 * 46 + 4
+    agent = load_agent("runs/robot")
+    agent.start(np.zeros((1, 3, 48, 48), np.uint8))
+    assert agent.act(np.zeros((1, 3, 48, 48), np.uint8)).shape == (1, 7)
+    assert "of all steps lie in episodes that hold one" in capsys.readouterr().out
+
+    assert main(["eval", "runs/robot"]) == 0
+    results = json.loads(Path("runs/robot/results.json").read_text())
+    assert {"1", "2"} <= set(results["offline"]["rollout_error_over_copying"])
+    assert main(["plan", "runs/robot"]) == 2
+    assert "Say where to play: --world ID" in capsys.readouterr().err
+    assert everything(store) == before
+
+
+def store_lengths(path: Path, held_out: int) -> list[int]:
+    """Steps of the episodes that are held out of a store."""
+    from openjepa.data import split
+
+    store = EpisodeStore.open(path)
+    return store.lengths[split(store, 0.1, 0)[1][:held_out]].tolist()
+
+
+def test_a_world_is_played_learned_and_judged(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    play = ["--episodes", "20", "--episode-steps", "10", "--num-envs", "10", "--held-out", "0.3", "--pairs", "4"]
+    assert main(["train", "four-rooms", *play, *QUICK]) == 0
+    card = read_card("runs/four-rooms")
+    assert (card.world, card.frame_shape) == ("four-rooms", (3, 64, 64))
+    assert main(["eval", "runs/four-rooms"]) == 0
+    results = json.loads(Path("runs/four-rooms/results.json").read_text())
+    assert results["near"]["recorded way"]["success"] == 1.0
+    assert set(results["near"]) >= {"openjepa", "random", "play", "behaviour cloning", "floor_is_high"}
+    assert results["far"]["pairs"] == 4
+    assert read_card("runs/four-rooms").judged["eval"]["near"]["recorded way"] == 1.0
+
+    assert main(["plan", "runs/four-rooms", "--steps", "3"]) == 0
+    assert Path("runs/four-rooms/plan.gif").is_file()
+    goal = make_world("four-rooms").reset([3])[0]
+    Image.fromarray(goal.transpose(1, 2, 0)).save("goal.png")
+    capsys.readouterr()
+    assert main(["plan", "runs/four-rooms", "--goal", "goal.png", "--steps", "3", "--out", "way.png"]) == 0
+    assert capsys.readouterr().out.startswith("played 3 steps towards the picture")
+
+    Image.fromarray(goal.transpose(1, 2, 0)[:, :40]).save("narrow.png")
+    assert main(["plan", "runs/four-rooms", "--goal", "narrow.png"]) == 2
+    assert "must be 64 x 64 px" in capsys.readouterr().err
+    assert main(["plan", "runs/four-rooms", "--world", "bridge"]) == 2
+    assert "must take the actions that this agent learned" in capsys.readouterr().err
+
+
+def test_training_again_changes_nothing(store):
+    assert main(["train", "robot", *QUICK]) == 0
+    before = everything(Path("runs/robot/agent"))
+    assert main(["train", "robot", *QUICK]) == 0
+    assert everything(Path("runs/robot/agent")) == before
+
+
+def test_words_that_mean_nothing_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for words, message in [
+        (["train", "empty"], "must be a store of episodes"),
+        (["train", "for-rooms"], "did you mean `four-rooms`?"),
+        (["train", "No/Such-v0", *QUICK], "unknown environment"),
+        (["train", "four-rooms", "--env.layuot", "1", *QUICK], "layout"),
+        (["train", "two-rooms", "--env.layout", "random"], "`--env.` options are for worlds"),
+        (["eval", "empty"], "config.json"),
+    ]:
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        own = [line for line in error.splitlines() if line.startswith("openjepa: ")]  # others announce their news
+        assert len(own) == 1
+        assert message in own[0]
+
+
+def test_frames_of_two_sizes_are_refused(tmp_path):
+    with EpisodeStore.create(tmp_path / "mixed") as store:
+        store.append(square(4, 1.0, 0, size=48))
+        with pytest.raises(Exception, match="frames") as error:
+            store.append(square(4, 1.0, 1, size=64))
+        assert "\n" not in str(error.value)
+        assert len(store) == 1
+
+
+@pytest.mark.parametrize(("speed", "expected"), [(8.0, 1), (1.0, 1), (0.5, 2), (0.25, 4)])
+def test_the_frameskip_follows_how_far_things_move(tmp_path, speed, expected):
+    """A square of 8 px that moved by s px has changed s / 8 of what it changes in the long run; 12 % are 0.96 px."""
+    with EpisodeStore.create(tmp_path / "store") as store:
+        for i in range(6):
+            store.append(square(40, speed, i))
+        skip, line = choose_frameskip(store)
+        change = change_by_lag(store, (1, 2))
+    assert skip == expected
+    assert line.startswith(f"frameskip {expected}: ")
+    assert change[2] > change[1] > 0
+
+
+def test_the_window_leaves_hardly_a_step_out():
+    assert choose_window(np.full(100, 40), 1)[0] == 9
+    assert choose_window(np.full(100, 40), 2)[0] == 5
+    assert choose_window(np.array([*[3] * 50, *[4] * 50]), 1)[0] == 4
+    few_short = np.array([*[2] * 10, *[40] * 90])
+    window, line = choose_window(few_short, 1)
+    assert window == 9
+    assert "99.4% of all steps" in line
+    assert "10 of 100 episodes are shorter" in line
+
+
+def test_bounds_of_recorded_actions():
+    assert recorded_bounds(np.eye(4)[[0, 1, 2, 3, 1]]) == ActionBounds.of_categories([4])
+    box = recorded_bounds(np.array([[-1.0, 5.0, 0.0], [3.0, 5.0, 0.5]]))
+    assert box.low.tolist() == [-1.0, 4.5, 0.0]
+    assert box.high.tolist() == [3.0, 5.5, 0.5]
+
+
+def test_a_radius_is_for_worlds_without_a_rule(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "missing", "--radius", "1"]) == 2
+    world = make_world("two-rooms", 2)
+    with pytest.raises(ConfigError):
+        make_policy("unifrom", world.bounds)
+    assert callable(collect)
