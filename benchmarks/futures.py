@@ -21,7 +21,7 @@ import numpy as np
 
 from openjepa.config import override
 from openjepa.eval.intervals import wilson
-from openjepa.recipes.world_model import seeded
+from openjepa.recipes.world_model import with_seed
 from openjepa.studies import load_experiment
 from openjepa.train import train
 
@@ -32,7 +32,7 @@ def run_seed(name: str, seed: int, options: dict[str, Any], work: Path) -> tuple
     """Trains and judges one seed; returns the figures and the CPU-seconds."""
     began = time.process_time()
     recipe = load_experiment(name)
-    config = seeded(replace(override(recipe.config, options), seed=seed))
+    config = with_seed(replace(override(recipe.config, options), seed=seed))
     config = replace(config, play=replace(config.play, data=work / f"{name}-play-{seed}"))
     experiment = recipe.build(config)
     run_dir = work / f"{name}-{seed}"

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.models.frame_input import Centred, Gain, ImageNet, centred
-from openjepa.models.keypoints import Keypoints
+from openjepa.models.keypoints import Keypoints, cell_centres, expected_position
 from openjepa.models.point_features import PointFeatures
 from openjepa.models.vit import VisionTransformer, ViTConfig
 
@@ -191,17 +191,15 @@ class KeypointTrunk(nn.Module):
         self.local = nn.Conv2d(width, width, 3, 1, 1)
         self.maps = nn.Conv2d(width, config.num_keypoints, 1)
         self.sharpness = nn.Parameter(torch.tensor([3.0]))  # one number; FSDP shards no scalars
-        side = config.image_size // 4
-        self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
+        self.register_buffer("cells", cell_centres(config.image_size // 4), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         stem = functional.relu(self.conv.stem(pixels))  # [B, W, H / 4, W / 4]
         maps = self.maps(functional.relu(self.local(stem)))
         with torch.autocast(pixels.device.type, enabled=False):
             weights = (maps.float() * self.sharpness).flatten(2).softmax(-1).view(maps.shape)
-            x = (weights.sum(2) * self.cells).sum(-1)  # [B, keypoints]
-            y = (weights.sum(3) * self.cells).sum(-1)
-        return torch.cat([self.conv.body(stem).float(), x, y], -1)
+            where = expected_position(weights, self.cells, self.cells)
+        return torch.cat([self.conv.body(stem).float(), where], -1)
 
 
 class SplitTrunk(nn.Module):

@@ -34,7 +34,7 @@ class Keypoints(nn.Module):
         self.maps = nn.Conv2d(width, num_keypoints, 1)
         self.sharpness = nn.Parameter(torch.tensor([3.0]))  # one number; FSDP shards no scalars
         self.place = nn.Parameter(torch.zeros(num_keypoints, side, side)) if placed else None
-        self.register_buffer("cells", (torch.arange(side) + 0.5) * 2 / side - 1, persistent=False)
+        self.register_buffer("cells", cell_centres(side), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         x = functional.relu(self.stem(pixels))
@@ -44,4 +44,14 @@ class Keypoints(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):
             score = maps.float() if self.place is None else maps.float() + self.place
             weights = (score * self.sharpness).flatten(2).softmax(-1).view(maps.shape)
-            return torch.cat([(weights.sum(2) * self.cells).sum(-1), (weights.sum(3) * self.cells).sum(-1)], -1)
+            return expected_position(weights, self.cells, self.cells)
+
+
+def cell_centres(count: int) -> Tensor:
+    """Where the middles of so many cells in a row are, from -1 to 1."""
+    return (torch.arange(count) + 0.5) * 2 / count - 1
+
+
+def expected_position(weights: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Mean positions [B, 2 K], all x, then all y, under weights [B, K, h, w] of cells at across [w] and down [h]."""
+    return torch.cat([(weights.sum(2) * across).sum(-1), (weights.sum(3) * down).sum(-1)], -1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openjepa.models.keypoints import cell_centres, expected_position
+
 
 class PointFeatures(nn.Module):
     """Pixels [B, 3, H, W] to K positions in [-1, 1] and K features: [B, K * (2 + F)], all x, all y, all features.
@@ -34,7 +36,7 @@ class PointFeatures(nn.Module):
         self.maps = nn.Conv2d(width, num_keypoints, 1)
         self.sharpness = nn.Parameter(torch.tensor([3.0]))  # one number; FSDP shards no scalars
         for name, count in (("across", columns), ("down", rows)):
-            self.register_buffer(name, (torch.arange(count) + 0.5) * 2 / count - 1, persistent=False)
+            self.register_buffer(name, cell_centres(count), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         stem = functional.relu(self.stem(functional.pad(pixels, self.fill)))  # [B, F, rows, columns]
@@ -43,7 +45,5 @@ class PointFeatures(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):
             weights = (maps.float() * self.sharpness).flatten(2).softmax(-1)  # [B, K, cells]
             pooled = weights @ features.float().flatten(2).transpose(1, 2)  # [B, K, F]
-            placed = weights.view(maps.shape)
-            x = (placed.sum(2) * self.across).sum(-1)  # [B, K]
-            y = (placed.sum(3) * self.down).sum(-1)
-            return torch.cat([x, y, pooled.flatten(1)], -1)
+            where = expected_position(weights.view(maps.shape), self.across, self.down)
+            return torch.cat([where, pooled.flatten(1)], -1)

@@ -24,7 +24,7 @@ from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, PathCost
 from openjepa.protocols import ActionBounds, TrajectoryBatch
-from openjepa.recipes.world_model import LearnConfig, open_store, seeded, world_of
+from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
 
@@ -213,7 +213,7 @@ def make_agent(
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
     """Makes an agent of a trained run and saves it there; one that was made of the same checkpoint stays."""
-    config = seeded(config)
+    config = with_seed(config)
     checkpoint = sha256(find_checkpoint(run_dir) / "manifest.json")
     folder = run_dir / "agent"
     if (folder / CARD).is_file():

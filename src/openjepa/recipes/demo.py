@@ -36,7 +36,7 @@ from openjepa.methods.lewm import LeWM
 from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
 from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
-from openjepa.recipes.world_model import build, open_store, seeded
+from openjepa.recipes.world_model import build, open_store, with_seed
 from openjepa.train import train
 
 WORLDS = {"two-rooms": two_rooms, "random-doors": random_doors}
@@ -63,7 +63,7 @@ def experiment_config(config: DemoConfig) -> WorldModelConfig:
     play = replace(recipe.play, data=config.out / "play", episodes=config.episodes or recipe.play.episodes)
     training = replace(recipe.train, steps=config.steps or recipe.train.steps)
     act = replace(recipe.act, pairs=config.pairs)
-    return seeded(replace(recipe, play=play, train=training, act=act, seed=config.seed))
+    return with_seed(replace(recipe, play=play, train=training, act=act, seed=config.seed))
 
 
 def run(config: DemoConfig) -> dict[str, Any]:

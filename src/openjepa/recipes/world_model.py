@@ -85,7 +85,7 @@ class LearnConfig:
 Learning = TypeVar("Learning", bound=LearnConfig)
 
 
-def seeded(config: Learning) -> Learning:
+def with_seed(config: Learning) -> Learning:
     """The config with its seed handed down to the method and the training."""
     return replace(
         config,
@@ -144,7 +144,7 @@ def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False) -> Wo
 
 def build(config: LearnConfig) -> Experiment:
     """Records play where it is missing, and makes the method, its batches and what the doctor looks at."""
-    config = seeded(config)
+    config = with_seed(config)
     store = open_store(config)
     trained, held_out = split(store, config.play.held_out, config.seed)
     windows = WindowConfig(

@@ -31,7 +31,7 @@ from openjepa.planning.risk import CVaR, RiskCost, RiskMeasure, expected, worst
 from openjepa.protocols import World, WorldModel
 from openjepa.recipes import Recipe
 from openjepa.recipes.acting import Memory, remember
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, seeded
+from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, with_seed
 from openjepa.studies.bridge.oracle import BridgeSimulator, track_distance
 from openjepa.train import TrainConfig, load_method
 
@@ -198,7 +198,7 @@ def stated_risk(model: LeWM, count: int = 50) -> float:
 @torch.no_grad()
 def judge(config: BridgeRecipeConfig, run_dir: Path) -> dict[str, Any]:
     """Plays the bridge at every risk, by every measure, with the learned model and with the true one."""
-    config = seeded(config)
+    config = with_seed(config)
     results: dict[str, Any] = {}
     for risk in config.judge.risks:
         results[f"q={risk:g}"] = judge_risk(load_method(run_dir).eval(), config, risk)

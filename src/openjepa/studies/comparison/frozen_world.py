@@ -9,11 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from openjepa.errors import ConfigError, check_shape
+from openjepa.errors import check_shape
 from openjepa.heads.fitting import Standardize, seeded
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.models.latent_predictor import LatentPredictorConfig, build_predictor
+from openjepa.models.latent_rollout import roll_out
 from openjepa.models.latent_states import FrameState
 
 
@@ -66,16 +67,8 @@ class FrozenWorld(nn.Module):
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         """See `WorldModel.rollout`; Markov, so only the last known state is read."""
-        steps = actions.shape[1] - z.shape[1] + 1
-        if steps < 1:
-            raise ConfigError(f"`actions` must hold at least {z.shape[1]} steps; got {actions.shape[1]}.")
         moves = (actions - self.action_mean) / self.action_std
-        state, path = z[:, -1], []
-        for t in range(steps):
-            action = moves[:, z.shape[1] - 1 + t, None]
-            state = self.predict(state, action)  # [B, 1, N * D]
-            path.append(state)
-        return torch.stack(path, 1)
+        return roll_out(self.predict, z.squeeze(2), moves, context_len=1).unsqueeze(2)
 
     def predict(self, z: Tensor, actions: Tensor) -> Tensor:
         """One step: states [B, T, N * D] and standardised actions [B, T, A] to the next states."""

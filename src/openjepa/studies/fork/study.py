@@ -28,7 +28,7 @@ from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.nn.random import keyed_generator, keyed_seed
 from openjepa.planning.support import NearestNeighbours
 from openjepa.recipes import Recipe
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, seeded
+from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, with_seed
 from openjepa.studies.fork.clips import Clips, draw_clips
 from openjepa.studies.fork.futures import FuturesReport, Outcomes, judge_futures
 from openjepa.studies.fork.futures_figures import Fan, draw_fans, reliability
@@ -260,7 +260,7 @@ def draw_pictures(found: Judged, run_dir: Path, case: int = 0) -> None:
 
 def judge(config: ForkRecipeConfig, run_dir: Path) -> dict[str, Any]:
     """Judges the futures of a trained run at every probability, beside an untrained encoder."""
-    config = seeded(config)
+    config = with_seed(config)
     model: LeWM = load_method(run_dir).eval()
     results: dict[str, Any] = {}
     for probability in config.judge.probabilities:
