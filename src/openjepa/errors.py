@@ -69,14 +69,24 @@ def listing(names: Iterable[object], *, empty: str = "nothing") -> str:
     return f"{', '.join(first)} and {len(words) - len(first)} more"
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that is most like `word`, or None where none is.
+
+    >>> nearest("tran", ["train", "eval"])
+    'train'
+    """
+    near = difflib.get_close_matches(word[:LONGEST_WORD], list(known), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns "; did you mean `x`?" for the known name nearest to `word`, else a full stop.
 
     >>> did_you_mean("tran", ["train", "eval"])
     '; did you mean `train`?'
     """
-    near = difflib.get_close_matches(word[:LONGEST_WORD], list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{brief(near[0])}`?" if near else "."
+    near = nearest(word, known)
+    return f"; did you mean `{brief(near)}`?" if near else "."
 
 
 def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None = None) -> ConfigError:
