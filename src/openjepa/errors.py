@@ -103,7 +103,7 @@ def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None =
     >>> str(unknown("fruit", "fig", ["kiwi", "lemon"]))
     'unknown fruit `fig`. Known: kiwi, lemon.'
     """
-    names, asked = sorted(known), word[:LONGEST_WORD]
+    names, asked = sorted(set(known)), word[:LONGEST_WORD]
     place = bisect.bisect(names, asked)  # of a million files, those are compared that begin like the word
     around = names[max(place - COMPARED // 2, 0) : place + COMPARED // 2] if len(names) > COMPARED else names
     if clear := difflib.get_close_matches(asked, around, n=1, cutoff=0.75):
