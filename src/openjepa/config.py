@@ -88,7 +88,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any] | None) -> T:
     """
     kinds = field_types(cls)
     if not isinstance(values, Mapping):
-        raise ConfigError(f"the options of {cls.__name__} must be names with values; got {values!r}.")
+        raise ConfigError(f"the options of {cls.__name__} must be names with values; got {brief(repr(values))}.")
     for key in values:
         if key not in kinds:
             raise ConfigError(f"unknown option `{brief(key)}` of {cls.__name__}{did_you_mean(key, kinds)}")

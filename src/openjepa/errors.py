@@ -69,14 +69,24 @@ def listing(names: Iterable[object], *, empty: str = "nothing") -> str:
     return f"{', '.join(first)} and {len(words) - len(first)} more"
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that is most like `word`, or None where none is.
+
+    >>> nearest("tran", ["train", "eval"])
+    'train'
+    """
+    near = difflib.get_close_matches(word[:LONGEST_WORD], list(known), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns "; did you mean `x`?" for the known name nearest to `word`, else a full stop.
 
     >>> did_you_mean("tran", ["train", "eval"])
     '; did you mean `train`?'
     """
-    near = difflib.get_close_matches(word[:LONGEST_WORD], list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{brief(near[0])}`?" if near else "."
+    near = nearest(word, known)
+    return f"; did you mean `{brief(near)}`?" if near else "."
 
 
 def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None = None) -> ConfigError:
@@ -93,7 +103,7 @@ def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None =
     >>> str(unknown("fruit", "fig", ["kiwi", "lemon"]))
     'unknown fruit `fig`. Known: kiwi, lemon.'
     """
-    names, asked = sorted(known), word[:LONGEST_WORD]
+    names, asked = sorted(set(known)), word[:LONGEST_WORD]
     place = bisect.bisect(names, asked)  # of a million files, those are compared that begin like the word
     around = names[max(place - COMPARED // 2, 0) : place + COMPARED // 2] if len(names) > COMPARED else names
     if clear := difflib.get_close_matches(asked, around, n=1, cutoff=0.75):

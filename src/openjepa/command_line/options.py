@@ -11,7 +11,7 @@ import tyro
 
 from openjepa.command_line.rewording import one_line
 from openjepa.config import field_types
-from openjepa.errors import ConfigError, did_you_mean
+from openjepa.errors import ConfigError, brief, nearest
 
 T = TypeVar("T")
 
@@ -112,12 +112,11 @@ def _refuse_unknown(words: Sequence[str], known: dict[str, Any]) -> None:
         positive = f"{head}.{tail[3:]}" if head else tail[3:]
         if tail.startswith("no_") and known.get(positive) is bool:
             continue
-        hyphenated = "_" not in word
-        near = did_you_mean(name, known)
-        if "`" in near:  # written as an option, in the user's own style
-            match = near.split("`")[1]
-            near = f"; did you mean `--{_hyphens(match) if hyphenated else match}`?"
-        raise ConfigError(f"unknown option `{word.split('=')[0]}`{near}")
+        near = nearest(name, known)
+        if near and "_" not in word:  # in the user's own style
+            near = _hyphens(near)
+        hint = f"; did you mean `--{near}`?" if near else "."
+        raise ConfigError(f"unknown option `{brief(word.split('=')[0])}`{hint}")
 
 
 def _name(word: str) -> str | None:

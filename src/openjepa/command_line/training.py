@@ -88,7 +88,7 @@ def _check_generic(word: str) -> None:
         if not (path / "store.json").is_file():
             raise DataError(f"`{word}` must be a store of episodes; it has no store.json. See `openjepa collect`.")
     elif word not in WORLDS and not is_environment_id(word):
-        raise unknown("recipe", word, [*experiments(), *WORLDS])
+        raise unknown("recipe", word, [*experiments(), *WORLDS], command="openjepa list")
 
 
 def train(options: Any, env: Mapping[str, Any] | None = None) -> int:
