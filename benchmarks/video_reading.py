@@ -27,7 +27,6 @@ import torch
 from openjepa.data import video_index, videos
 from openjepa.data.items import FileItems
 from openjepa.data.video_file import VideoFile
-from openjepa.data.video_index import VideoInfo
 
 FPS, SIZE = 30, 64
 ENCODINGS = {"frequent_keys": {"g": "12", "bf": "0"}, "x264_default": {}}
@@ -42,13 +41,12 @@ class Peer:
         self._stream.thread_type = "NONE"
         self._start = float((self._stream.start_time or 0) * self._stream.time_base)
         self._reformatter = av.video.reformatter.VideoReformatter()
-        context = self._stream.codec_context
-        self.info = VideoInfo(self._stream.frames, float(self._stream.average_rate), context.height, context.width)
+        self.num_frames, self.fps = self._stream.frames, float(self._stream.average_rate)
 
     def read(self, times, size=None):
         """Pictures [T, 3, H, W] at ascending moments."""
-        times = np.minimum(np.asarray(times, float), (self.info.num_frames - 0.5) / self.info.fps)
-        base, half = self._stream.time_base, 0.25 / self.info.fps
+        times = np.minimum(np.asarray(times, float), (self.num_frames - 0.5) / self.fps)
+        base, half = self._stream.time_base, 0.25 / self.fps
         out, shown = [], None
         self._container.seek(int((times[0] + self._start) / float(base)), stream=self._stream, backward=True)
         for frame in self._container.decode(self._stream):
@@ -102,8 +100,8 @@ def write(folder, count, seconds, height, settings):
         paths.append(folder / f"{i}.mp4")
         texture = rng.integers(0, 256, (height // 8 + 1, height // 6 + 80, 3), np.uint8).repeat(8, 0).repeat(8, 1)
         with av.open(str(paths[-1]), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "fast", **settings})
-            stream.height, stream.width, stream.pix_fmt = height, height * 4 // 3, "yuv420p"
+            stream = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "fast"} | settings)
+            stream.height, stream.width, stream.pix_fmt = height, height * 2 // 3 * 2, "yuv420p"
             for j in range(seconds * FPS):
                 picture = np.ascontiguousarray(texture[:height, j % 600 : j % 600 + stream.width])
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))

@@ -115,7 +115,7 @@ def read_pieces(path: Path, length: int, size: int | None = None, frame_step: in
     if path.is_dir() or path.suffix.lower() == ARRAY_SUFFIX:
         return None
     with VideoFile(path) as video:
-        count = video.info.num_frames
+        count = video.num_frames
     pieces = min(count // (2 * length * frame_step), MOST_PIECES)
     if count <= LONGEST * frame_step or pieces < 2:
         return None

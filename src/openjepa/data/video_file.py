@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.data.video_index import FrameIndex, Index, Unforeseen, index, reconsidered
+from openjepa.data.video_index import FrameIndex, Index, index, reconsidered, sized
 from openjepa.data.video_orientation import orientation
-from openjepa.data.video_survey import Shown, VideoInfo
+from openjepa.data.video_survey import Shown, Unforeseen, VideoInfo
 from openjepa.data.video_track import Source, VideoTrack, pyav
 from openjepa.errors import DataError
 
@@ -48,9 +48,28 @@ class VideoFile:
         return index(self._reading())
 
     @property
+    def num_frames(self) -> int:
+        """How many frames are shown."""
+        return self._index.num_frames
+
+    @property
+    def fps(self) -> float:
+        """Average frames per second."""
+        return self._index.fps
+
+    @property
+    def seconds(self) -> float:
+        """How long all frames are shown."""
+        return self._index.num_frames / self._index.fps
+
+    @property
     def info(self) -> VideoInfo:
-        """Frames, rate and size, as they are shown."""
-        return self._index.info
+        """Frames, rate and size, as they are shown; a first frame may have to be decoded for the size."""
+        found, size = self._index, self._index.size
+        if size is None:
+            found, size = sized(self._reading(), found)
+            self._use(found)
+        return VideoInfo(found.num_frames, found.fps, *size)
 
     def header_seconds(self) -> float:
         """How long the file says that it lasts; nothing is read. 0 where it says nothing."""
@@ -83,11 +102,13 @@ class VideoFile:
         Moments that ascend are fastest.
         """
         shown, picture = None, np.empty(0)
-        whole = (self.info.height, self.info.width)
         for time in np.asarray(times, float):
             found = self._at(float(time))
             if shown is None or found.frame is not shown:
-                shown, picture = found.frame, self._picture(found.frame, size, whole)
+                shown, picture = (
+                    found.frame,
+                    self._picture(found.frame, size, None if size else self._whole(found.frame)),
+                )
             yield picture
 
     def frames(self, size: int | None = None) -> Iterator[np.ndarray]:
@@ -114,7 +135,13 @@ class VideoFile:
             self._use(found)
         if isinstance(found, FrameIndex):
             return found.middles(numbers)
-        return (np.asarray(numbers) + 0.5) / found.info.fps
+        return (np.asarray(numbers) + 0.5) / found.fps
+
+    def _whole(self, frame: Any) -> tuple[int, ...] | None:
+        """Height and width of the first frame as it is shown; None where that is the frame's own for certain."""
+        if self._index.size is None and (frame.height, frame.width) == self._reading().coded:
+            return None
+        return self.info.height, self.info.width
 
     def _reading(self) -> VideoTrack:
         if self._track is None:

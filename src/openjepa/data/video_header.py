@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from openjepa.data.video_survey import (
     TRIES,
     WORTH_A_SEEK,
     Shown,
-    VideoInfo,
+    Unforeseen,
+    average_rate,
     is_enterable,
     is_one_frame_per_packet,
-    video_info,
 )
-from openjepa.data.video_track import Packet, Source, VideoTrack
+from openjepa.data.video_track import Source, VideoTrack
 from openjepa.errors import DataError
 
 
@@ -28,14 +28,18 @@ class HeaderIndex:
     """A plain MP4 file: its header lists every packet, and all are shown.
 
     Attributes:
-        info: of the file.
+        num_frames: number of frames.
+        fps: average frames per second.
         first: time of the first frame, in units of the stream.
         even: frames follow each other at even distances, so that numbers are times.
+        size: height and width as they are shown; None until a frame was decoded to know.
     """
 
-    info: VideoInfo
+    num_frames: int
+    fps: float
     first: int
     even: bool
+    size: tuple[int, int] | None = None
 
     def enter(self, track: VideoTrack, time: float) -> Iterator[Shown]:
         """Yields the frames from one on that is shown at `time` seconds or before."""
@@ -58,7 +62,11 @@ class HeaderIndex:
             if frame is not None and frame.pts == begin and frame.key_frame:
                 return self._timed(track, chain([frame], frames))
         track.rewind()
-        return self._timed(track, track.frames(track.packets()))
+        shown = self._timed(track, track.frames(track.packets()))
+        first = next(shown, None)
+        if first is None or first.time != 0:
+            raise Unforeseen
+        return chain([first], shown)
 
     def has_nearer_entry(self, track: VideoTrack, time: float) -> bool:
         """Whether decoding had better begin anew for the frame at `time` than go on."""
@@ -66,10 +74,10 @@ class HeaderIndex:
         if number < 0 or track.position is None:
             return False
         skipped = (track.stream.index_entries[number].timestamp - track.position) * float(track.time_base)
-        return skipped * self.info.fps > WORTH_A_SEEK
+        return skipped * self.fps > WORTH_A_SEEK
 
     def _target(self, track: VideoTrack, time: float) -> int:
-        return self.first + math.floor(min(time, self.info.num_frames / self.info.fps) / float(track.time_base) + 1e-6)
+        return self.first + math.floor(min(time, self.num_frames / self.fps) / float(track.time_base) + 1e-6)
 
     def _timed(self, track: VideoTrack, frames: Iterator[Any]) -> Iterator[Shown]:
         unit = float(track.time_base)
@@ -82,7 +90,7 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
     """The index of a plain MP4 file, or None for any other.
 
     Plain: no fragments, no edit list that hides packets, decoding times that rise, and a first packet that is
-    shown first.
+    shown first. Nothing is decoded for it.
     """
     stream, entries = track.stream, track.stream.index_entries
     count = len(entries)
@@ -96,14 +104,12 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
     if (np.diff(decoded) <= 0).any():
         return None
     even = np.abs(decoded - np.linspace(decoded[0], decoded[-1], count)).max() <= 1  # times are whole numbers
-    log: list[Packet] = []
     track.rewind()
-    first = next(track.frames(track.packets(log)), None)
-    times = [packet.pts for packet in log if packet.pts is not None]
-    if first is None or len(times) < len(log) or not first.pts == times[0] == min(times):
+    first = [packet.pts for packet in islice(track.packets(), stream.codec_context.reorder_depth + 2)]
+    if None in first or not first or first[0] != min(first):
         return None
-    info = video_info(track, first, count, float(stream.duration * stream.time_base))
-    return HeaderIndex(info, first.pts, bool(even))
+    rate = average_rate(track, count, float(stream.duration * stream.time_base))
+    return HeaderIndex(count, rate, first[0], bool(even))
 
 
 def is_fragmented(source: Source) -> bool:

@@ -10,7 +10,7 @@ import logging
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from itertools import chain, islice
@@ -25,12 +25,13 @@ from openjepa.data.video_survey import (
     WORTH_A_SEEK,
     Shown,
     Survey,
-    VideoInfo,
+    Unforeseen,
+    average_rate,
     frame_times,
     is_enterable,
     is_one_frame_per_packet,
+    shown_size,
     survey,
-    video_info,
 )
 from openjepa.data.video_track import BROADCASTS, Packet, Source, VideoTrack, describe
 from openjepa.errors import DataError
@@ -38,10 +39,6 @@ from openjepa.errors import DataError
 SHORT = 0.2  # seconds, or a fiftieth, by which a header may be wrong
 LOG = logging.getLogger("openjepa")
 KEPT_FRAMES = 4_000_000  # of all indices that are kept: about 100 MB
-
-
-class Unforeseen(Exception):
-    """A frame came that the index did not foresee."""
 
 
 class Entry(NamedTuple):
@@ -58,7 +55,9 @@ class FrameIndex:
     """What one pass over a file has found.
 
     Attributes:
-        info: of the file.
+        num_frames: number N of frames.
+        fps: average frames per second.
+        size: height and width as they are shown.
         times: [N] seconds from the first frame, ascending.
         order: [N] number of the packet of each frame.
         frame_of: [P] number of the frame of each packet, -1 where it shows none.
@@ -66,7 +65,9 @@ class FrameIndex:
         certain: every frame was decoded.
     """
 
-    info: VideoInfo
+    num_frames: int
+    fps: float
+    size: tuple[int, int]
     times: np.ndarray
     order: np.ndarray
     frame_of: np.ndarray
@@ -99,7 +100,7 @@ class FrameIndex:
 
     def middles(self, numbers: np.ndarray) -> np.ndarray:
         """Moments [T] in the middle of frames with some numbers [T]."""
-        ends = np.append(self.times[1:], self.info.num_frames / self.info.fps)
+        ends = np.append(self.times[1:], self.num_frames / self.fps)
         return ((self.times + np.maximum(ends, self.times)) / 2)[np.clip(numbers, 0, len(ends) - 1)]
 
     def _entries(self, time: float) -> Iterator[Entry]:
@@ -169,6 +170,18 @@ def index(track: VideoTrack, *, listed: bool = False, certain: bool = False) -> 
     return found
 
 
+def sized(track: VideoTrack, found: Index) -> tuple[Index, tuple[int, int]]:
+    """The same, with the height and width of the picture, for which a plain MP4 file must decode its first frame."""
+    track.rewind()
+    first = next(track.frames(track.packets()), None)
+    if first is None:
+        raise DataError(f"`{track.name}` must be a video; it has no frames. Fetch it again, or remove it.")
+    size = shown_size(first, track.name)
+    found = replace(found, size=size)
+    KEPT.put(_key(track.source), found)
+    return found, size
+
+
 def reconsidered(track: VideoTrack, found: Index) -> Index:
     """The index to go by after an unforeseen frame: of all frames decoded, then without seeking.
 
@@ -201,8 +214,16 @@ def _surveyed(track: VideoTrack, decode_all: bool) -> FrameIndex:
     entries = _entries_of(found, frame_of) if is_enterable(track) else []
     begin = found.packets[order[0]]
     _say_if_short(track, end + float((begin.pts or begin.dts or 0) * track.time_base))
-    info = video_info(track, found.first, len(order), end)
-    return FrameIndex(info, times, np.array(order, np.int32), frame_of, entries, found.complete)
+    return FrameIndex(
+        len(order),
+        average_rate(track, len(order), end),
+        shown_size(found.first, track.name),
+        times,
+        np.array(order, np.int32),
+        frame_of,
+        entries,
+        found.complete,
+    )
 
 
 def _entries_of(found: Survey, frame_of: np.ndarray) -> list[Entry]:

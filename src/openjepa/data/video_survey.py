@@ -49,6 +49,10 @@ class Shown(NamedTuple):
     frame: Any
 
 
+class Unforeseen(Exception):
+    """A frame came that the index did not foresee."""
+
+
 @dataclass(frozen=True)
 class Survey:
     """What one pass has found.
@@ -122,12 +126,16 @@ def is_enterable(track: VideoTrack) -> bool:
     return (codec.name in ENTERABLE or codec.intra_only) and track.stream.codec_context.pix_fmt != "pal8"
 
 
-def video_info(track: VideoTrack, first: Any, count: int, seconds: float) -> VideoInfo:
-    """What a file shows, by its first frame, the number of its frames and how long they last."""
-    height, width = orientation(first, track.name).shown(first.height, first.width)
+def average_rate(track: VideoTrack, count: int, seconds: float) -> float:
+    """Frames per second of `count` frames in `seconds`; what the file says where that agrees."""
     rate = float(track.stream.average_rate or track.stream.guessed_rate or 0)
     constant = rate and abs(count / rate - seconds) <= 0.002  # times in a file may be rounded to milliseconds
-    return VideoInfo(count, rate if constant else count / seconds, height, width)
+    return rate if constant else count / seconds
+
+
+def shown_size(frame: Any, name: str) -> tuple[int, int]:
+    """Height and width of a frame as it is shown."""
+    return orientation(frame, name).shown(frame.height, frame.width)
 
 
 def frame_times(track: VideoTrack, packets: list[Packet], order: list[int]) -> tuple[np.ndarray, float]:

@@ -48,6 +48,7 @@ class VideoTrack:
     Attributes:
         stream: PyAV's picture stream.
         time_base: seconds of a unit of time.
+        coded: height and width as the header has them.
         position: decoding time of the last packet that was read.
         at_start: nothing was read yet.
         number: number of the last packet that was decoded, where they are numbered.
@@ -88,6 +89,7 @@ class VideoTrack:
             raise
         self.stream.thread_type = "NONE"  # parallelism is over files, where it costs nothing
         self.time_base = self.stream.time_base
+        self.coded = (context.height, context.width)
         self.format = self._container.format.name
 
     def rewind(self) -> None:

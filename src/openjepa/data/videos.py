@@ -154,7 +154,7 @@ def open_video(content: Content, name: str, min_frames: int = 1) -> VideoFile:
         raise DataError(f"`{name}` must be a video file; got {type(content).__name__}.")
     video = VideoFile(content, name=name, max_pixels=MAX_PIXELS)
     try:
-        count = video.info.num_frames if min_frames else 0
+        count = video.num_frames if min_frames else 0
     except DataError:
         video.close()
         raise
@@ -179,7 +179,7 @@ def video_seconds(items: Items, *, exact: bool) -> np.ndarray:
         if is_picture(content):
             continue
         with suppress(DataError), open_video(content, items.name(i), min_frames=0) as video:
-            seconds[i] = video.info.num_frames / video.info.fps if exact else video.header_seconds()
+            seconds[i] = video.seconds if exact else video.header_seconds()
     return seconds
 
 
@@ -194,12 +194,12 @@ def draw_clip(config: ClipConfig, video: VideoFile, draws: np.random.Generator, 
         draws: random numbers.
         end: second of the video before which the clip ends.
     """
-    info = video.info
-    count = min(info.num_frames, max(1, int(end * info.fps))) if np.isfinite(end) else info.num_frames
-    times = np.minimum(clip_times(config, count, info.fps, draws), (count - 0.5) / info.fps)
+    fps = video.fps
+    count = min(video.num_frames, max(1, int(end * fps))) if np.isfinite(end) else video.num_frames
+    times = np.minimum(clip_times(config, count, fps, draws), (count - 0.5) / fps)
     if config.stride is None and config.frame_indices == "exact":
         return times
-    return video.middles(np.floor(times * info.fps).astype(int))
+    return video.middles(np.floor(times * fps).astype(int))
 
 
 def clip_times(config: ClipConfig, num_frames: int, fps: float, draws: np.random.Generator) -> np.ndarray:

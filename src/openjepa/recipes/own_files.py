@@ -147,7 +147,7 @@ def _read_clips(items: FileItems, starts: list[tuple[int, float]], config: Any) 
     for number in sorted({i for i, _ in starts}):
         with open_video(items.content(number), items.name(number)) as video:
             for start in (start for i, start in starts if i == number):
-                clips.append(video.read(start + 0.5 / video.info.fps + steps, encoder.img_size[0]))
+                clips.append(video.read(start + 0.5 / video.fps + steps, encoder.img_size[0]))
     return torch.from_numpy(np.stack(clips))
 
 

@@ -292,13 +292,12 @@ def _decode(items: Items, config: EmbedConfig, index: int, stamp: str = "") -> _
         pixels = torch.from_numpy(read_image(content, config.size))[None]
         return _Decoded(stretch.file, stamp, pixels, np.zeros((1, 1)))
     with open_video(content, items.name(index), min_frames=2) as video:
-        info = video.info
         if isinstance(items, Moments):
             times = items.times(index, config.num_frames, config.fps)
         elif config.fps is None:
-            times = (np.arange(config.num_frames) + 0.5)[None] * info.num_frames / info.fps / config.num_frames
+            times = (np.arange(config.num_frames) + 0.5)[None] * video.seconds / config.num_frames
         else:
-            times = 0.5 / info.fps + np.arange(config.num_frames)[None] / config.fps
+            times = 0.5 / video.fps + np.arange(config.num_frames)[None] / config.fps
         pixels = torch.from_numpy(video.read(times.ravel(), config.size)).unflatten(0, times.shape)
         return _Decoded(stretch.file, stamp, pixels, times, stretch.first)
 

@@ -68,8 +68,7 @@ def run_features(encoder: FrozenEncoder, config: FeaturesConfig) -> FeaturesRepo
         frames = read_image(config.path, size)[None]  # [1, C, H, W]
     else:
         with open_video(config.path, str(config.path), min_frames=2) as video:
-            span = video.info.num_frames / video.info.fps
-            times = (np.arange(config.num_frames) + 0.5) * span / config.num_frames
+            times = (np.arange(config.num_frames) + 0.5) * video.seconds / config.num_frames
             frames = video.read(times, size)
     pixels = torch.from_numpy(frames)
     tokens = encoder.tokens(pixels if is_picture(config.path) else pixels[None])

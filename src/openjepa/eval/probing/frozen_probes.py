@@ -334,6 +334,6 @@ def _read(items: FileItems, config: FrozenProbeConfig, index: int, times: ClipTi
     if is_picture(content):
         return read_image(content, config.size)
     with open_video(content, items.name(index), min_frames=2) as video:
-        span = video.info.num_frames / video.info.fps
+        span = video.seconds
         moments = (np.arange(config.num_frames) + 0.5) * span / config.num_frames if times is None else times(span)
         return video.read(moments, config.size)
