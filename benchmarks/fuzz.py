@@ -188,9 +188,24 @@ def make_store(path):
 
 
 def whole_numbers(path):
-    """Numbers of the episodes whose rows are somewhere in every column."""
-    columns = {name: (path / f"{name}.bin") for name in ("frames", "actions", "states")}
-    data = {name: file.read_bytes() if file.is_file() else b"" for name, file in columns.items()}
+    """Numbers of the episodes whose rows are whole: where they were, or moved by what was inserted or cut before."""
+    whole = set(range(EPISODES))
+    for name in ("frames", "actions", "states"):
+        file = path / f"{name}.bin"
+        data = file.read_bytes() if file.is_file() else b""
+        rows = [rows_of(make_episode(number))[name].tobytes() for number in range(EPISODES)]
+        starts = np.cumsum([0, *map(len, rows)])
+        for number, written in enumerate(rows):
+            places = (starts[number], starts[number] + len(data) - starts[-1])
+            if not any(place >= 0 and data[place : place + len(written)] == written for place in places):
+                whole.discard(number)
+    return whole
+
+
+def saved_numbers(path):
+    """Numbers of the episodes whose rows are anywhere in the columns."""
+    files = {name: path / f"{name}.bin" for name in ("frames", "actions", "states")}
+    data = {name: file.read_bytes() if file.is_file() else b"" for name, file in files.items()}
     rows = {number: rows_of(make_episode(number)) for number in range(EPISODES)}
     return {n for n in rows if all(array.tobytes() in data[name] for name, array in rows[n].items())}
 
@@ -248,7 +263,7 @@ def try_store(pristine, folder, rng, label, tally):
     if kept is None:
         if is_certain:
             tally.found("lost_episodes", label, "repair refuses")
-        after = whole_numbers(path)
+        after = saved_numbers(path)
     else:
         after = read_all(path, f"{label} repaired", tally, set()) or set()
         report = tally.attempt(label, lambda: check(path))
@@ -256,7 +271,7 @@ def try_store(pristine, folder, rng, label, tally):
             tally.found("silent_changes", label, f"after its repair the store is {report}")
         if not is_certain:  # what no list knows any more is kept aside at least
             for aside in folder.glob("store.damaged*"):
-                after |= whole_numbers(aside)
+                after |= saved_numbers(aside)
             if is_old:
                 after |= {max(whole, default=0)}
     for number in sorted(whole - after):

@@ -30,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import DataError
-from openjepa.files import replacing
+from openjepa.files import read_json, replacing
 
 FORMAT, VERSION = "openjepa-episodes", 1
 HEADER, INDEX, JOURNAL, LOCK = "store.json", "index.jsonl", "journal.jsonl", ".lock"
@@ -154,7 +154,7 @@ def read_header(folder: Path) -> Columns | None:
         hint = f"To bring it back: {repair_command(folder)}" if (folder / JOURNAL).is_file() else "Check the path."
         raise DataError(f"`{folder}` is not an episode store: it has no {HEADER}. {hint}")
     try:
-        header = json.loads(path.read_bytes())
+        header = read_json(path, damaged=ValueError)
         kind, version, columns = header["format"], header["version"], header["columns"]
         if kind == FORMAT and version == VERSION and columns is not None:
             columns = _columns(columns)

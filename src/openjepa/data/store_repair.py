@@ -15,7 +15,7 @@ import numpy as np
 from openjepa.data import store_format
 from openjepa.data.episode_store import EpisodeStore, episode_of
 from openjepa.data.store_format import HEADER, INDEX, JOURNAL, Column, Columns, Record
-from openjepa.data.store_state import checksum, rows_of_several, whole_lines
+from openjepa.data.store_state import can_be_unfinished, checksum, whole_lines
 from openjepa.data.store_writer import lock_store
 from openjepa.errors import DataError
 from openjepa.files import replacing
@@ -202,7 +202,7 @@ def _is_in_place(folder: Path, columns: Columns, found: list[_Found], lines: dic
     if not any(excess.values()):
         return not any(r.start >= row for r in lines.get(INDEX, []))
     if not lines[JOURNAL]:  # version 0.1.0
-        return not any(r.start >= row for r in lines[INDEX]) and not rows_of_several(columns, excess)
+        return not any(r.start >= row for r in lines[INDEX]) and can_be_unfinished(columns, excess)
     later = [r for r in lines[JOURNAL] if r.start >= row]
     if len(later) != 1 or later[0].start != row or any(r.start >= row for r in lines[INDEX]):
         return False
