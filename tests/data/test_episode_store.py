@@ -282,6 +282,8 @@ def test_episodes_of_another_shape_are_refused(tmp_path):
             store.append(Episode(good.frames, good.actions * np.nan, good.states))
         with pytest.raises(DataError, match=r"`info\.when` must be a plain value"):
             store.append(Episode(good.frames, good.actions, good.states, info={"when": object()}))
+        with pytest.raises(ShapeError, match=r"`proprio` must have at least one number in a row; got \[6, 0\]"):
+            EpisodeStore.create(tmp_path / "u").append(make_episode(0, proprio=np.zeros((6, 0))))
         with pytest.raises(DataError, match="`Reward` must be a lower-case name"):
             EpisodeStore.create(tmp_path / "t").append(make_episode(0, extras={"Reward": np.zeros(5)}))
         assert len(store) == 1

@@ -160,6 +160,15 @@ def test_an_episode_that_both_lists_have_lost_does_not_take_others_with_it(path,
     assert (path.parent / "s.damaged" / "frames.bin").stat().st_size > (path / "frames.bin").stat().st_size
 
 
+def test_doubled_lines_count_once(path):
+    """The journal is gone, and a block of the index stands there twice."""
+    (path / "journal.jsonl").unlink()
+    lines = (path / "index.jsonl").read_bytes().splitlines(keepends=True)
+    (path / "index.jsonl").write_bytes(b"".join(lines[:6] + lines[2:]))
+    assert repair(path) == COUNT
+    assert_holds(path, range(COUNT))
+
+
 def test_rows_without_any_line_are_never_cut(path):
     for name, lines in (("index.jsonl", 4), ("journal.jsonl", 5)):
         edit(path / name, keep_lines(lines))
@@ -276,13 +285,13 @@ def test_a_reader_beside_a_writer_never_sees_damage(tmp_path, monkeypatch):
     assert seen == sorted(seen)
 
 
-def test_a_repair_that_is_killed_between_its_renames_is_ended_by_the_next(path, monkeypatch):
+def test_a_repair_that_is_killed_before_its_last_rename_is_ended_by_the_next(path, monkeypatch):
     edit(path / "frames.bin", flip(0))
     renames = []
 
     def once(self, target):
         renames.append(target)
-        if len(renames) == 2:
+        if len(renames) == 3:
             raise KeyboardInterrupt
         return os.rename(self, target)
 

@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from training_toy import TOYS, Toy, ToyConfig, ToySource, quick
 
-from openjepa.errors import CheckpointError, TrainingError
+from openjepa.errors import CheckpointError, ConfigError, TrainingError
 from openjepa.train import checkpoint as disk
 from openjepa.train import load_method, save_checkpoint, train
+from openjepa.train.log import read_metrics
 from openjepa.train.state import load_method_state
 
 
@@ -195,3 +196,79 @@ def test_save_checkpoint_works_without_a_run(tmp_path):
     assert load_method(folder, methods=TOYS).config.width == 4
     with pytest.raises(CheckpointError, match="holds weights only"):
         disk.load_training(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"../../elsewhere", b"step_12x", "step_\u00b2".encode()])
+def test_a_pointer_with_foreign_bytes_is_one_line_and_training_mends_it(run, content):
+    latest = run / "checkpoints/latest"
+    latest.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"latest must name a checkpoint beside it; it is damaged. Remove latest"):
+        load_method(run, methods=TOYS)
+    load_method(run / "checkpoints/step_00000008", methods=TOYS)  # named itself, it needs no pointer
+    train(Toy(ToyConfig()), ToySource(), quick(keep_checkpoints=3), run)
+    assert latest.read_text() == "step_00000012\n"
+    load_method(run, methods=TOYS)
+
+
+def test_a_pointer_to_what_was_not_copied_is_one_line(run):
+    shutil.rmtree(run / "checkpoints/step_00000012")
+    with pytest.raises(CheckpointError, match=r"latest names step_00000012, which is not there"):
+        load_method(run, methods=TOYS)
+    (run / "checkpoints/latest").unlink()
+    newest = load_method(run / "checkpoints/step_00000008", methods=TOYS).state_dict()
+    found = load_method(run, methods=TOYS).state_dict()
+    assert all(torch.equal(found[name], newest[name]) for name in newest)
+
+
+def test_a_pointer_that_lags_behind_means_the_newest_checkpoint(run):
+    """A process that died between its last two steps has not pointed to its last checkpoint yet."""
+    newest = load_method(run, methods=TOYS).state_dict()
+    (run / "checkpoints/latest").write_text("step_00000004\n")
+    found = load_method(run, methods=TOYS).state_dict()
+    assert all(torch.equal(found[name], newest[name]) for name in newest)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"files": 3}',
+        '{"files": {}}',
+        '{"files": {"model.safetensors": 1, "method.json": 2}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_manifest_of_something_else_is_damage(run, content):
+    (run / "checkpoints/step_00000012/manifest.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"manifest.json is damaged .*Use .*step_00000008 instead"):
+        load_method(run, methods=TOYS)
+
+
+def test_a_run_without_an_intact_checkpoint_does_not_start_anew_by_itself(run):
+    for folder in (run / "checkpoints").glob("step_*"):
+        (folder / "model.safetensors").write_bytes(b"")
+    metrics = (run / "metrics.jsonl").read_bytes()
+    for _ in range(2):  # the second start finds them put aside
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is intact"):
+            train(Toy(ToyConfig()), ToySource(), quick(keep_checkpoints=3), run)
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    assert len(list((run / "checkpoints").glob("damaged_step_*"))) == 3
+
+
+def test_a_changed_record_of_a_run_is_one_line(run):
+    record = run / "config.json"
+    text = record.read_text()
+    assert '"lr": ' in text
+    for changed in (text.replace('"lr": ', '"lr": 1'), text[:-20], "", "[]"):
+        record.write_text(changed)
+        with pytest.raises(ConfigError, match=r"config.json is damaged .*Restore it, or remove it"):
+            train(Toy(ToyConfig()), ToySource(), quick(keep_checkpoints=3), run)
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"loss": 1}', '{"step": "4"}', "[" * 100_000, "\x00"])
+def test_a_damaged_line_of_metrics_is_named(run, line):
+    file = run / "metrics.jsonl"
+    file.write_text(file.read_text() + line + "\n")
+    with pytest.raises(TrainingError, match=r"metrics.jsonl is damaged at line \d+"):
+        read_metrics(file)

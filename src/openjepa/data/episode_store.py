@@ -284,6 +284,8 @@ def _arrays_of(episode: Episode) -> tuple[dict[str, np.ndarray], int]:
 def _column_of(name: str, array: np.ndarray, steps: int) -> Column:
     if array.ndim < 1 or len(array) not in (steps, steps + 1):
         raise ShapeError(f"`{name}` must have {steps + 1} rows, or {steps} if per action; got {list(array.shape)}.")
+    if not all(array.shape):
+        raise ShapeError(f"`{name}` must have at least one number in a row; got {list(array.shape)}. Leave it out.")
     return Column(name, array.dtype.str, array.shape[1:], "frame" if len(array) == steps + 1 else "action")
 
 

@@ -19,6 +19,7 @@ Stores of version 0.1.0 have no journal; the next writer gives them one.
 
 import errno
 import json
+import math
 import re
 import shlex
 import zlib
@@ -29,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 
 from openjepa.errors import DataError
-from openjepa.files import replacing
+from openjepa.files import read_json, replacing
 
 FORMAT, VERSION = "openjepa-episodes", 1
 HEADER, INDEX, JOURNAL, LOCK = "store.json", "index.jsonl", "journal.jsonl", ".lock"
@@ -52,7 +53,7 @@ class Column:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
     def rows(self, steps: int) -> int:
         """Rows of an episode of `steps` actions."""
@@ -122,7 +123,8 @@ def _plain(columns: Columns | None) -> dict[str, Any] | None:
 def _columns(plain: dict[str, Any]) -> Columns:
     columns = tuple(Column(n, d, tuple(s), p) for n, (d, s, p) in plain.items())
     for column in columns:
-        if column.per not in ("frame", "action") or column.row_bytes < 1:
+        is_shape = all(isinstance(n, int) and n >= 1 for n in column.shape)
+        if column.per not in ("frame", "action") or not is_shape or column.row_bytes < 1:
             raise ValueError(f"`{column.name}` has no rows per frame or action")
     return columns
 
@@ -152,7 +154,7 @@ def read_header(folder: Path) -> Columns | None:
         hint = f"To bring it back: {repair_command(folder)}" if (folder / JOURNAL).is_file() else "Check the path."
         raise DataError(f"`{folder}` is not an episode store: it has no {HEADER}. {hint}")
     try:
-        header = json.loads(path.read_bytes())
+        header = read_json(path, damaged=ValueError)
         kind, version, columns = header["format"], header["version"], header["columns"]
         if kind == FORMAT and version == VERSION and columns is not None:
             columns = _columns(columns)

@@ -6,7 +6,7 @@ before them or lost.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from openjepa.data import store_format
 from openjepa.data.episode_store import EpisodeStore, episode_of
 from openjepa.data.store_format import HEADER, INDEX, JOURNAL, Column, Columns, Record
-from openjepa.data.store_state import checksum, rows_of_several, whole_lines
+from openjepa.data.store_state import can_be_unfinished, checksum, whole_lines
 from openjepa.data.store_writer import lock_store
 from openjepa.errors import DataError
 from openjepa.files import replacing
@@ -94,7 +94,7 @@ def _lines_of(folder: Path) -> dict[str, list[Record]]:
     lines = {}
     for name in (JOURNAL, INDEX):
         text = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        parsed = (store_format.parse_record(line) for line in text.splitlines())
+        parsed = (store_format.parse_record(line) for line in dict.fromkeys(text.splitlines()))
         lines[name] = sorted((r for r in parsed if r is not None), key=lambda r: r.start)
     return lines
 
@@ -110,40 +110,46 @@ def _find(folder: Path, columns: Columns, lines: dict[str, list[Record]]) -> lis
 
 def _search(folder: Path, columns: Columns, records: list[Record]) -> Iterator[_Found]:
     """Yields those of a list of episodes, with gaps where its lines are lost, whose rows are whole."""
-    sizes = store_format.file_sizes(folder, columns)
     shift = {c.name: 0 for c in columns}
     lost = gap = row = 0  # episodes without a line so far, the frames they had, and where the last known one ended
     for number, record in enumerate(records):
         gap, row = gap + max(record.start - row, 0), record.end
         for missing in range(lost, max(gap // 2, lost) + 1):  # a lost episode had two frames or more
-            places = {}
-            for c in columns:
-                # If bytes were lost or inserted before an episode, the file is shorter or longer by as many; the
-                # very last line may be of an unfinished episode.
-                ends = [store_format.end_bytes(c, r, missing + i) for i, r in _last_two(records)]
-                moved = dict.fromkeys([shift[c.name], 0, *(sizes[c.name] - end for end in ends)])
-                place = _place(folder, c, record, number + missing, moved)
-                if place is None:
-                    break
-                places[c.name] = place
+            ends = [(missing + i, r) for i, r in list(enumerate(records))[-2:]]
+            places = _place(folder, columns, record, number + missing, ends, shift)
             if len(places) == len(columns):
                 lost = missing
                 shift = {c.name: places[c.name] - _natural(c, record, number + missing) for c in columns}
                 yield _Found(record, places)
+            if any(c.per == "frame" and c.name not in places for c in columns) or len(places) == len(columns):
+                break  # where frames lie does not depend on how many episodes are missing
+
+
+def _place(
+    folder: Path,
+    columns: Columns,
+    record: Record,
+    episode: int,
+    ends: list[tuple[int, Record]],
+    shift: dict[str, int],
+) -> dict[str, int]:
+    """The bytes where the rows of an episode begin, in the columns that have them whole.
+
+    If bytes were lost or inserted before an episode, a file is shorter or longer by as many than its last lines say,
+    of which the very last may be of an unfinished episode.
+    """
+    places = {}
+    for c in sorted(columns, key=lambda c: c.per != "frame"):
+        file = folder / f"{c.name}.bin"
+        natural, size = _natural(c, record, episode), c.rows(record.steps) * c.row_bytes
+        total = file.stat().st_size if file.is_file() else 0
+        for moved in dict.fromkeys([shift[c.name], 0, *(total - store_format.end_bytes(c, r, i) for i, r in ends)]):
+            if checksum(file, natural + moved, size) == record.crc32.get(c.name):
+                places[c.name] = natural + moved
                 break
-
-
-def _place(folder: Path, column: Column, record: Record, episode: int, moved: Iterable[int]) -> int | None:
-    """The byte of a column where the rows of an episode begin, or None where they are not whole."""
-    natural, size = _natural(column, record, episode), column.rows(record.steps) * column.row_bytes
-    for by in moved:
-        if checksum(folder / f"{column.name}.bin", natural + by, size) == record.crc32.get(column.name):
-            return natural + by
-    return None
-
-
-def _last_two(records: list[Record]) -> list[tuple[int, Record]]:
-    return list(enumerate(records))[-2:]
+        else:
+            break
+    return places
 
 
 def _natural(column: Column, record: Record, episode: int) -> int:
@@ -196,7 +202,7 @@ def _is_in_place(folder: Path, columns: Columns, found: list[_Found], lines: dic
     if not any(excess.values()):
         return not any(r.start >= row for r in lines.get(INDEX, []))
     if not lines[JOURNAL]:  # version 0.1.0
-        return not any(r.start >= row for r in lines[INDEX]) and not rows_of_several(columns, excess)
+        return not any(r.start >= row for r in lines[INDEX]) and can_be_unfinished(columns, excess)
     later = [r for r in lines[JOURNAL] if r.start >= row]
     if len(later) != 1 or later[0].start != row or any(r.start >= row for r in lines[INDEX]):
         return False
@@ -221,16 +227,18 @@ def _write_lists(folder: Path, columns: Columns | None, records: list[Record]) -
 
 def _copy_out(folder: Path, columns: Columns, found: list[_Found]) -> Path:
     """Copies the whole episodes to a store that then takes the place of the damaged one; returns where that is."""
-    new = folder.with_name(f"{folder.name}.repairing")
+    new, repaired = folder.with_name(f"{folder.name}.repairing"), _repaired(folder)
     try:
-        shutil.rmtree(new, ignore_errors=True)
+        for left in (new, repaired):  # of an earlier repair; what they hold is in the damaged store too
+            shutil.rmtree(left, ignore_errors=True)
         with EpisodeStore.create(new) as store:
             for episode in found:
                 rows = {c.name: _read(folder, c, episode) for c in columns}
                 store.append(episode_of(rows, episode.record.info))
         aside = next(p for p in _asides(folder) if not p.exists())
+        new.rename(repaired)
         folder.rename(aside)
-        new.rename(folder)
+        repaired.rename(folder)
     except OSError as error:
         raise store_format.write_error(folder, error, len(found)) from error
     return aside
@@ -252,8 +260,11 @@ def _asides(folder: Path) -> Iterator[Path]:
         number += 1
 
 
+def _repaired(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.repaired")
+
+
 def _finish_exchange(folder: Path) -> None:
-    """Ends a repair that was killed between its two renames."""
-    new = folder.with_name(f"{folder.name}.repairing")
-    if not folder.exists() and new.is_dir() and next(_asides(folder)).is_dir():
-        new.rename(folder)
+    """Ends a repair that was killed between its last two renames."""
+    if not folder.exists() and _repaired(folder).is_dir():
+        _repaired(folder).rename(folder)

@@ -75,6 +75,12 @@ def _look(folder: Path) -> StoreState:
     announced = _announced(folder, columns, journal, index, records)
     _check_excess(folder, columns, sizes_before, records, announced, is_journaled=journal is not None)
     count = len(records)
+    expected = expected_bytes(columns, records)
+    # What lies behind the finished episodes may be cut off by a writer: not if it is what was pushed there.
+    if any(sizes_before[name] > expected[name] for name in expected) and count:
+        moved = damaged_columns(folder, columns, records[-1], count - 1)
+        if moved:
+            raise damage(folder, f"`{moved[0]}` of the last episode of `{folder}` is not what was written")
     if announced is not None and are_rows_whole(folder, columns, announced, count):
         records = [*records, announced]
     expected = expected_bytes(columns, records)
@@ -200,11 +206,24 @@ def _check_excess(
         name = max(excess, key=lambda name: excess[name])
         if excess[name] > 0:
             raise damage(folder, f"`{folder / name}.bin` has {excess[name]} bytes that belong to no episode")
-    elif rows_of_several(columns, excess):
+    elif not can_be_unfinished(columns, excess):
         raise damage(folder, f"behind the {len(records)} episodes of `{folder / INDEX}` lie rows of several more")
 
 
-def rows_of_several(columns: Columns, excess: dict[str, int]) -> bool:
-    """Whether bytes behind the index are more than one episode: only whole ones make frames outrun actions by 2."""
-    rows = {c.name: excess[c.name] // c.row_bytes for c in columns}
-    return min(excess.values()) > 0 and rows["frames"] - rows["actions"] >= 2
+def can_be_unfinished(columns: Columns, excess: dict[str, int]) -> bool:
+    """Whether bytes behind the index can be one episode whose writing was cut short: column after column."""
+    first, *others = columns  # frames
+    if not any(excess[c.name] for c in others):
+        return True
+    frames, left = divmod(excess[first.name], first.row_bytes)
+    if left or frames < 2:
+        return False
+    is_full = True
+    for column in others:
+        whole = column.rows(frames - 1) * column.row_bytes
+        if excess[column.name] > (whole if is_full else 0):
+            return False
+        is_full = is_full and excess[column.name] == whole
+    # Where every column has rows, frames outrun actions by as many as there are episodes.
+    actions = next(c for c in others if c.name == "actions")
+    return min(excess.values()) == 0 or frames - excess["actions"] // actions.row_bytes < 2

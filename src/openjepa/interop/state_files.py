@@ -1,6 +1,5 @@
 """Reading weight files and loading them strictly: nothing is executed, missing, or ignored in silence."""
 
-import json
 import pickle
 import warnings
 import zipfile
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from openjepa import files
 from openjepa.errors import CheckpointError, brief, did_you_mean, listing
 
 State = dict[str, Tensor]
@@ -61,14 +61,11 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: when it is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        return files.read_json(path, damaged=lambda reason: CheckpointError(f"{path} is damaged ({brief(reason)})."))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist. It must stand beside the weights.") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
         raise CheckpointError(f"{path} is damaged ({brief(error)}).") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object.")
-    return content
 
 
 def section(content: Mapping[str, Any], key: str, source: str) -> State:
