@@ -408,7 +408,8 @@ def test_the_doctor_counts_lost_data_and_draws_where_the_model_is_blind(capsys):
     assert out.startswith("sick: complete collapse")
     assert "24 episodes are from 1 to 30 steps" in out
     assert out.splitlines()[-1] == "picture: out/blind.png"
-    assert Image.open("out/blind.png").width > 500
+    with Image.open("out/blind.png") as picture:
+        assert picture.width > 500
     _, out, _ = run(capsys, "doctor", str(run_dir), "--data", "store", "--window", "3", "--frameskip=4", "--json")
     found = json.loads(out)
     assert found["data"] | {"lengths": None} == {
