@@ -239,8 +239,8 @@ def _agent_only(found: LatentDiagnostics, limit: Thresholds) -> str | None:
     unread = unread_things(found, limit)
     if not unread or not _is_informed(found, limit):
         return None
-    names = " and ".join(_described(thing) for thing in unread)
-    return f"The latent does not hold all that moves. Blind to {names}, which the pictures foretell."
+    names = " and ".join(f"{_described(thing)} (foretold by the pictures: {thing.foretold:.2f})" for thing in unread)
+    return f"The latent does not hold all that moves. It is blind to {names}."
 
 
 def unread_things(found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS) -> tuple[SeenThing, ...]:
