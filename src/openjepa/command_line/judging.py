@@ -125,10 +125,10 @@ def doctor(options: DoctorOptions) -> int:
         checked = check_up(method, held_out, data=use)
     else:
         run = open_run(options.run)
-        found = check_up_run(method, run.recipe.build(run.config))
-        if found is None:
+        kept_back = check_up_run(method, run.recipe.build(run.config))
+        if kept_back is None:
             raise ConfigError(f"the recipe `{run.name}` keeps no episodes back; give some with --data STORE.")
-        checked = found
+        checked = kept_back
     print(json.dumps(checked.as_json(), indent=2) if options.json else checked.verdict.text())
     if options.out is not None:
         figure = checked.picture()

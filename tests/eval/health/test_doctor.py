@@ -185,7 +185,7 @@ def test_a_thing_that_pictures_foretell_and_the_latent_ignores_is_named():
     known = latent_diagnostics(lift(states[..., :2]), actions=walk()[0], prediction=GOOD, probes=QUICK)
     found = diagnose(replace(known, sight=a_sight(a_thing(0.95), block)))
     assert (found.kind, found.healthy) == ("agent-only latent", False)
-    assert "Blind to a thing of 11 px in rgb(88, 184, 248)" in found.findings[0]
+    assert "blind to a thing of 11 px in rgb(88, 184, 248)" in found.findings[0]
     assert any("Collect more contact" in line for line in found.remedies)
     assert diagnose(replace(known, sight=a_sight(a_thing(0.95), a_thing(0.8)))).healthy
 

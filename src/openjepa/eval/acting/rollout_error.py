@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from openjepa.data.whole_episodes import recorded
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import WorldModel
 
@@ -42,6 +43,7 @@ def rollout_error(
     *,
     horizon: int = 16,
     starts: tuple[int, ...] = (0,),
+    lengths: Tensor | None = None,
 ) -> RolloutError:
     """Rolls out from some states of held-out episodes.
 
@@ -53,23 +55,32 @@ def rollout_error(
         truth: [E, T, P], such as positions.
         horizon: steps H.
         starts: steps from which rollouts begin.
+        lengths: [E] states of each episode that count; a shorter one is judged as far as it goes. All if None.
     """
     sizes = check_shape(z, "E T N D", name="z")
-    if max(starts) + horizon >= sizes["T"]:
-        raise ConfigError(f"`horizon` must end within {sizes['T']} states; got {horizon} from step {max(starts)}.")
+    valid = recorded(lengths, sizes["E"], sizes["T"])
+    longest = int(valid.sum(1).max())
+    if max(starts) + horizon >= longest:
+        raise ConfigError(f"`horizon` must end within {longest} states; got {horizon} from step {max(starts)}.")
 
     def errors(states: Tensor, wanted: Tensor) -> Tensor:
         found = read(states.flatten(2).flatten(0, 1)).unflatten(0, states.shape[:2])
         return (found - wanted).norm(dim=-1)  # [E, H]
 
     parts: dict[str, list[Tensor]] = {"predicted": [], "floor": [], "copied": [], "shuffled": []}
+    counts: list[Tensor] = []
     for start in starts:
         later = slice(start + 1, start + 1 + horizon)
         moves, wanted = actions[:, start : start + horizon], truth[:, later]
         first = z[:, start : start + 1]
+        counts.append(valid[:, later])
         parts["predicted"].append(errors(model.rollout(first, moves), wanted))
         parts["shuffled"].append(errors(model.rollout(first, moves.roll(1, 0)), wanted))
         parts["floor"].append(errors(z[:, later], wanted))
         parts["copied"].append(errors(first.expand(-1, horizon, -1, -1), wanted))
-    means = {name: tuple(torch.cat(rows).mean(0).tolist()) for name, rows in parts.items()}
+    counted = torch.cat(counts)  # [E * starts, H]
+    means = {
+        name: tuple(torch.where(counted, torch.cat(rows), 0).sum(0).div(counted.sum(0)).tolist())
+        for name, rows in parts.items()
+    }
     return RolloutError(**means)

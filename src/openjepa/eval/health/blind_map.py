@@ -52,12 +52,12 @@ def blind_map(held_out: TrajectoryBatch, sight: Sight) -> BlindMap:
     for k, weight in enumerate(unread):
         there = labels == k
         passing = there & ~(there | ~valid[:, :, None, None]).all(1, keepdim=True)  # not where it always is
-        often = passing[valid].float().mean(0)
+        often = passing[valid].sum(0) / int(valid.sum())
         motion += often
         blind += weight * often
-        moves_on += weight * (there[:, 1:] != there[:, :-1]).float().mean((2, 3))
+        moves_on += weight * (there[:, 1:] != there[:, :-1]).sum((2, 3))
     moves_on = moves_on.masked_fill(~valid[:, 1:], -1.0)
     e, t = divmod(int(moves_on.argmax()), moves_on.shape[1])
     shown = labels[e, t]
-    unseen = torch.where(shown >= 0, unread[shown.clamp_min(0)], 0.0)
+    unseen = torch.where(shown >= 0, unread[shown.clamp_min(0).int()], 0.0)
     return BlindMap(motion, blind, frames[e, t], unseen)

@@ -50,8 +50,9 @@ class Thresholds:
             Drawn worlds without inertia measured at most 0.07, with it 0.18 to 0.61.
         velocity_share: and the share of the unforetold that it must take away. Encoders with noise of a tenth
             measured at most 0.1 in worlds without inertia.
-        unread: R2 of the place of a thing below which the latent does not hold it. Latents without a pushed block
-            measured below 0, complete ones 0.8 and more with noise of a tenth.
+        unread: R2 of the place of a thing, as a share of what the pictures foretell of it, below which the latent
+            does not hold it. Latents without a pushed block measured below 0, complete ones 0.8 and more with
+            noise of a tenth.
         lost: share of the steps that no training window holds from which on data are lost. A few per cent are what
             any window leaves of episodes that ended early.
     """
@@ -238,14 +239,14 @@ def _agent_only(found: LatentDiagnostics, limit: Thresholds) -> str | None:
     unread = unread_things(found, limit)
     if not unread or not _is_informed(found, limit):
         return None
-    names = " and ".join(_described(thing) for thing in unread)
-    return f"The latent does not hold all that moves. Blind to {names}, which the pictures foretell."
+    names = " and ".join(f"{_described(thing)} (foretold by the pictures: {thing.foretold:.2f})" for thing in unread)
+    return f"The latent does not hold all that moves. It is blind to {names}."
 
 
 def unread_things(found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS) -> tuple[SeenThing, ...]:
     """The moving things whose place cannot be read from the latent although pictures foretell it."""
     things = found.sight.things if found.sight else ()
-    return tuple(thing for thing in things if thing.read < thresholds.unread)
+    return tuple(thing for thing in things if thing.read < thresholds.unread * thing.foretold)
 
 
 COLLAPSES: tuple[tuple[Kind, Callable[[LatentDiagnostics, Thresholds], str | None]], ...] = (

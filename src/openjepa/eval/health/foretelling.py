@@ -15,7 +15,7 @@ from openjepa.errors import check_shape
 from openjepa.eval.probing.probes import MLPProbe, ProbeConfig, RidgeProbe, split_episodes
 
 FEWEST_EPISODES = 8  # below either number nothing is said: a read-out would judge its own noise
-FEWEST_STEPS = 200
+FEWEST_STEPS = 100
 WIDEST = 64  # directions of the latent that are foretold; a wider one is reduced to its principal ones
 
 
@@ -47,7 +47,7 @@ def foretell(z: Tensor, actions: Tensor, valid: Tensor, config: ProbeConfig | No
     config = config or ProbeConfig()
     sizes = check_shape(z, "E T D", name="z")
     known = valid[:, 2:]
-    if sizes["E"] < FEWEST_EPISODES or int(known.sum()) < FEWEST_STEPS:
+    if not is_enough(valid):
         return None
     z = _narrow(z.detach().double(), valid)
     now, moves = z[:, 1:-1], actions[:, 1:].double()
@@ -71,6 +71,11 @@ def foretell(z: Tensor, actions: Tensor, valid: Tensor, config: ProbeConfig | No
     state, mixed = errors([now, moves], order)
     (past,) = errors([now, step, moves])
     return Foretelling(1 - state, 1 - past, mixed / max(state, 1e-12))
+
+
+def is_enough(valid: Tensor) -> bool:
+    """Whether there are episodes and steps enough in [E, T] frames that count, for a read-out to say something."""
+    return len(valid) >= FEWEST_EPISODES and int(valid[:, 2:].sum()) >= FEWEST_STEPS
 
 
 class _Foreteller:

@@ -70,16 +70,14 @@ def find_moving_things(frames: Tensor, lengths: Tensor | None = None) -> MovingT
     valid = recorded(lengths, sizes["E"], sizes["T"])
     stride = looked_at(sizes["H"], sizes["W"])
     small = frames[..., ::stride, ::stride]
-    codes = _codes(small)
-    changes = (small[:, 1:].to(torch.int16) - small[:, :-1].to(torch.int16)).abs().amax(2) > CHANGE
-    changes &= valid[:, 1:, None, None]
-    before, after = codes[:, :-1], codes[:, 1:]
-    votes = torch.bincount(torch.cat([before[changes], after[changes]]), minlength=LEVELS**3)
+    codes = torch.stack([_codes(clip) for clip in small])
+    changes = torch.stack([_changes(clip) for clip in small]) & valid[:, 1:, None, None]  # [E, T - 1, h, w]
+    votes = torch.bincount(torch.cat([codes[:, :-1][changes], codes[:, 1:][changes]]), minlength=LEVELS**3)
     colours = _popular(votes)
     labels = _labels(codes, colours)
-    changing = torch.cat([labels[:, :-1][changes], labels[:, 1:][changes]])
-    share = torch.bincount(changing + 1, minlength=len(colours) + 1)[1:] / max(len(changing), 1)
-    places, areas = _centroids(labels, len(colours))
+    changing = torch.cat([labels[:, :-1][changes], labels[:, 1:][changes]]) + 1
+    share = torch.bincount(changing, minlength=len(colours) + 1)[1:] / max(len(changing), 1)
+    places, areas = _centroids(labels, len(colours), valid)
     shown = (areas[valid] > 0).float().mean(0)
     area = areas[valid].sum(0) / (areas[valid] > 0).sum(0).clamp_min(1)
     away = centred(places.flatten(2), valid)[valid].unflatten(1, (-1, 2))  # [M, K, 2]
@@ -113,11 +111,16 @@ def looked_at(height: int, width: int) -> int:
 
 
 def _codes(frames: Tensor) -> Tensor:
-    """The quantised colour of each pixel as one number: [..., C, H, W] uint8 to [..., H, W] int64."""
+    """The quantised colour of each pixel as one number: [..., C, H, W] uint8 to [..., H, W] int16."""
     level = (frames.to(torch.int16) * LEVELS) >> 8
     channels = level if level.shape[-3] >= 3 else level[..., :1, :, :].expand(*level.shape[:-3], 3, *level.shape[-2:])
     red, green, blue = channels[..., :3, :, :].unbind(-3)
-    return ((red * LEVELS + green) * LEVELS + blue).long()
+    return (red * LEVELS + green) * LEVELS + blue
+
+
+def _changes(clip: Tensor) -> Tensor:
+    """Which pixels change from one frame to the next: [T, C, H, W] uint8 to [T - 1, H, W] bool."""
+    return (clip[1:].to(torch.int16) - clip[:-1].to(torch.int16)).abs().amax(1) > CHANGE
 
 
 def _centres() -> Tensor:
@@ -140,24 +143,25 @@ def _popular(votes: Tensor) -> Tensor:
 
 
 def _labels(codes: Tensor, colours: Tensor) -> Tensor:
-    """The nearest of some colours [K, 3] for each pixel's code, -1 where none is within the radius."""
+    """The nearest of some colours [K, 3] for each pixel's code, -1 where none is within the radius; int8."""
     if not len(colours):
-        return torch.full_like(codes, -1)
+        return torch.full_like(codes, -1, dtype=torch.int8)
     nearest = torch.cdist(_centres(), colours).min(1)
-    return torch.where(nearest.values <= RADIUS, nearest.indices, -1)[codes]
+    table = torch.where(nearest.values <= RADIUS, nearest.indices, -1).to(torch.int8)
+    return torch.cat([table[part.int()] for part in codes.flatten().split(1 << 22)]).view(codes.shape)
 
 
-def _centroids(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Centroids [E, T, K, 2] (x, y) and areas [E, T, K] of labels [E, T, H, W] in looked-at pixels."""
+def _centroids(labels: Tensor, count: int, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Centroids [E, T, K, 2] (x, y) and areas [E, T, K] of labels [E, T, H, W], in looked-at pixels."""
     height, width = labels.shape[-2:]
     places, areas = [], []
     for k in range(count):
-        mask = (labels == k).float()
-        columns, rows = mask.sum(-2), mask.sum(-1)  # [E, T, W], [E, T, H]
+        mask = labels == k
+        columns, rows = mask.sum(-2).float(), mask.sum(-1).float()  # [E, T, W], [E, T, H]
         area = columns.sum(-1)
         x = columns @ (torch.arange(width) + 0.5) / area.clamp_min(1)
         y = rows @ (torch.arange(height) + 0.5) / area.clamp_min(1)
-        places.append(_held(torch.stack([x, y], -1), area > 0))
+        places.append(_held(torch.stack([x, y], -1), (area > 0) & valid))
         areas.append(area)
     empty = torch.zeros(*labels.shape[:2], 0)
     return (torch.stack(places, 2), torch.stack(areas, 2)) if places else (empty[..., None].expand(-1, -1, 0, 2), empty)

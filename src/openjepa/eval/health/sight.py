@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from openjepa.data.whole_episodes import recorded
+from openjepa.eval.health.foretelling import is_enough
 from openjepa.eval.health.latent_statistics import covariance_spectrum, moving_state_ratio, participation_ratio
 from openjepa.eval.health.moving_things import find_moving_things
 from openjepa.eval.probing.probes import ProbeConfig, RidgeProbe, centred, r2_within, score_probes, split_episodes
@@ -18,8 +19,6 @@ from openjepa.protocols import TrajectoryBatch
 
 FORESEEN = 0.6  # R2 from which on the motion of a thing counts as foretold by the pixels
 SAME = 0.5  # share of a thing's motion that a larger one's explains, from which on it is a part of that one
-FEWEST_EPISODES = 8  # below either number nothing is said: a read-out would judge its own noise
-FEWEST_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def look(
         stride_px: of the encoder, for the report.
     """
     valid = recorded(held_out.lengths, *z.shape[:2])
-    if len(z) < FEWEST_EPISODES or int(valid[:, 2:].sum()) < FEWEST_STEPS:
+    if not is_enough(valid):
         return None
     found = find_moving_things(held_out.frames, held_out.lengths)
     config = probes or ProbeConfig()
