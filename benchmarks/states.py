@@ -25,18 +25,20 @@ import torch
 from torch import Tensor
 
 from openjepa.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import Landmarks, StuckSteps, fit_landmarks
+from openjepa.agent.landmarks import StuckSteps, fit_landmarks
 from openjepa.config import override
-from openjepa.data import EpisodeStore, WindowConfig, WindowSource, frame_statistics, split, statistics
+from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.frame_mean import frame_statistics
 from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import GymnasiumWorld, StateAdapter, collect, make_policy
 from openjepa.envs.gymnasium_states import CLASSIC
 from openjepa.eval.acting.floors import PolicyPlayer
 from openjepa.eval.acting.manifest import Manifest, Pair
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
-from openjepa.eval.health.collapse import encode_episodes, one_step_prediction
+from openjepa.eval.health.collapse import encode_episodes
+from openjepa.eval.health.prediction import one_step_prediction
 from openjepa.eval.intervals import wilson
-from openjepa.eval.probing.probes import ProbeConfig, score_probes
+from openjepa.eval.probing.probes import MLPProbe, ProbeConfig, RidgeProbe, r2
 from openjepa.heads.critic import fit_temporal_distance
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.methods.refine import RefineConfig, refine_predictor
@@ -45,7 +47,7 @@ from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
 from openjepa.planning.costs import Last, PathCost, mean
-from openjepa.protocols import World
+from openjepa.protocols import TrajectoryBatch, World
 from openjepa.train import TrainConfig, train
 
 
@@ -65,12 +67,12 @@ class LearnConfig:
 
 @dataclass(frozen=True)
 class Learned:
-    """A world model, the latents [E, T, 1, D] and actions that it was refined on, and what held-out play says of it."""
+    """A world model, the latents [E, T, 1, D] that it was refined on with their true states, and held-out play."""
 
     model: LeWM
     latents: Tensor
-    actions: Tensor
-    held_out: Any  # TrajectoryBatch, with states
+    states: Tensor
+    held_out: TrajectoryBatch
     cpu_seconds: float
 
 
@@ -108,22 +110,28 @@ def learn(store: EpisodeStore, config: LearnConfig, run_dir: Path, seed: int) ->
         f"  trained in {trained_at - began:.0f}, encoded in {encoded_at - trained_at:.0f}, refined in "
         f"{ended - encoded_at:.0f} CPU-s"
     )
-    return Learned(model, latents, actions, read_episodes(store, held_out), ended - began)
+    states = torch.cat([part.states for part in parts if part.states is not None])
+    return Learned(model, latents, states, read_episodes(store, held_out), ended - began)
 
 
 def probe(learned: Learned, targets: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, float]:
-    """Held-out R2 of read-outs of true quantities, and how well the predictor knows a step."""
+    """Held-out R2 of true quantities, read out by probes of the training play, and how well a step is foreseen."""
     batch, skip = learned.held_out, learned.model.states.memory
     z = encode_episodes(learned.model, batch)[:, skip:]
-    wanted = targets(batch.states[:, skip:])
-    scores = score_probes(z.flatten(2), torch.stack(list(wanted.values()), -1), ProbeConfig(test_share=0.4))
-    for name, linear, mlp in zip(wanted, scores.linear, scores.mlp, strict=True):
-        print(f"  {name}: R2 {linear:.3f} linear, {mlp:.3f} MLP")
+    assert batch.states is not None
+    truth, wanted = targets(learned.states[:, skip:]), targets(batch.states[:, skip:])
+    x, test_x = learned.latents[:, skip:].flatten(2).flatten(0, 1), z.flatten(2).flatten(0, 1)
+    y, test_y = (torch.stack(list(values.values()), -1).flatten(0, 1) for values in (truth, wanted))
+    linear = r2(RidgeProbe(x, y, ridge=1e-6)(test_x), test_y)
+    mlp = r2(MLPProbe(x, y, ProbeConfig(mlp_steps=1000))(test_x), test_y)
+    for name, *pair in zip(wanted, linear, mlp, strict=True):
+        print("  {}: R2 {:.4f} linear, {:.4f} MLP".format(name, *pair))
     step = one_step_prediction(learned.model, z, batch.actions[:, skip:])
     print(
-        f"  one step: error / copying {step.copy_ratio:.4f}, with shuffled actions / error {step.permutation_ratio:.1f}"
+        f"  one step: error / copying {step.copy_ratio:.4f}, error with shuffled actions / error "
+        f"{step.permutation_ratio:.1f}"
     )
-    return {name: max(pair) for name, *pair in zip(wanted, scores.linear, scores.mlp, strict=True)}  # type: ignore
+    return {name: max(float(value or 0) for value in pair) for name, *pair in zip(wanted, linear, mlp, strict=True)}
 
 
 def judge(name: str, player: Player, make: Callable[[int], World], manifest: Manifest, budget: int) -> float:
@@ -138,20 +146,6 @@ def judge(name: str, player: Player, make: Callable[[int], World], manifest: Man
         f"steps, {time.process_time() - began:.0f} CPU-s"
     )
     return hits / len(outcomes)
-
-
-class TwoFrames(Agent):
-    """An agent that shows its model the frame before, too."""
-
-    def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:  # noqa: D102
-        self._before: Tensor | None = None
-        super().start(goal_frames, env_ids, goal_proprio)
-
-    def _encode(self, frames: Any, proprio: Any, *, name: str) -> Tensor:
-        now = torch.as_tensor(frames)
-        before = now if name == "goal_frames" or self._before is None else self._before
-        self._before = None if name == "goal_frames" else now
-        return self.model.encode(torch.stack([before, now], 1))[:, 1]
 
 
 class Due:
@@ -230,7 +224,7 @@ def pendulum(config: LearnConfig, work: Path, run_dir: Path, seed: int) -> dict[
     def player(horizon: int) -> Agent:
         cost = PathCost(aggregate=mean, pose_dim=model.config.embed_dim)
         planner = CEM(world.bounds, CEMConfig(horizon=horizon, num_samples=128, num_iterations=4))
-        return TwoFrames(model, planner, cost, world.bounds, AgentConfig(seed=seed))
+        return Agent(model, planner, cost, world.bounds, AgentConfig(history=2, seed=seed))
 
     def play() -> PolicyPlayer:
         return PolicyPlayer(make_policy("drift", world.bounds), seed)
@@ -323,6 +317,7 @@ def four_rooms_config() -> LearnConfig:
         policy="one-hot",
         method=LeWMConfig(
             embed_dim=16,
+            action_dim=3,
             categories=(3,),
             encoder=FrameEncoderConfig("attn", image_size=95, patch_size=5, gain=0.5),
             rollout="both",
@@ -372,9 +367,7 @@ class Mapped(Agent):
 
     def start(self, goal_frames: Any, env_ids: Any = None, goal_proprio: Any = None) -> None:  # noqa: D102
         super().start(goal_frames, env_ids, goal_proprio)
-        assert isinstance(self.cost, PathCost)
-        assert isinstance(self.cost.distance, Landmarks)
-        self._promises = StuckSteps(self.cost.distance)  # type: ignore[assignment]
+        self._episode.failed_plans = StuckSteps(self.cost.distance)  # type: ignore
 
 
 def four_rooms(config: LearnConfig, work: Path, run_dir: Path, seed: int) -> dict[str, Any]:

@@ -58,12 +58,12 @@ def test_a_step_that_led_nowhere_is_not_believed_there_again(landmarks):
     cost = bind(PathCost(landmarks, final), ring(torch.tensor([5, 5])))
     z, rows = ring(torch.tensor([2, 3])), torch.arange(2)
     paths = ring(torch.tensor([[[3, 4], [2, 2]], [[4, 5], [3, 4]]]))  # [B, S, T]
-    assert memory.wary(cost, z, 2, rows) is cost
+    assert memory.doubt(cost, z, 2, rows) is cost
     memory.compare(z, ring(torch.tensor([3, 4])), ring(torch.tensor([2, 4])))
-    assert memory.wary(cost, z, 2, rows)(paths).tolist() == [[3, 3], [0, 1]]
-    only = memory.wary(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), z[1:], 2, rows[1:])
+    assert memory.doubt(cost, z, 2, rows)(paths).tolist() == [[3, 3], [0, 1]]
+    only = memory.doubt(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), z[1:], 2, rows[1:])
     assert only(paths[1:]).tolist() == [[0, 1]]
     later = ring(torch.tensor([1]))  # the same step deeper in a path
     path = ring(torch.tensor([[[2, 3]]]))
-    wary = memory.wary(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), later, 2, rows[:1])
-    assert wary(path).tolist() == [[3]]  # as far as place 2, and no farther
+    doubtful = memory.doubt(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), later, 2, rows[:1])
+    assert doubtful(path).tolist() == [[3]]  # as far as place 2, and no farther

@@ -145,7 +145,7 @@ def _nearest(x: Tensor, places: Tensor) -> Tensor:
 class StuckSteps:
     """Memory of a batch of episodes: imagined steps between landmarks that ended where they began.
 
-    It has the verbs of `BrokenPromises`.
+    It has the verbs of `FailedPlans`.
 
     Args:
         landmarks: the map.
@@ -155,20 +155,20 @@ class StuckSteps:
         self.landmarks = landmarks
         self._steps: list[Tensor] = []  # each [B], from * L + to; -1 for none
 
-    def compare(self, start: Tensor, promised: Tensor, seen: Tensor) -> None:
+    def compare(self, start: Tensor, imagined: Tensor, seen: Tensor) -> None:
         """Remembers where a step led nowhere.
 
         Args:
             start: [B, N, D], where it began.
-            promised: [B, N, D], where it was to end.
+            imagined: [B, N, D], where it was to end.
             seen: [B, N, D], where it ended.
         """
-        here, there, now = (self.landmarks.nearest(z) for z in (start, promised, seen))
+        here, there, now = (self.landmarks.nearest(z) for z in (start, imagined, seen))
         stuck = (now == here) & (there != here)
         if bool(stuck.any()):
             self._steps.append(torch.where(stuck, here * len(self.landmarks) + there, -1))
 
-    def wary(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
+    def doubt(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
         """The same cost with what is remembered, for some environments.
 
         Args:

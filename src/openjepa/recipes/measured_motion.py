@@ -1,0 +1,226 @@
+"""What recorded frames show of what moves: how large it is, how far it goes in a step, in what cells, with what inertia.
+
+Nothing here is learned but a small regression, and no world is known by its name. What moves is what differs from the
+background, the median of all frames (or, where episodes have scenes of their own, of each episode's frames).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from openjepa.data import EpisodeStore
+
+EPISODES = 48  # that are looked at
+FRAMES = 64  # of each
+SEEN = 12.0  # grey levels by which a pixel must differ, so that noise and antialiasing do not count
+BACKGROUND = 0.35  # share of pixels in the foreground above which there is no common background
+PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
+ROWS = 1500  # steps that the regression knows
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The beginning of a recorded episode: frames [T + 1, C, H, W] uint8 and actions [T, A]."""
+
+    frames: np.ndarray
+    actions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What moves; lengths in px of the recorded frames.
+
+    Attributes:
+        has_background: whether all episodes share one background.
+        size: side of a square as large as what moves.
+        step: median way of its centre in an environment step, over steps in which anything changes.
+        still: share of steps in which nothing changes.
+        cell: side of the cells between whose centres things jump, or None where they glide.
+        known: R2 of the centre's next way, told from position, appearance and action.
+        known_with_velocity: the same, told also by the way of the step before.
+    """
+
+    has_background: bool
+    size: float
+    step: float
+    still: float
+    cell: float | None
+    known: float
+    known_with_velocity: float
+
+
+def read_clips(store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None = None) -> list[Clip]:
+    """The beginnings of some episodes, spread evenly over those given; all if None."""
+    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes)
+    ids = np.unique(ids[np.linspace(0, len(ids) - 1, min(EPISODES, len(ids))).astype(int)])
+    return [
+        Clip(np.asarray(store.frames_of(i)[: FRAMES + 1]), np.asarray(store.rows_of("actions", i)[:FRAMES]))
+        for i in ids.tolist()
+    ]
+
+
+def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
+    """Measures clips of at least 2 episodes.
+
+    Args:
+        clips: of episodes.
+        seed: of the small regression.
+    """
+    background, is_common = find_background(clips)
+    differs = [difference(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
+    centres = [centre_of(one) for one in differs]
+    changes = [changed(clip.frames) for clip in clips]
+    ways = [np.diff(one, axis=0) for one in centres]  # each [T, 2], NaN where nothing is seen
+    moves = np.concatenate([way[change] for way, change in zip(ways, changes, strict=True)])
+    moves = moves[np.isfinite(moves).all(1)]
+    still = 1 - float(np.concatenate(changes).mean())
+    known, with_velocity = told_by_velocity(clips, differs, centres, seed)
+    return Motion(
+        has_background=is_common,
+        size=float(np.sqrt(np.mean([(one > SEEN).sum((1, 2)).mean() for one in differs]))),
+        step=float(np.median(np.linalg.norm(moves, axis=1))) if len(moves) else 0.0,
+        still=still,
+        cell=cell_of(moves),
+        known=known,
+        known_with_velocity=with_velocity,
+    )
+
+
+def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
+    """The background [C, H, W] of each clip, and whether it is the same for all."""
+    some = np.concatenate([clip.frames[:: max(1, len(clip.frames) // 6)] for clip in clips])
+    common = np.median(some, 0)
+    foreground = np.mean([(difference(clip.frames, common) > SEEN).mean() for clip in clips])
+    if foreground < BACKGROUND:
+        return [common] * len(clips), True
+    return [np.median(clip.frames, 0) for clip in clips], False
+
+
+def difference(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """How much frames [T, C, H, W] differ from a background [C, H, W], in grey levels: [T, H, W]."""
+    return np.abs(frames.astype(np.float32) - background.astype(np.float32)).max(1)
+
+
+def centre_of(differs: np.ndarray) -> np.ndarray:
+    """Centre (x, y) in px of what differs in [T, H, W]; NaN where nothing does."""
+    weight = np.where(differs > SEEN, differs, 0)
+    mass = weight.sum((1, 2))
+    x = (weight.sum(1) * np.arange(differs.shape[2])).sum(1)
+    y = (weight.sum(2) * np.arange(differs.shape[1])).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([x, y], 1) / mass[:, None]
+
+
+def changed(frames: np.ndarray) -> np.ndarray:
+    """Whether any pixel changes between successive frames [T + 1, C, H, W]: [T] bool."""
+    return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in zip(frames, frames[1:], strict=False)])
+
+
+def cell_of(moves: np.ndarray) -> float | None:
+    """Side of the cells whose multiples almost all ways [S, 2] along an axis are, in px; None where things glide.
+
+    Small ways beside them (a turn on the spot moves a centre by a fraction of a cell) do not count.
+    """
+    along = np.abs(moves).max(1)
+    across = np.abs(moves).min(1)
+    if len(along) < 20 or along.max() < 2:
+        return None
+    jumps = along[along > 0.3 * np.quantile(along, 0.98)]
+    side = float(np.median(jumps[jumps < 1.5 * np.quantile(jumps, 0.1)]))
+    is_jump = along > 0.5 * side
+    fits = np.abs(along / side - np.round(along / side)) * side < max(0.5, 0.12 * side)
+    straight = across < max(0.5, 0.12 * side)
+    rarely_between = ((along > 0.3 * side) & ~(fits & straight)).sum() < 0.05 * is_jump.sum()
+    return side if rarely_between and side >= 2 else None
+
+
+def told_by_velocity(
+    clips: Sequence[Clip], differs: Sequence[np.ndarray], centres: Sequence[np.ndarray], seed: int
+) -> tuple[float, float]:
+    """Held-out R2 of the next way of what moves without and with the way before; (0, 0) where too little moves.
+
+    Position, appearance (the surroundings of the centre, and the whole, both shrunk) and action are known in both, and
+    so are products of any two of them: which way a step leads may depend on how a thing is turned.
+    """
+    seen = [np.concatenate([pooled(around(d, c)), pooled(d)], 1) for d, c in zip(differs, centres, strict=True)]
+    parts = principal(np.concatenate(seen))
+    groups: list[list[np.ndarray]] = [[], [], [], [], []]  # next way, position, appearance, action, way before
+    owners = []
+    for number, (clip, look, centre) in enumerate(zip(clips, seen, centres, strict=True)):
+        way = np.diff(centre, axis=0)
+        rows = (way[1:], centre[1:-1], parts(look)[1:-1], clip.actions[1 : len(way)], way[:-1])
+        for group, row in zip(groups, rows, strict=True):
+            group.append(row)
+        owners.append(np.full(max(0, len(way) - 1), number))
+    columns = [np.concatenate(group).astype(np.float64) for group in groups]
+    owner = np.concatenate(owners)
+    is_known = np.isfinite(np.concatenate(columns, 1)).all(1).nonzero()[0]
+    is_known = np.random.default_rng(seed).permutation(is_known)[:ROWS]
+    target, *known = (column[is_known] for column in columns)
+    fold = owner[is_known] % 4  # two of four to learn from, one to choose the penalty, one to score
+    if min((fold == 0).sum(), (fold == 3).sum()) < 50 or target.std() < 0.02:
+        return 0.0, 0.0
+    return score_products(known[:3], target, fold), score_products(known, target, fold)
+
+
+def score_products(groups: Sequence[np.ndarray], target: np.ndarray, fold: np.ndarray) -> float:
+    """Held-out R2 of kernel ridge regression on all products of two numbers; every group [S, F] counts the same."""
+    linear = np.zeros((len(target), len(target)))
+    for group in groups:
+        scaled = (group - group.mean(0)) / np.maximum(group.std(0), 1e-6)
+        linear += scaled @ scaled.T / max(1, (group.std(0) > 1e-6).sum())
+    kernel = np.square(1 + linear / len(groups))
+    fit, choose, test = fold < 2, fold == 2, fold == 3
+    mean = target[fit].mean(0)
+
+    def error(penalty: float, rows: np.ndarray) -> float:
+        gram = kernel[np.ix_(fit, fit)] + penalty * fit.sum() * np.eye(fit.sum())
+        found = kernel[np.ix_(rows, fit)] @ np.linalg.solve(gram, target[fit] - mean) + mean
+        return float(np.square(found - target[rows]).sum() / np.square(target[rows] - mean).sum())
+
+    best = min(PENALTIES, key=lambda penalty: error(penalty, choose))
+    return 1 - error(best, test)
+
+
+def around(differs: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The surroundings [T, PATCH, PATCH] of each centre in [T, H, W]; zeros beyond the border or without a centre."""
+    half = PATCH // 2
+    wide = np.pad(differs, ((0, 0), (half, half), (half, half)))
+    corners = np.nan_to_num(centres).round().astype(int)
+    return np.stack([one[y : y + PATCH, x : x + PATCH] for one, (x, y) in zip(wide, corners, strict=True)])
+
+
+def pooled(pictures: np.ndarray) -> np.ndarray:
+    """Pictures [T, H, W] shrunk to POOLED x POOLED means: [T, POOLED^2]."""
+    found = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(pictures)[:, None], POOLED)
+    return found.flatten(1).numpy()
+
+
+def principal(rows: np.ndarray):  # noqa: ANN201
+    """A function that maps rows [S, F] to their first principal components in these rows, of the two halves each."""
+    maps = []
+    for half in np.split(rows, 2, axis=1):
+        mean = half.mean(0)
+        _, vectors = np.linalg.eigh(np.cov(half - mean, rowvar=False))
+        maps.append((mean, vectors[:, ::-1][:, :PARTS]))
+    return lambda x: np.concatenate(
+        [(half - mean) @ vectors for half, (mean, vectors) in zip(np.split(x, 2, axis=1), maps, strict=True)], 1
+    )
+
+
+def categories_of(actions: np.ndarray) -> tuple[int, ...]:
+    """Sizes of the one-hot groups that all actions [S, A] consist of; empty where they are numbers."""
+    if not len(actions) or not np.isin(actions, (0, 1)).all():
+        return ()
+    sizes, first = [], 0
+    for last in range(actions.shape[1]):
+        count = actions[:, first : last + 1].sum(1)
+        if (count > 1).any():
+            return ()
+        if (count == 1).all():
+            sizes.append(last + 1 - first)
+            first = last + 1
+    return tuple(sizes) if first == actions.shape[1] else ()

@@ -1,0 +1,126 @@
+"""Drawn worlds whose motion is known: a dot that its actions move, one that they push, one that turns and steps."""
+
+import numpy as np
+import pytest
+
+from openjepa.recipes.measured_motion import Clip, categories_of, cell_of, find_background, measure_motion
+
+SIDE = 48
+
+
+def dot(x, y, size=6.0):
+    """A picture [3, SIDE, SIDE] of a bright square with soft edges at (x, y) on a background with a bar."""
+    cells = np.arange(SIDE)
+    across = np.clip(size / 2 + 0.5 - np.abs(cells - x), 0, 1)
+    down = np.clip(size / 2 + 0.5 - np.abs(cells - y), 0, 1)
+    picture = np.full((3, SIDE, SIDE), 40.0)
+    picture[:, 10:14] = 90
+    return (picture + 150 * down[:, None] * across).astype(np.uint8)
+
+
+def glide(rng, inertia, steps=40):
+    """A dot whose place (or, with inertia, speed) changes by its action; it bounces off the border."""
+    actions = rng.uniform(-1, 1, (steps, 2)).astype(np.float32)
+    place, speed, frames = rng.uniform(14, 34, 2), rng.uniform(-2, 2, 2) * inertia, []
+    for t in range(steps + 1):
+        frames.append(dot(*place))
+        if t < steps:
+            speed = inertia * speed + (0.4 if inertia else 2.5) * actions[t]
+            bounces = (place + speed < 5) | (place + speed > SIDE - 5)
+            speed = np.where(bounces, -speed, speed)
+            place = place + speed
+    return Clip(np.stack(frames), actions)
+
+
+def turn_and_step(rng, cell=6, steps=60):
+    """An arrow on a grid that turns left, right, or steps forward."""
+    turns = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    x, y, heading, frames, actions = *rng.integers(1, 7, 2), rng.integers(4), [], []
+    for _ in range(steps + 1):
+        picture = np.full((3, SIDE, SIDE), 40, np.uint8)
+        top, left = y * cell, x * cell
+        picture[0, top : top + cell, left : left + cell] = 120
+        dx, dy = turns[heading]
+        nose = slice(top + 2 + 2 * dy, top + 4 + 2 * dy), slice(left + 2 + 2 * dx, left + 4 + 2 * dx)
+        picture[(slice(None), *nose)] = 255
+        frames.append(picture)
+        choice = rng.choice(3, p=(0.25, 0.25, 0.5))
+        actions.append(np.eye(3, dtype=np.float32)[choice])
+        if choice < 2:
+            heading = (heading + (1, -1)[choice]) % 4
+        else:
+            dx, dy = turns[heading]
+            x, y = np.clip(x + dx, 0, 7), np.clip(y + dy, 0, 7)
+    return Clip(np.stack(frames), np.stack(actions[:-1]))
+
+
+def clips(make, count=40, **options):
+    rng = np.random.default_rng(0)
+    return [make(rng, **options) for _ in range(count)]
+
+
+def test_a_dot_that_actions_move_has_no_velocity():
+    found = measure_motion(clips(glide, inertia=0.0))
+    assert found.has_background
+    assert found.size == pytest.approx(6.5, abs=0.7)  # 6 px, and soft edges
+    assert found.step == pytest.approx(2.5 * 0.765, abs=0.2)  # mean length of a way in a square of side 2 * 2.5
+    assert found.cell is None
+    assert found.known > 0.9
+    assert found.known_with_velocity - found.known < 0.05
+
+
+def test_a_dot_with_inertia_is_told_by_its_velocity():
+    found = measure_motion(clips(glide, inertia=1.0))
+    assert found.cell is None
+    assert found.known < 0.5
+    assert found.known_with_velocity > 0.85
+
+
+def test_a_heading_is_seen_and_is_no_velocity():
+    found = measure_motion(clips(turn_and_step))
+    assert found.cell == pytest.approx(6, abs=0.1)
+    assert found.known_with_velocity - found.known < 0.1
+    assert found.known > 0.8
+
+
+def test_scenes_of_their_own_are_no_common_background():
+    def scene(rng):
+        clip = glide(rng, 0.0, steps=20)
+        wall = rng.integers(0, 256, (3, SIDE, SIDE), np.uint8)
+        is_dot = np.abs(clip.frames.astype(int) - dot(-50, -50)) > 12
+        return Clip(np.where(is_dot, clip.frames, wall).astype(np.uint8), clip.actions)
+
+    found = clips(scene, count=8)
+    backgrounds, is_common = find_background(found)
+    assert not is_common
+    assert (np.abs(backgrounds[0] - found[0].frames[0]) > 12).mean() < 0.1  # an episode's own wall, without its dot
+
+
+@pytest.mark.parametrize(
+    ("moves", "side"),
+    [
+        ([(5, 0), (-5, 0), (0, 5), (0, 0), (0.8, 0.6)], 5.0),
+        ([(3.37, 0), (0, -3.37), (0, 0)], 3.37),
+        ([(5, 0), (10, 0), (0, 5)], 5.0),
+        ([(4, 0), (2.4, 0), (1.3, 0), (0, 3.1)], None),
+        ([(3, 3), (2, -3), (3, 1)], None),
+        ([(0, 0)], None),
+    ],
+)
+def test_cells_are_where_ways_have_one_length(moves, side):
+    found = cell_of(np.array(moves * 20, float))
+    assert found == (None if side is None else pytest.approx(side))
+
+
+def test_categories_are_groups_of_ones():
+    assert categories_of(np.eye(3)[[0, 2, 1, 1]]) == (3,)
+    assert categories_of(np.array([[1, 0, 0, 0, 1.0], [0, 0, 1, 1, 0], [0, 1, 0, 0, 1]])) == (3, 2)
+    assert categories_of(np.array([[0.0, 1.0], [1.0, 1.0]])) == ()
+    assert categories_of(np.array([[0.0, 0.0], [1.0, 0.0]])) == ()
+    assert categories_of(np.array([[0.2, 0.8]])) == ()
+
+
+def test_a_picture_in_which_nothing_moves():
+    still = [Clip(np.full((20, 3, 16, 16), 9, np.uint8), np.zeros((19, 1), np.float32))] * 4
+    found = measure_motion(still)
+    assert (found.step, found.still, found.cell, found.known_with_velocity) == (0.0, 1.0, None, 0.0)
