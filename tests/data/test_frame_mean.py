@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from openjepa.data import EpisodeStore
-from openjepa.data.frame_statistics import frame_statistics
+from openjepa.data.frame_mean import frame_statistics
 from openjepa.errors import DataError
 from openjepa.protocols import Episode
 

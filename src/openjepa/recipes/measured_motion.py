@@ -1,10 +1,11 @@
-"""What recorded frames show of what moves: how large it is, how far it goes in a step, in what cells, with what inertia.
+"""What recorded frames show of what moves: its size, its way in a step, its cells, its inertia.
 
 Nothing here is learned but a small regression, and no world is known by its name. What moves is what differs from the
 background, the median of all frames (or, where episodes have scenes of their own, of each episode's frames).
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +117,7 @@ def centre_of(differs: np.ndarray) -> np.ndarray:
 
 def changed(frames: np.ndarray) -> np.ndarray:
     """Whether any pixel changes between successive frames [T + 1, C, H, W]: [T] bool."""
-    return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in zip(frames, frames[1:], strict=False)])
+    return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in itertools.pairwise(frames)])
 
 
 def cell_of(moves: np.ndarray) -> float | None:
@@ -199,7 +200,7 @@ def pooled(pictures: np.ndarray) -> np.ndarray:
     return found.flatten(1).numpy()
 
 
-def principal(rows: np.ndarray):  # noqa: ANN201
+def principal(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function that maps rows [S, F] to their first principal components in these rows, of the two halves each."""
     maps = []
     for half in np.split(rows, 2, axis=1):
