@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
 from openjepa.data import EpisodeStore, split
 from openjepa.data.whole_episodes import read_episodes
@@ -18,12 +18,14 @@ from openjepa.errors import CheckpointError, ConfigError, DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
 from openjepa.methods.compact import CompactConfig, compact, keypoints
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, PathCost
-from openjepa.protocols import ActionBounds, TrajectoryBatch
+from openjepa.planning.costs import mean
+from openjepa.protocols import ActionBounds, Planner, TrajectoryBatch
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -36,7 +38,9 @@ class ActConfig:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
         distance: the learned temporal distance; `steps` of it are trained after the model.
-        planner: options of CEM.
+        planner: options of CEM, the search; with a policy it repairs what was proposed.
+        policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
+        proposals: what is imagined before the search, with a policy.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
@@ -51,6 +55,8 @@ class ActConfig:
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
     )
+    policy: GoalPolicyConfig | None = None
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
     aggregate: str = "mean"
     replan_every: int = 3
     failed_plans: FailedPlanConfig | None = None
@@ -152,13 +158,13 @@ def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: Learn
     )
 
 
-def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
-    """Compacts the latent where that is wanted, refines the predictor and trains the critic, all on frozen latents.
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, GoalPolicy | None, Memory]:
+    """Compacts the latent where that is wanted, refines the predictor, trains critic and policy, on frozen latents.
 
-    The last two do not depend on each other and run side by side, each on one core.
+    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both.
 
     Returns:
-        the model that acts, its critic, and the memory in its latents.
+        the model that acts, its critic, its policy where one is wanted, and the memory in its latents.
     """
     act = config.act
     if act.compact is None:
@@ -185,9 +191,29 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalD
                 generator=keyed_generator(config.seed, 2),
                 lengths=memory.lengths,
             )
-            return refined.result(), critic.result(), memory
+            model, head = refined.result(), critic.result()
+        return model, head, _learn_policy(model, head, memory, config), memory
     finally:
         torch.set_num_threads(threads)
+
+
+def _learn_policy(
+    model: LeWM, critic: TemporalDistanceHead, memory: Memory, config: WorldModelConfig
+) -> GoalPolicy | None:
+    act = config.act
+    if act.policy is None:
+        return None
+    return fit_goal_policy(
+        model,
+        PathCost(critic, mean, stride=act.planner.knot_steps),
+        memory.latents,
+        bounds_of(open_store(config), config).with_frameskip(config.frameskip),
+        act.policy,
+        horizon=act.planner.horizon,
+        knot_steps=act.planner.knot_steps,
+        generator=keyed_generator(config.seed, 3),
+        lengths=memory.lengths,
+    )
 
 
 def make_agent(
@@ -196,11 +222,15 @@ def make_agent(
     bounds: ActionBounds,
     config: WorldModelConfig,
     frame_shape: tuple[int, int, int] | None = None,
+    policy: GoalPolicy | None = None,
 ) -> Agent:
-    """Puts the parts together: the world model, the critic as the cost, a planner, and the acting loop."""
+    """Puts the parts together: the world model, the critic as the cost, the actor's modes, and the acting loop."""
     act = config.act
     cost = PathCost(critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
-    planner = CEM(bounds.with_frameskip(config.frameskip), act.planner)
+    wide = bounds.with_frameskip(config.frameskip)
+    planner: Planner = CEM(wide, act.planner)
+    if policy is not None:
+        planner = ProposeVerifyRepair(policy, wide, act.proposals, repair=act.planner)
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
@@ -222,14 +252,17 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
                 return
         except CheckpointError:
             pass  # damaged, or of another version: it is made anew
-    model, critic, memory = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent_of(config, model, critic), config, run_dir, memory, choices)
+    model, critic, policy, memory = learn_to_act(load_method(run_dir), config)
+    save_finished(make_agent_of(config, model, critic, policy), config, run_dir, memory, choices)
 
 
-def make_agent_of(config: WorldModelConfig, model: LeWM, critic: TemporalDistanceHead) -> Agent:
+def make_agent_of(
+    config: WorldModelConfig, model: LeWM, critic: TemporalDistanceHead, policy: GoalPolicy | None = None
+) -> Agent:
     """An agent whose bounds and pictures are those of the recorded play."""
     store = open_store(config)
-    return make_agent(model, critic, bounds_of(store, config), config, tuple(store.column("frames").shape[1:]))
+    shape = tuple(store.column("frames").shape[1:])
+    return make_agent(model, critic, bounds_of(store, config), config, shape, policy)
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:

@@ -81,9 +81,9 @@ def run(config: DemoConfig) -> dict[str, Any]:
         run_dir = config.out / "run"
         record = {"recipe": config.world, **to_dict(recipe)}
         model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
-    with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        model, critic, memory = learn_to_act(model, recipe)
-        agent = make_agent_of(recipe, model, critic)
+    with clock("heads", "learning to plan: predictor, temporal distance and policy on frozen latents"):
+        model, critic, policy, memory = learn_to_act(model, recipe)
+        agent = make_agent_of(recipe, model, critic, policy)
         save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
