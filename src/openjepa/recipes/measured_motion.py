@@ -53,14 +53,17 @@ class Motion:
     known_with_velocity: float
 
 
-def read_clips(store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None = None) -> list[Clip]:
-    """The beginnings of some episodes, spread evenly over those given; all if None."""
-    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes)
-    ids = np.unique(ids[np.linspace(0, len(ids) - 1, min(EPISODES, len(ids))).astype(int)])
-    return [
-        Clip(np.asarray(store.frames_of(i)[: FRAMES + 1]), np.asarray(store.rows_of("actions", i)[:FRAMES]))
-        for i in ids.tolist()
-    ]
+def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
+    """The beginnings of some episodes, spread evenly over the store, in model steps of so many environment steps."""
+    long = np.flatnonzero(store.lengths >= frameskip)
+    ids = long[np.unique(np.linspace(0, len(long) - 1, min(EPISODES, len(long))).astype(int))]
+    clips = []
+    for i in ids.tolist():
+        count = min(int(store.lengths[i]) // frameskip, FRAMES)
+        actions = np.asarray(store.rows_of("actions", i)[: count * frameskip])
+        frames = np.asarray(store.rows_of("frames", i)[: count * frameskip + 1 : frameskip])
+        clips.append(Clip(frames, actions.reshape(count, -1)))
+    return clips
 
 
 def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
@@ -71,7 +74,7 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         seed: of the small regression.
     """
     background, is_common = find_background(clips)
-    differs = [difference(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
+    differs = [moving(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
     centres = [centre_of(one) for one in differs]
     changes = [changed(clip.frames) for clip in clips]
     ways = [np.diff(one, axis=0) for one in centres]  # each [T, 2], NaN where nothing is seen
@@ -91,8 +94,12 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
 
 
 def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
-    """The background [C, H, W] of each clip, and whether it is the same for all."""
-    some = np.concatenate([clip.frames[:: max(1, len(clip.frames) // 6)] for clip in clips])
+    """The background [C, H, W] of each clip, and whether it is the same for all.
+
+    Later frames tell: where all episodes begin in one place, what moves is not yet spread over the picture.
+    """
+    halves = [clip.frames[len(clip.frames) // 2 :] for clip in clips]
+    some = np.concatenate([frames[:: max(1, len(frames) // 6)] for frames in halves])
     common = np.median(some, 0)
     foreground = np.mean([(difference(clip.frames, common) > SEEN).mean() for clip in clips])
     if foreground < BACKGROUND:
@@ -103,6 +110,12 @@ def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
 def difference(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
     """How much frames [T, C, H, W] differ from a background [C, H, W], in grey levels: [T, H, W]."""
     return np.abs(frames.astype(np.float32) - background.astype(np.float32)).max(1)
+
+
+def moving(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """The same where anything changes in the clip: what stands out but stands still, such as a marker, is left out."""
+    changes = (frames.max(0).astype(np.int16) - frames.min(0) > SEEN).any(0)  # [H, W]
+    return difference(frames, background) * changes
 
 
 def centre_of(differs: np.ndarray) -> np.ndarray:

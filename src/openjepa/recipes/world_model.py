@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.frame_mean import frame_statistics
 from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import collect, is_environment_id, make_policy, make_world
 from openjepa.errors import ConfigError
@@ -158,6 +159,10 @@ def build(config: LearnConfig) -> Experiment:
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
+    if method.config.encoder.gain is not None:
+        size = method.config.encoder.frame_size
+        frames = frame_statistics(store, trained, max_frames=1024, size=size)
+        method.set_frame_statistics(frames.mean, frames.rms)
     names = _state_names(store, config.play)
 
     def episodes() -> TrajectoryBatch:
