@@ -87,7 +87,9 @@ def draw_pairs(name: str, count: int, seed: int, path: Path) -> None:
     far = np.flatnonzero(gaps >= np.median(gaps))[:count]
     groups = world.groups(starts, goals)
     pairs = [
-        Pair(n, tuple(map(float, starts[i])), tuple(map(float, goals[i])), float(gaps[i]), groups[i] if groups else None)
+        Pair(
+            n, tuple(map(float, starts[i])), tuple(map(float, goals[i])), float(gaps[i]), groups[i] if groups else None
+        )
         for n, i in enumerate(far)
     ]
     Manifest(name, {"pairs": "of resets, the farther half"}, seed, {}, tuple(pairs)).save(path)

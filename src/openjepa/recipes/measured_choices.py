@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from openjepa.data import EpisodeStore
-from openjepa.recipes.measured_motion import Motion, categories_of, measure_motion, read_clips
+from openjepa.recipes.measured_motion import Motion, categories_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
     from openjepa.recipes.world import WorldConfig
@@ -23,7 +23,7 @@ CELL = 5  # px of the encoder's cells where things jump between cells, fewer whe
 SMALLEST_CELL = 3
 INERTIA = 0.2  # share of the next way that only the way before tells, from which on a state holds a velocity
 GAIN = 0.5
-CHOSEN_PLANS = 2500  # that are looked at where actions are choices
+CHOSEN_PLANS = 400  # that are looked at where actions are choices
 VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
 
 
@@ -45,6 +45,7 @@ class Choices:
         max_gap: largest gap that the critic learns from.
         critic: what tells how far a goal is.
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
+        choices: those that a search tries, None for all.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
     """
@@ -62,6 +63,7 @@ class Choices:
     max_gap: int
     critic: Literal["steps", "map", "latent"] = "steps"
     categories: tuple[int, ...] = ()
+    choices: tuple[int, ...] | None = None
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -75,7 +77,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if frameskip is None:
         frameskip, line = choose_frameskip(store, is_chosen=bool(categories))
         lines.append(line)
-    motion = measure_motion(read_clips(store, frameskip=frameskip), seed=config.seed)
+    clips = read_clips(store, frameskip=frameskip)
+    motion = measure_motion(clips, seed=config.seed)
     size, patch, line = choose_size(max(height, width), motion.cell)
     if (height, width) != (size, size):
         lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
@@ -97,9 +100,14 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         window, line = choose_window(store.lengths, frameskip)
         lines.append(line)
     limit = VELOCITY_PLAN if state == "pair" else LONGEST_PLAN
+    idle = idle_choices(clips) if len(categories) == 1 and frameskip == 1 else ()
+    tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
+    if tried is not None:
+        lines.append(f"choices {tried}: of {categories[0]}, the others change no picture")
     if categories:
-        limit = int(np.log(CHOSEN_PLANS) / np.log(max(2, np.prod(categories) ** frameskip)))
-    horizon = config.horizon or int(np.clip(longest, min(3, max(1, limit)), max(1, limit)))
+        count = np.prod(categories, dtype=float) ** frameskip if tried is None else len(tried)
+        limit = max(1, int(np.log(CHOSEN_PLANS) / np.log(max(2, count)) + 1e-9))
+    horizon = config.horizon or int(np.clip(longest, min(3, limit), limit))
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
     critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
@@ -120,6 +128,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         max_gap=max_gap,
         critic=critic,
         categories=categories,
+        choices=tried,
         encoder_options=options,
         lines=tuple(lines),
     )

@@ -19,6 +19,7 @@ SEEN = 12.0  # grey levels by which a pixel must differ, so that noise and antia
 BACKGROUND = 0.35  # share of pixels in the foreground above which there is no common background
 PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
 ROWS = 1500  # steps that the regression knows
+FEWEST = 30  # times that a choice must have been made before it counts as one that does nothing
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -223,6 +224,14 @@ def principal(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: np.concatenate(
         [(half - mean) @ vectors for half, (mean, vectors) in zip(np.split(x, 2, axis=1), maps, strict=True)], 1
     )
+
+
+def idle_choices(clips: Sequence[Clip]) -> tuple[int, ...]:
+    """Numbers of the choices of one group that never change the picture; none where too little was seen of one."""
+    actions = np.concatenate([clip.actions for clip in clips])
+    changes = np.concatenate([changed(clip.frames) for clip in clips])
+    idle = tuple(i for i in range(actions.shape[1]) if not changes[actions[:, i] > 0].any())
+    return () if actions.sum(0).min() < FEWEST or len(idle) == actions.shape[1] else idle
 
 
 def categories_of(actions: np.ndarray) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from openjepa.data import EpisodeStore
 from openjepa.envs import collect, default_policy, is_environment_id, make_policy, make_world
 from openjepa.recipes.measured_choices import LARGEST_SIDE, choose_frameskip, choose_size
-from openjepa.recipes.measured_motion import categories_of, measure_motion, read_clips
+from openjepa.recipes.measured_motion import categories_of, idle_choices, measure_motion, read_clips
 
 USUAL_SIDE, PROBE_SIDE = 64, 128  # px of recorded frames, and of those that are looked at
 EPISODES, STEPS = 8, 100
@@ -32,6 +32,7 @@ class PlayChoices:
         steps: environment steps of an episode.
         episodes: number of them.
         policy: what plays.
+        favoured: choices that it prefers.
         lines: one line of reason for each choice that is not the usual one.
     """
 
@@ -39,6 +40,7 @@ class PlayChoices:
     steps: int
     episodes: int
     policy: str
+    favoured: tuple[int, ...] = ()
     lines: tuple[str, ...] = ()
 
 
@@ -68,8 +70,13 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
 def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> PlayChoices:
     categories = categories_of(np.asarray(store.column("actions")))
     frameskip, _ = choose_frameskip(store, is_chosen=bool(categories))
-    motion = measure_motion(read_clips(store, frameskip=frameskip), seed=seed)
+    clips = read_clips(store, frameskip=frameskip)
+    motion = measure_motion(clips, seed=seed)
     side, lines = usual.image_size, list[str]()
+    idle = idle_choices(clips) if len(categories) == 1 else ()
+    favoured = tuple(i for i in range(sum(categories)) if i not in idle) if idle else ()
+    if favoured:
+        lines.append(f"play.favoured {favoured}: the other choices change no picture")
     count = round(PROBE_SIDE / motion.cell) if motion.cell else 0
     aligned, patch, _ = choose_size(PROBE_SIDE, motion.cell)
     if count and aligned == patch * count:
@@ -83,4 +90,4 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
     episodes = max(2, RECORDED // steps)
     if steps != usual.steps:
         lines.append(f"episode-steps {steps}: in {frameskip} steps so little moves that an episode must be long")
-    return PlayChoices(side, steps, episodes, usual.policy, tuple(lines))
+    return PlayChoices(side, steps, episodes, usual.policy, favoured, tuple(lines))

@@ -122,13 +122,14 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
 
 def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
-        return PlayConfig(world, dict(options), "", 2, 1, 1, config.held_out, config.data, read_only=True), ()
+        return PlayConfig(world, dict(options), "", (), 2, 1, 1, config.held_out, config.data, read_only=True), ()
     found = choose_play(world, options, seed=config.seed)
     steps = config.episode_steps or found.steps
     play = PlayConfig(
         world,
         dict(options),
         config.policy or found.policy,
+        () if config.policy else found.favoured,
         config.episodes or (found.episodes if config.episode_steps is None else max(2, RECORDED // steps)),
         steps,
         config.num_envs,
@@ -186,7 +187,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             num_iterations=4,
             knot_steps=found.knot_steps,
         ),
-        exhaustive=ExhaustiveConfig(found.horizon) if chosen else None,
+        exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if chosen else None,
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         pairs=config.pairs,

@@ -29,6 +29,7 @@ class PlayConfig:
         world: a name of `openjepa list`, or the id of a Gymnasium environment.
         options: of that world, by name.
         policy: what plays.
+        favoured: choices that `one-hot` play prefers.
         episodes: recorded, >= 2.
         steps: of an episode.
         num_envs: played at once.
@@ -42,6 +43,7 @@ class PlayConfig:
     world: str = "two-rooms"
     options: dict[str, Any] = field(default_factory=dict)
     policy: str = "smooth"
+    favoured: tuple[int, ...] = ()
     episodes: int = 1500
     steps: int = 40
     num_envs: int = 100
@@ -75,8 +77,8 @@ class LearnConfig:
         world = play.world.replace("/", "-").replace(":", "-")
         size = "" if play.image_size is None else f"-{play.image_size}px"
         own = (
-            f"-{hashlib.sha256(json.dumps(play.options, sort_keys=True).encode()).hexdigest()[:8]}"
-            if play.options
+            f"-{hashlib.sha256(json.dumps([play.options, play.favoured], sort_keys=True).encode()).hexdigest()[:8]}"
+            if play.options or play.favoured
             else ""
         )
         name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
@@ -122,7 +124,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     ):
         collect(
             world,
-            make_policy(play.policy, world.bounds),
+            make_policy(play.policy, world.bounds, favoured=play.favoured),
             store,
             play.episodes,
             play.steps,
