@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openjepa.recipes.measured_motion import Clip, categories_of, cell_of, find_background, measure_motion
+from openjepa.recipes.measured_motion import Clip, categories_of, cell_of, find_background, idle_choices, measure_motion
 
 SIDE = 48
 
@@ -81,6 +81,20 @@ def test_a_heading_is_seen_and_is_no_velocity():
     assert found.cell == pytest.approx(6, abs=0.1)
     assert found.known_with_velocity - found.known < 0.1
     assert found.known > 0.8
+
+
+def test_choices_that_change_no_picture_are_idle():
+    def dawdle(rng):
+        """Before every step ahead or turn, one of two choices that do nothing."""
+        clip = turn_and_step(rng)
+        frames, actions = np.repeat(clip.frames, 2, 0)[:-1], np.zeros((2 * len(clip.actions), 5), np.float32)
+        actions[1::2, :3] = clip.actions
+        actions[0::2, 3:] = np.eye(2)[rng.integers(2, size=len(clip.actions))]
+        return Clip(frames, actions)
+
+    assert idle_choices(clips(turn_and_step, count=6)) == ()
+    assert idle_choices(clips(dawdle, count=6)) == (3, 4)
+    assert idle_choices(clips(dawdle, count=1)) == ()  # too little was seen
 
 
 def test_scenes_of_their_own_are_no_common_background():
