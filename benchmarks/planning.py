@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa import protocols
 from openjepa.agent import Agent, ProposeVerifyRepair, load_agent
 from openjepa.config import to_dict
 from openjepa.envs.two_rooms import CROSS_ROOM, TwoRooms
@@ -39,7 +40,7 @@ from openjepa.methods.lewm import LeWM
 from openjepa.planning import CEM, CEMConfig, PathCost
 from openjepa.planning.costs import GoalCost
 from openjepa.planning.sampling import centre, hold
-from openjepa.protocols import Plan, Planner
+from openjepa.protocols import Plan, Planner, WorldModel
 from openjepa.recipes.acting import WorldModelConfig, finish
 from openjepa.recipes.demo import WORLDS, DemoConfig, experiment_config
 from openjepa.recipes.two_rooms import world_config
@@ -88,8 +89,9 @@ class PolicyAlone:
     def __init__(self, actor: ProposeVerifyRepair) -> None:
         self.actor = actor
 
-    def plan(self, model: Any, z: Tensor, cost: GoalCost, **_: Any) -> Plan:
+    def plan(self, model: WorldModel, z: Tensor, cost: protocols.PathCost, **_: Any) -> Plan:
         """What the policy says."""
+        assert isinstance(cost, GoalCost)
         options = self.actor.repair.config
         actions = hold(self.actor.policy(z[:, -1], cost.z_goal), options.knot_steps, options.horizon)
         path = model.rollout(z, actions)
