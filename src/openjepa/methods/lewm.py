@@ -26,7 +26,7 @@ from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.frame_input import Gain
 from openjepa.models.latent_predictor import LatentPredictorConfig, ResidualMLP
-from openjepa.models.latent_rollout import predict_next, roll_out
+from openjepa.models.latent_rollout import check_reach, predict_next, roll_out
 from openjepa.models.latent_states import STATES, PairPredictor
 from openjepa.nn.ema import update_ema
 from openjepa.nn.random import global_stream, keyed_generator
@@ -214,6 +214,7 @@ class LeWM(StandardisesActions):
     def _check_rollout(self, z: Tensor, actions: Tensor) -> None:
         sizes = check_shape(z, f"B T N=1 D={self.states.dim}", name="z")
         check_shape(actions, f"B T A={self.config.action_dim}", name="actions", sizes={"B": sizes["B"]})
+        check_reach(z, actions)
 
     def _encode(self, encoder: nn.Module, frames: Tensor, proprio: Tensor | None) -> Tensor:
         sizes = check_shape(frames, "B T C H W", name="frames")

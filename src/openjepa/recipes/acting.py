@@ -1,6 +1,5 @@
 """From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,28 +7,25 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
-from openjepa.data import EpisodeStore, split
-from openjepa.data.whole_episodes import read_episodes
-from openjepa.errors import CheckpointError, ConfigError, DataError
-from openjepa.eval.health.collapse import encode_episodes
+from openjepa.data import EpisodeStore
+from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
-from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
 from openjepa.planning.costs import mean
-from openjepa.protocols import ActionBounds, Planner, TrajectoryBatch
+from openjepa.protocols import ActionBounds, Planner
 from openjepa.recipes.critics import Critic, fit_critic, path_cost
 from openjepa.recipes.measured_motion import categories_of
+from openjepa.recipes.remembered_play import Memory, remember, remember_compact
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -62,7 +58,7 @@ class ActConfig:
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
     )
-    policy: GoalPolicyConfig | None = None
+    policy: GoalPolicyConfig | None = field(default_factory=GoalPolicyConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
@@ -84,86 +80,6 @@ class WorldModelConfig(LearnConfig):
     """A world, a model of it, and how it acts."""
 
     act: ActConfig = field(default_factory=ActConfig)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The training episodes as the model sees them, padded to the longest: what heads are fitted on.
-
-    Attributes:
-        latents: [E, T, 1, D].
-        actions: [E, T - 1, A].
-        lengths: [E] states of each episode.
-        states: [E, T, P] the simulator's truth, or None.
-        left_out: episodes without a single model step.
-    """
-
-    latents: Tensor
-    actions: Tensor
-    lengths: Tensor
-    states: Tensor | None = None
-    left_out: int = 0
-
-
-def remember(model: LeWM, config: LearnConfig) -> Memory:
-    """Encodes the training episodes once; each counts in full, whatever its length."""
-    latents, batches = [], []
-    for batch in _training_episodes(config):
-        latents.append(encode_episodes(model, batch))
-        batches.append(_without_frames(batch))
-    return _joined(latents, batches, config)
-
-
-def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
-    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell.
-
-    Raises:
-        DataError: where episodes differ in length, which the closed forms of `compact` cannot weigh.
-    """
-    scenes, movements, batches = [], [], []
-    for batch in _training_episodes(config):
-        scene, moving = keypoints(model, batch.frames, options)
-        scenes.append(scene)
-        movements.append(moving)
-        batches.append(_without_frames(batch))
-    known = _joined(movements, batches, config)
-    if int(known.lengths.min()) < known.latents.shape[1]:
-        raise DataError("`compact` must be given episodes of one length. Set it to None for these data.")
-    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options)
-    return small, replace(known, latents=latents)
-
-
-def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
-    store = open_store(config)
-    trained, _ = split(store, config.play.held_out, config.seed)
-    trained = trained[store.lengths[trained] >= config.frameskip]
-    for ids in np.array_split(trained, max(1, len(trained) // 50)):
-        yield read_episodes(store, ids, config.frameskip)
-
-
-def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
-    """The same without its pictures, which would fill the memory."""
-    return replace(batch, frames=batch.frames.new_empty(0))
-
-
-def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: LearnConfig) -> Memory:
-    """One batch of all episodes, padded to the longest."""
-    longest = max(z.shape[1] for z in latents)
-
-    def padded(parts: list[Tensor], steps: int) -> Tensor:
-        wide = [functional.pad(x, (0, 0) * (x.ndim - 2) + (0, steps - x.shape[1])) for x in parts]
-        return torch.cat(wide)
-
-    states = [batch.states for batch in batches if batch.states is not None]
-    lengths = torch.cat([batch.lengths for batch in batches if batch.lengths is not None])
-    trained, _ = split(open_store(config), config.play.held_out, config.seed)
-    return Memory(
-        padded(latents, longest),
-        padded([batch.actions for batch in batches], longest - 1),
-        lengths,
-        padded(states, longest) if len(states) == len(batches) else None,
-        len(trained) - len(lengths),
-    )
 
 
 def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, Critic, GoalPolicy | None, Memory]:
@@ -201,7 +117,7 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, Critic, G
 
 def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldModelConfig) -> GoalPolicy | None:
     act = config.act
-    if act.policy is None:
+    if act.policy is None or act.exhaustive is not None:
         return None
     return fit_goal_policy(
         model,
@@ -216,17 +132,17 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
     )
 
 
-def make_agent(
-    model: LeWM,
-    critic: Critic,
-    bounds: ActionBounds,
-    config: WorldModelConfig,
-    frame_shape: tuple[int, int, int] | None = None,
-    policy: GoalPolicy | None = None,
-) -> Agent:
-    """Puts the parts together: the world model, the critic as the cost, the actor's modes, and the acting loop."""
-    act = config.act
-    cost = path_cost(model, critic, config)
+def make_agent(config: WorldModelConfig, model: LeWM, critic: Critic, policy: GoalPolicy | None = None) -> Agent:
+    """Puts the parts together; bounds and pictures are those of the recorded play.
+
+    Args:
+        config: of the recipe.
+        model: perception and world model.
+        critic: what tells how far a goal is.
+        policy: of the actor's reactive mode, or None for a search alone.
+    """
+    act, store = config.act, open_store(config)
+    bounds = bounds_of(store, config)
     wide = bounds.with_frameskip(config.frameskip)
     planner: Planner = Exhaustive(wide, act.exhaustive) if act.exhaustive else CEM(wide, act.planner)
     if policy is not None:
@@ -240,7 +156,8 @@ def make_agent(
         stuck_steps=isinstance(critic, Landmarks),
         seed=config.seed,
     )
-    return Agent(model.eval(), planner, cost, bounds, options, frame_shape)
+    cost = path_cost(model, critic, config)
+    return Agent(model.eval(), planner, cost, bounds, options, tuple(store.column("frames").shape[1:]))
 
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
@@ -255,14 +172,7 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
         except CheckpointError:
             pass  # damaged, or of another version: it is made anew
     model, critic, policy, memory = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent_of(config, model, critic, policy), config, run_dir, memory, choices)
-
-
-def make_agent_of(config: WorldModelConfig, model: LeWM, critic: Critic, policy: GoalPolicy | None = None) -> Agent:
-    """An agent whose bounds and pictures are those of the recorded play."""
-    store = open_store(config)
-    shape = tuple(store.column("frames").shape[1:])
-    return make_agent(model, critic, bounds_of(store, config), config, shape, policy)
+    save_finished(make_agent(config, model, critic, policy), config, run_dir, memory, choices)
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:

@@ -10,7 +10,8 @@ from openjepa.nn.random import keyed_generator
 from openjepa.planning.costs import PathCost, squared_l2
 
 if TYPE_CHECKING:
-    from openjepa.recipes.acting import Memory, WorldModelConfig
+    from openjepa.recipes.acting import WorldModelConfig
+    from openjepa.recipes.remembered_play import Memory
 
 Critic = TemporalDistanceHead | Landmarks | None
 

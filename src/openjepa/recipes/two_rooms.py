@@ -20,7 +20,6 @@ from openjepa.eval.acting.manifest import Manifest, draw_two_rooms_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.pages.animation import Replay
 from openjepa.heads.critic import TemporalDistanceConfig
-from openjepa.heads.goal_policy import GoalPolicyConfig
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
@@ -49,7 +48,6 @@ def two_rooms() -> WorldModelConfig:
         train=TrainConfig(steps=500, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=250),
         act=ActConfig(
             planner=CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=2),
-            policy=GoalPolicyConfig(),
         ),
     )
 
@@ -83,7 +81,6 @@ def random_doors() -> WorldModelConfig:
             ),
             distance=TemporalDistanceConfig(hidden_dim=128, max_gap=60, steps=2000, scene_dim=3),
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=64, num_elites=8, num_iterations=2),
-            policy=GoalPolicyConfig(),
             aggregate="closest",
             replan_every=2,
             failed_plans=FailedPlanConfig(),
