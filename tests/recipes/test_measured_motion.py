@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from openjepa.recipes.measured_motion import Clip, categories_of, cell_of, find_background, idle_choices, measure_motion
+from openjepa.recipes.measured_motion import (
+    Clip,
+    categories_of,
+    cell_of,
+    find_background,
+    idle_choices,
+    measure_motion,
+    variance_within,
+)
 
 SIDE = 48
 
@@ -110,6 +118,17 @@ def test_scenes_of_their_own_are_no_common_background():
     assert (np.abs(backgrounds[0] - found[0].frames[0]) > 12).mean() < 0.1  # an episode's own wall, without its dot
 
 
+def test_variance_within_and_between_episodes_sums_to_that_of_all_frames():
+    rng = np.random.default_rng(3)
+    found = [
+        Clip(rng.integers(0, 256, (t, 3, 4, 4)).astype(np.uint8) // k, np.zeros((t - 1, 1)))
+        for t, k in ((5, 1), (9, 4))
+    ]
+    frames = np.concatenate([clip.frames for clip in found]).astype(float)
+    inside = sum(np.square(clip.frames - clip.frames.mean(0)).sum() for clip in found)
+    assert variance_within(found) == pytest.approx(inside / np.square(frames - frames.mean(0)).sum())
+
+
 @pytest.mark.parametrize(
     ("moves", "side"),
     [
@@ -136,5 +155,6 @@ def test_categories_are_groups_of_ones():
 
 def test_a_picture_in_which_nothing_moves():
     still = [Clip(np.full((20, 3, 16, 16), 9, np.uint8), np.zeros((19, 1), np.float32))] * 4
+    assert variance_within(still) == 1.0
     found = measure_motion(still)
     assert (found.step, found.still, found.cell, found.known_with_velocity) == (0.0, 1.0, None, 0.0)

@@ -21,8 +21,9 @@ LONGEST_PLAN = 24  # model steps: what is farther is the critic's to know
 LARGEST_SIDE = 96  # px that the encoder sees at most: larger pictures cost time in proportion to their area
 CELL = 5  # px of the encoder's cells where things jump between cells, fewer where the picture would be too large
 SMALLEST_CELL = 3
-INERTIA = 0.2  # share of the next way that only the way before tells, from which on a state holds a velocity
+INERTIA = 0.3  # share of the next way that only the way before tells, from which on a state holds a velocity
 GAIN = 0.5
+STATIC = 0.2  # share of the pixels' variance within episodes, below which a latent would hold what stands still
 CHOSEN_PLANS = 400  # that are looked at where actions are choices
 VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
 
@@ -46,6 +47,7 @@ class Choices:
         critic: what tells how far a goal is.
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
         choices: those that a search tries, None for all.
+        is_static: whether most of what differs between pictures never changes in an episode.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
     """
@@ -64,6 +66,7 @@ class Choices:
     critic: Literal["steps", "map", "latent"] = "steps"
     categories: tuple[int, ...] = ()
     choices: tuple[int, ...] | None = None
+    is_static: bool = False
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -91,6 +94,11 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if config.encoder is None:
         why = "where, and what is there: headings and ways are small" if is_fine else "things glide"
         lines.append(f"encoder {encoder}: {why}")
+    is_static = motion.within < STATIC
+    if is_static:
+        lines.append(
+            f"variance within windows: only {motion.within:.1%} of what differs between pictures changes in an episode"
+        )
     options: dict[str, Any] = {}
     if encoder == "attn":
         options = {"patch_size": patch, "gain": GAIN if motion.has_background else None}
@@ -129,6 +137,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         critic=critic,
         categories=categories,
         choices=tried,
+        is_static=is_static,
         encoder_options=options,
         lines=tuple(lines),
     )

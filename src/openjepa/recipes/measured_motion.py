@@ -43,6 +43,7 @@ class Motion:
         cell: side of the cells between whose centres things jump, or None where they glide.
         known: R2 of the centre's next way, told from position, appearance and action.
         known_with_velocity: the same, told also by the way of the step before.
+        within: share of the variance of pixels that lies within episodes; the rest is what differs between them.
     """
 
     has_background: bool
@@ -52,6 +53,7 @@ class Motion:
     cell: float | None
     known: float
     known_with_velocity: float
+    within: float
 
 
 def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
@@ -91,7 +93,18 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         cell=cell_of(moves),
         known=known,
         known_with_velocity=with_velocity,
+        within=variance_within(clips),
     )
+
+
+def variance_within(clips: Sequence[Clip]) -> float:
+    """Share of the variance of all pixels that lies within clips; 1 where nothing ever changes."""
+    means = np.stack([clip.frames.mean(0) for clip in clips])
+    weights = np.array([len(clip.frames) for clip in clips])
+    within = sum(float(np.square(clip.frames - mean).sum()) for clip, mean in zip(clips, means, strict=True))
+    centre = np.average(means, axis=0, weights=weights)
+    between = float((np.square(means - centre).sum((1, 2, 3)) * weights).sum())
+    return within / (within + between) if within + between else 1.0
 
 
 def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:

@@ -169,6 +169,9 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         predictor=LatentPredictorConfig("mlp", 256),
         rollout="both" if is_scaled else "open_loop",
         covariance_weight=0.2 if is_scaled else LeWMConfig.covariance_weight,
+        variance_weight=0.0 if found.is_static else LeWMConfig.variance_weight,
+        variance_t_weight=1.0 if found.is_static else 0.0,
+        inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
     chosen = bool(found.categories)
     act = ActConfig(
