@@ -200,6 +200,25 @@ def test_pictures_of_another_size_are_shown_as_large_as_the_first(tmp_path):
         assert [number(frame) for frame in video.read((np.arange(12) + 0.5) / 30)] == [5] * 6 + [6] * 6
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "flv", "ts"])
+def test_a_copy_that_begins_between_key_frames_shows_what_ffmpeg_shows(ending, tmp_path):
+    source = write(Sample(ending, "h264", b_frames=2, frames=40), tmp_path)
+    path = tmp_path / f"copy.{ending}"
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for i, packet in enumerate(whole.demux(video=0)):
+            if packet.dts is not None and i >= 5:
+                packet.stream = stream
+                copy.mux(packet)
+    wanted = decoded(path)
+    assert 20 <= len(wanted) < 35
+    with VideoFile(path) as video:
+        assert [number(frame) for frame in video.frames()] == wanted
+        assert video.info.num_frames == len(wanted)
+        assert [number(frame) for frame in video.read(video.middles(np.arange(len(wanted))))] == wanted
+        assert number(video.read(video.middles(np.array([7])))[0]) == wanted[7]
+
+
 def test_frames_of_one_time_share_the_span_until_the_next(tmp_path):
     from video_matrix import picture
 

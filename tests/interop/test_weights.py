@@ -199,7 +199,7 @@ def test_shards_without_an_index_are_refused(hub_folder, tmp_path):
     folder = write(tmp_path / "hf", config, tensors)  # whole, yet it may be older than the shards beside it
     for stale in (True, False):
         safetensors.torch.save_file({}, folder / "model-00001-of-00002.safetensors")
-        refused(folder, r"holds `model-00001-of-00002.safetensors`, but no `model.safetensors.index.json` that says")
+        refused(folder, r"holds `model-00001-of-00002.safetensors`, but no `model.safetensors.index.json` to say")
         if stale:
             (folder / "model.safetensors").unlink()
 

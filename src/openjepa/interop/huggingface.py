@@ -172,7 +172,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], State]:
     if not index.is_file():
         if shard := next(folder.glob("model-*-of-*.safetensors"), None):
             raise CheckpointError(
-                f"{folder} holds `{shard.name}`, but no `{INDEX}` that says what is where. Fetch both."
+                f"{folder} holds `{shard.name}`, but no `{INDEX}` to say what is where. Fetch it."
             )
         return config, unwrap(read_file(folder / WEIGHTS), source=str(folder))
     places = read_json(index).get("weight_map")
