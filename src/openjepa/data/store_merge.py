@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from openjepa.data.episode_store import EpisodeStore
+from openjepa.data.store_format import Column
 from openjepa.errors import DataError
 from openjepa.protocols import Episode
 
@@ -96,8 +97,8 @@ def _check_columns(first: EpisodeStore, other: EpisodeStore) -> None:
             )
 
 
-def _words(column: object) -> str:
-    return "missing" if column is None else str(column)
+def _words(column: Column | None) -> str:
+    return "missing" if column is None else f"{np.dtype(column.dtype)} {list(column.shape)} per {column.per}"
 
 
 def _is_same(a: Episode, b: Episode) -> bool:
