@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from openjepa.data import EpisodeStore
+from openjepa.protocols import Episode
 from openjepa.recipes.measured_motion import (
     Clip,
     categories_of,
@@ -12,6 +14,7 @@ from openjepa.recipes.measured_motion import (
     measure_motion,
     variance_within,
 )
+from openjepa.recipes.world import WorldConfig, resolve
 
 SIDE = 48
 
@@ -158,3 +161,32 @@ def test_a_picture_in_which_nothing_moves():
     assert variance_within(still) == 1.0
     found = measure_motion(still)
     assert (found.step, found.still, found.cell, found.known_with_velocity) == (0.0, 1.0, None, 0.0)
+
+
+def resolved(tmp_path, made):
+    with EpisodeStore.create(tmp_path / "store") as store:
+        for clip in made:
+            store.append(Episode(clip.frames, clip.actions))
+    return resolve(WorldConfig(data=tmp_path / "store"), "", {})
+
+
+def test_choices_on_a_grid_are_searched_on_a_map(tmp_path):
+    found = resolved(tmp_path, clips(turn_and_step))
+    encoder = found.method.encoder
+    assert (encoder.kind, encoder.image_size, encoder.patch_size, encoder.gain) == ("attn", 40, 5, 0.5)  # 8 cells
+    assert (found.method.categories, found.method.state, found.frameskip) == ((3,), "frame", 1)
+    assert (found.act.critic, found.act.exhaustive.horizon) == ("map", 5)  # 3^5 plans
+    assert any("jumps between 8 cells" in line for line in found.choices)
+
+
+def test_inertia_makes_a_pair(tmp_path):
+    found = resolved(tmp_path, clips(glide, inertia=1.0))
+    assert (found.method.state, found.method.encoder.kind) == ("pair", "attn")
+    assert found.act.replan_every == 1
+    assert any(line.startswith("state pair: ") for line in found.choices)
+
+
+def test_things_that_glide_are_convolved(tmp_path):
+    found = resolved(tmp_path, clips(glide, inertia=0.0))
+    assert (found.method.state, found.method.encoder.kind, found.act.critic) == ("frame", "conv", "steps")
+    assert (found.act.exhaustive, found.method.variance_t_weight) == (None, 0.0)
