@@ -17,6 +17,7 @@ from openjepa.agent import FailedPlanConfig
 from openjepa.data import EpisodeStore
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.heads.goal_policy import GoalPolicyConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
@@ -52,6 +53,8 @@ class WorldConfig:
         horizon: model steps that a plan looks ahead.
         max_gap: largest number of model steps between two states that the critic learns from.
         train: options of the training.
+        fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
+            predictor, 1,200 of the critic and 400 of the policy.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
         pairs: judged pairs of start and goal in each bin.
         pairs_seed: of the drawing of pairs.
@@ -76,6 +79,7 @@ class WorldConfig:
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
     )
+    fit_steps: int | None = None
     budget: int | None = None
     pairs: int = 100
     pairs_seed: int = 0
@@ -176,13 +180,14 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     chosen = bool(found.categories)
     act = ActConfig(
         refine=RefineConfig(
-            steps=1000,
+            steps=config.fit_steps or 1000,
             rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
             predictor=network if is_scaled else None,
         ),
         critic=found.critic,
-        distance=TemporalDistanceConfig(steps=1200, max_gap=found.max_gap),
+        distance=TemporalDistanceConfig(steps=config.fit_steps or 1200, max_gap=found.max_gap),
+        policy=GoalPolicyConfig(steps=config.fit_steps or 400),
         planner=CEMConfig(
             horizon=found.horizon,
             num_samples=128,
