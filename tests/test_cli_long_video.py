@@ -24,8 +24,8 @@ def test_one_video_is_trained_on_embedded_searched_and_watched(tmp_path, monkeyp
         assert main([str(word) for word in words]) == 0
         return capsys.readouterr().out
 
-    options = {**TOY, "train.steps": 2, "train.warmup_steps": 0, "train.diagnose_every": 0}
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    options = {**TOY, "train.steps": 2, "train.warmup_steps": 0, "probing.max_share": 0.1}
+    words = [w for name, value in options.items() for w in (f"--{name}", *np.atleast_1d(value).tolist())]
     run("train", "vjepa2", "--data", "camera", "--run-dir", "run", *words)
     assert f"{SECONDS} rows" in run("embed", "camera", "--model", "run", "--every", "1")
     found = run("search", "embeddings", "camera/a.mp4", "--moments", "--at", "70.5", "--k", "139").splitlines()
