@@ -97,8 +97,8 @@ COMMANDS: dict[str, Command | Group] = {
         resumes=True,
     ),
     "verify": Command(
-        "recompute a recorded case and show the largest difference of every output",
-        "FOLDER",
+        "recompute a recorded case, or list the measured numbers of the documentation",
+        "FOLDER | --claims [REPOSITORY]",
         lambda words: seeing.VerifyOptions,
         seeing.verify,
     ),

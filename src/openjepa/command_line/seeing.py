@@ -26,11 +26,18 @@ MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
 class VerifyOptions:
     """Options of `verify`."""
 
-    folder: tyro.conf.Positional[Path]  # holds case.json, a checkpoint, inputs and outputs; or several such folders
+    folder: tyro.conf.Positional[Path | None] = None  # of a case: case.json, checkpoint, inputs, outputs; or of several
+    claims: bool = False  # instead: every measured number of the documentation of the repository here, or in `folder`
 
 
 def verify(options: VerifyOptions) -> int:
-    """Recomputes a recorded case; status 1 where an output is beyond its tolerance."""
+    """Recomputes a recorded case, or lists claims; status 1 where something is beyond its tolerance, or differs."""
+    if options.claims:
+        from openjepa.parity.claims import run as list_claims
+
+        return list_claims(str(options.folder or "."))
+    if options.folder is None:
+        raise ConfigError("`openjepa verify` needs the folder of a recorded case, or `--claims`; got neither.")
     from openjepa.parity.verify import run
 
     return run(str(options.folder))

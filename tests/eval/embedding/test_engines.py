@@ -241,7 +241,7 @@ def test_errors_of_workers_are_those_of_one_process(fake, pictures, tmp_path):
     with pytest.raises(DataError) as there:
         run_embed(broken, replace(config, output=tmp_path / "far"), engine=RayEngine())
     assert str(here.value) == str(there.value)
-    assert fake.killed == 2
+    assert fake.killed == 1
 
 
 def test_a_part_that_kills_every_worker_is_named(fake, pictures, tmp_path):
