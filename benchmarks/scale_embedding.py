@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -118,6 +119,8 @@ def started_cluster(root: Path, workers: int):
     words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={workers}", "--include-dashboard=false"]
     words += ["--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--temp-dir={root / 'ray'}"]
     program = str(Path(sys.executable).with_name("ray"))
+    # One secret for head, workers and command, of this run alone; whoever has it may run code on the cluster.
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     head = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -141,16 +144,16 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, object]:
     parts, workers = -(-options.videos // PART), str(options.workers)
     print(f"{options.videos} videos, {len(broken)} damaged, {parts} parts", flush=True)
     began = time.perf_counter()
-    subprocess.run(command(root, "one"), check=True)
+    subprocess.run(command(root, "one"), check=True, stdout=subprocess.DEVNULL)
     seconds = {"one": time.perf_counter() - began}
     said, killed = {}, {}
     words = command(root, "local", "--engine", "ray", "--workers", workers)
     seconds["local"], killed["local"], said["local"] = embed_and_kill(words, root / "local", parts, None)
-    print(said["local"], flush=True)
+    print(said["local"].splitlines()[0], flush=True)
     with started_cluster(root, options.workers) as (address, head):
         words = command(root, "joined", "--engine", "ray", "--workers", workers, "--address", address)
         seconds["joined"], killed["joined"], said["joined"] = embed_and_kill(words, root / "joined", parts, head)
-    print(said["joined"], flush=True)
+    print(said["joined"].splitlines()[0], flush=True)
 
     rows = {name: read_embeddings(root / name) for name in seconds}
     reports = {name: json.loads((root / name / "_report.json").read_text()) for name in seconds}

@@ -166,13 +166,9 @@ def unclaimed(ledger: Ledger, root: Path, texts: dict[str, str]) -> list[str]:
     """Measured numbers that no claim holds, a line each: file, line, and the words around."""
     found = []
     for name, text in texts.items():
-        held = [
-            span
-            for entry in (*ledger.claims, *ledger.exempt)
-            if name in entry.files
-            for words in (entry.words(root) if isinstance(entry, Claim) else entry.text)
-            for span in places(words, text)
-        ]
+        words = [w for claim in ledger.claims if name in claim.files for w in claim.words(root)]
+        words += [w for exempt in ledger.exempt if name in exempt.files for w in exempt.text]
+        held = [span for w in words for span in places(w, text)]
         for begin, end in measured_numbers(text):
             if not any(a <= begin and end <= b for a, b in held):
                 around = " ".join(text[max(begin - 30, 0) : end + 30].split())
