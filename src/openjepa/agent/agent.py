@@ -197,7 +197,7 @@ class Agent:
 
     def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
-        cost: PathCost = bind(self.cost, now.z_goal[there])
+        cost = bind(self.cost, now.z_goal[there], now.memory.now[there])
         if now.failed_plans is None:
             return cost
         z = now.memory.now

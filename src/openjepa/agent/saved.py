@@ -235,7 +235,7 @@ def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, An
             "repair": to_dict(planner.repair.config),
             "actor": {
                 "width": len(policy.standardize.mean),
-                "action_dim": len(policy.action_scale.mean),
+                "num_knots": policy.num_knots,
                 "config": to_dict(policy.config),
             },
         }
@@ -249,7 +249,7 @@ def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBoun
     if described["kind"] == "propose":
         actor = described["actor"]
         config = from_dict(GoalPolicyConfig, actor["config"])
-        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], actor["action_dim"], config)).to(device)
+        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], bounds, actor["num_knots"], config)).to(device)
         proposals = from_dict(ProposalConfig, described["config"])
         return ProposeVerifyRepair(policy, bounds, proposals, repair=from_dict(CEMConfig, described["repair"]))
     if described["kind"] not in PLANNERS:

@@ -1,5 +1,6 @@
 """Candidate plans, rolled through a world model in one batch for all environments, and their costs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,10 +39,13 @@ class Imagination:
 
     def scores(self, candidates: Tensor) -> Tensor:
         """Cost [B, S] of candidates [B, S, H, A]; under a `RiskCost`, of all their futures."""
+        return torch.cat([self._scores(part) for part in self._parts(candidates)], 1)
+
+    def _parts(self, candidates: Tensor) -> Sequence[Tensor]:
+        """Candidates [B, S, H, A] in parts that the model is given at once."""
         if self.micro_batch is None:
-            return self._scores(candidates)
-        samples = max(1, self.micro_batch // (candidates.shape[0] * self.num_futures))
-        return torch.cat([self._scores(part) for part in candidates.split(samples, 1)], 1)
+            return (candidates,)
+        return candidates.split(max(1, self.micro_batch // (candidates.shape[0] * self.num_futures)), 1)
 
     @property
     def num_futures(self) -> int:
@@ -75,8 +79,8 @@ class Imagination:
             model_steps: predictor steps spent before, per environment.
             terms: diagnostics to pass on.
         """
-        z_path = self.paths(candidates)
-        costs = self.cost(z_path) if self.num_futures == 1 else self._scores(candidates)  # [B, S]
+        z_path = torch.cat([self.paths(part) for part in self._parts(candidates)], 1)
+        costs = self.cost(z_path) if self.num_futures == 1 else self.scores(candidates)  # [B, S]
         cost, best = costs.min(1)
         if not to_host(torch.isfinite(cost).all()):
             raise ConfigError(

@@ -4,6 +4,7 @@ Widths are relative to the bounds: a std of 1 is half the range of an action's d
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,19 +41,48 @@ def coloured_noise(
 
 def half_range(bounds: ActionBounds, like: Tensor) -> Tensor:
     """Half the range of every action dimension [A], the unit of `init_std` and `min_std`."""
-    low, high = to_device(torch.as_tensor(bounds.low), like), to_device(torch.as_tensor(bounds.high), like)
-    half = (high - low) / 2
+    return to_device(torch.from_numpy(_half_range(bounds)), like)
+
+
+@lru_cache(maxsize=64)
+def _half_range(bounds: ActionBounds) -> np.ndarray:
     if not np.isfinite(bounds.high - bounds.low).all() or not (bounds.high > bounds.low).any():
         raise ConfigError(
             f"`bounds` must be finite with low < high; got {bounds.low} to {bounds.high}. Give the range to search."
         )
-    return torch.where(half > 0, half, 1)  # an axis with one value stays there by clipping, whatever its unit
+    half = (bounds.high.astype(np.float32) - bounds.low.astype(np.float32)) / 2
+    return np.where(half > 0, half, 1).astype(np.float32)  # an axis with one value stays there by clipping
 
 
 def centre(bounds: ActionBounds, like: Tensor) -> Tensor:
     """The allowed action [A] in the middle of the bounds, where a search without a guess starts."""
     low, high = to_device(torch.as_tensor(bounds.low), like), to_device(torch.as_tensor(bounds.high), like)
     return bounds.clip((low + high) / 2)
+
+
+def around(centres: Tensor, width: Tensor, noise: Tensor, bounds: ActionBounds) -> Tensor:
+    """Allowed plans [B, S, K, A] around allowed plans [B, S, K, A].
+
+    Args:
+        centres: allowed.
+        width: [S, 1, 1] standard deviations in half ranges, 0 for the centre itself; for categories, how much of
+            uniform chance is mixed in, 1 or more being all of it.
+        noise: [B, S, K, A] of unit variance.
+        bounds: allowed actions.
+    """
+    if bounds.categories:
+        return bounds.clip(torch.lerp(centres, chance(bounds, centres), width.clamp(max=1)).log() + gumbel(noise))
+    return bounds.clip(torch.addcmul(centres, width * half_range(bounds, centres), noise))
+
+
+def chance(bounds: ActionBounds, like: Tensor) -> Tensor:
+    """Probability [A] of every choice where all of its group are equally likely."""
+    return to_device(torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)), like)
+
+
+def gumbel(noise: Tensor) -> Tensor:
+    """Standard normal numbers as Gumbel ones, which choose by the largest of log-probability plus noise."""
+    return -(-torch.special.log_ndtr(noise)).log()
 
 
 def num_knots(horizon: int, knot_steps: int) -> int:

@@ -24,7 +24,7 @@ from openjepa.eval.acting.scattered_pairs import draw_scattered_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
 from openjepa.planning.costs import PathCost
 from openjepa.protocols import World
-from openjepa.recipes.acting import remember
+from openjepa.recipes.remembered_play import remember
 from openjepa.recipes.world import ResolvedWorld
 from openjepa.recipes.world_model import open_store, world_of
 

@@ -97,6 +97,7 @@ def push_t() -> PushTConfig:
             refine=RefineConfig(steps=300, rollout=12),
             distance=TemporalDistanceConfig(steps=600, max_gap=40),
             planner=CEMConfig(horizon=12, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3),
+            policy=None,
             replan_every=5,
             budget=50,
             pairs=50,
