@@ -186,11 +186,11 @@ class FakeRay:
                 number, worker = len(self.started), kind(*args)
                 self.started.append(worker)
 
-                def compute(items, first_file, part):
+                def compute(shared, items, first_file, part):
                     if part.start in self.dead:
                         return (number, self.exceptions.RayActorError("The actor died.\nMore words."))
                     try:
-                        return (number, worker.compute(items, first_file, part))
+                        return (number, worker.compute(shared, items, first_file, part))
                     except Exception as error:
                         return (number, self.exceptions.RayTaskError(error))
 
@@ -262,13 +262,12 @@ def test_workers_that_do_not_fit_are_refused(fake, pictures, tmp_path):
 
 
 def test_machines_that_differ_are_refused(fake, tmp_path):
-    shared = [fake.put((encoder(), EmbedConfig()))]
-    for worker, rule in (
-        (ray_engine._Worker(shared, "0.0.0", os.getcwd(), torch.get_num_threads(), False), "must have OpenJEPA 0.0.0"),
-        (ray_engine._Worker(shared, ray_engine.__version__, str(tmp_path / "no"), 1, False), "must see `.*no`"),
+    for version, folder, rule in (
+        ("0.0.0", os.getcwd(), "must have OpenJEPA 0.0.0"),
+        (ray_engine.__version__, str(tmp_path / "no"), "must see `.*no`"),
     ):
         with pytest.raises(ConfigError, match=rule):
-            worker.compute(None, 0, range(1))
+            ray_engine._Worker(version, folder, 1, False).compute([], None, 0, range(1))
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch):

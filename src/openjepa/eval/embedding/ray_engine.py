@@ -89,21 +89,23 @@ class RayEngine:
             )(_Worker)
             on_gpu = self.config.gpus_per_worker > 0
             workers = [
-                remote.remote([shared], __version__, os.getcwd(), self.config.cpus_per_worker, on_gpu)
+                remote.remote(__version__, os.getcwd(), self.config.cpus_per_worker, on_gpu)
                 for _ in range(_room(ray, self.config, len(parts)))
             ]
             try:
-                yield from self._results(ray, workers, items, parts)
+                yield from self._results(ray, workers, shared, items, parts)
             finally:
                 for worker in workers:
                     ray.kill(worker)
 
-    def _results(self, ray: Any, workers: list[Any], items: Items, parts: Sequence[range]) -> Iterator[Part]:
+    def _results(
+        self, ray: Any, workers: list[Any], shared: Any, items: Items, parts: Sequence[range]
+    ) -> Iterator[Part]:
         queue, running, replaced = iter(parts), dict[Any, tuple[Any, range]](), set[str]()
 
         def start(worker: Any) -> None:
             if (part := next(queue, None)) is not None:
-                running[worker.compute.remote(*excerpt(items, part), part)] = (worker, part)
+                running[worker.compute.remote([shared], *excerpt(items, part), part)] = (worker, part)
 
         for worker in workers:
             start(worker)
@@ -129,7 +131,7 @@ class RayEngine:
 class _Worker:
     """What runs on the cluster: a network, and the parts that it is given."""
 
-    def __init__(self, shared: list[Any], version: str, folder: str, threads: int, on_gpu: bool) -> None:
+    def __init__(self, version: str, folder: str, threads: int, on_gpu: bool) -> None:
         self.wrong = ""
         if version != __version__:
             self.wrong = f"every machine of the cluster must have OpenJEPA {version}; `{HOST}` has {__version__}."
@@ -137,24 +139,26 @@ class _Worker:
             os.chdir(folder)  # so that a relative path means the same file
         except OSError:
             self.wrong = f"every machine of the cluster must see `{folder}`; `{HOST}` does not. Start in a shared one."
-        torch.set_num_threads(threads)
-        ray = _import_ray()
-        self.encoder, self.config = ray.get(shared[0])
-        self.is_new = ray.get_runtime_context().was_current_actor_reconstructed
-        if on_gpu and isinstance(self.encoder.network, nn.Module):
-            self.encoder = replace(self.encoder, network=self.encoder.network.to("cuda"), device="cuda")
+        self.threads, self.on_gpu = threads, on_gpu
+        self.loaded: tuple[FrozenEncoder, EmbedConfig] | None = None
+        self.is_new = _import_ray().get_runtime_context().was_current_actor_reconstructed
 
-    def compute(self, items: Items, first_file: int, part: range) -> tuple[str, bool, Part]:
+    def compute(self, shared: list[Any], items: Items, first_file: int, part: range) -> tuple[str, bool, Part]:
         """Returns which process this is, whether in the place of one that died, and the part."""
         if self.wrong:
             raise ConfigError(self.wrong)
-        found = compute_excerpt(self.encoder, self.config, items, first_file, part)
+        if self.loaded is None:
+            torch.set_num_threads(self.threads)
+            encoder, config = _import_ray().get(shared[0])
+            if self.on_gpu and isinstance(encoder.network, nn.Module):
+                encoder = replace(encoder, network=encoder.network.to("cuda"), device="cuda")
+            self.loaded = encoder, config
+        found = compute_excerpt(*self.loaded, items, first_file, part)
         return f"{HOST}:{os.getpid()}", self.is_new, found
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of every actor that may restart
     try:
         import ray
         import ray.exceptions
