@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import tyro
 
-from openjepa.command_line import collecting, judging, seeing, stores, surprising, training
+from openjepa.command_line import collecting, judging, seeing, serving, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.env_options import HELP as ENV_HELP
@@ -82,6 +82,12 @@ COMMANDS: dict[str, Command | Group] = {
         lambda words: judging.PlanOptions,
         judging.plan,
         takes_env=True,
+    ),
+    "serve": Command(
+        "let robots and simulators elsewhere act with a run, over a WebSocket",
+        "RUN [--port N] [--budget-ms MS]",
+        lambda words: serving.ServeOptions,
+        serving.serve_agent,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
