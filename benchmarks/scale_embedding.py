@@ -117,7 +117,7 @@ def started_cluster(root: Path, workers: int):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["start", "--head", "--block", f"--port={port}", f"--num-cpus={workers}", "--include-dashboard=false"]
-    words += ["--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--temp-dir={root / 'ray'}"]
+    words += ["--disable-usage-stats", f"--temp-dir={root / 'ray'}"]
     program = str(Path(sys.executable).with_name("ray"))
     # One secret for head, workers and command, of this run alone; whoever has it may run code on the cluster.
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
