@@ -28,7 +28,7 @@ class Client:
         with ExitStack() as stack:
             connecting = connect(uri, compression=None, additional_headers=headers, max_size=None)
             self._connection = stack.enter_context(connecting)
-            self.metadata: dict[str, Any] = unpack(self._connection.recv())
+            self.metadata: dict[str, Any] = unpack(self._connection.recv(decode=False))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Client":

@@ -258,7 +258,7 @@ def _websockets() -> Any:
     return server
 
 
-def _websockets_closed() -> type[Exception]:
+def _websockets_closed() -> Any:
     from websockets.exceptions import ConnectionClosed
 
     return ConnectionClosed
