@@ -1,5 +1,3 @@
-import asyncio
-import threading
 from contextlib import contextmanager
 from http.client import HTTPConnection
 
@@ -9,7 +7,7 @@ import pytest
 from openjepa import cli
 from openjepa.errors import ConfigError, DataError
 from openjepa.serve.client import Client
-from openjepa.serve.server import AgentServer, ServerConfig, read_token
+from openjepa.serve.server import ServerConfig, in_background, read_token
 from openjepa.serve.sessions import Session
 from openjepa.serve.wire import pack, unpack
 
@@ -23,30 +21,9 @@ TOKEN = "a secret of some length"
 @contextmanager
 def served(agent=None, **options):
     """A server in a thread of its own; yields it."""
-    started, box = threading.Event(), []
-
-    def work():
-        async def main():
-            server = AgentServer(agent or make_agent(), make_card(), ServerConfig(port=0, **options))
-            box.extend((server, asyncio.get_running_loop()))
-            running = asyncio.create_task(server.run())
-            await server.ready.wait()
-            started.set()
-            await running
-
-        asyncio.run(main())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert started.wait(20)
-    server, loop = box
-    server.uri = f"ws://127.0.0.1:{server.port}"
-    try:
+    with in_background(agent or make_agent(), make_card(), ServerConfig(port=0, **options)) as server:
+        server.uri = f"ws://127.0.0.1:{server.port}"
         yield server
-    finally:
-        loop.call_soon_threadsafe(server.stop)
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def get(server, path, **headers):
@@ -250,9 +227,12 @@ def test_pages_in_a_browser_are_not_let_in():
 
 def test_a_port_that_is_taken_is_one_line():
     with served() as server:
-        other = AgentServer(make_agent(), make_card(), ServerConfig(port=server.port))
-        with pytest.raises(ConfigError, match="must be free to listen at"):
-            asyncio.run(other.run())
+        taken = ServerConfig(port=server.port)
+        with (
+            pytest.raises(ConfigError, match="must be free to listen at"),
+            in_background(make_agent(), make_card(), taken),
+        ):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ import hmac
 import ipaddress
 import logging
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -279,6 +282,50 @@ def read_token(path: Path | None) -> str | None:
     if not token.isascii() or not token.isprintable() or not token:
         raise ConfigError(f"`{path}` must hold one line of printable ASCII; it does not.")
     return token
+
+
+@contextmanager
+def in_background(agent: Agent, card: AgentCard, config: ServerConfig) -> Iterator[AgentServer]:
+    """Serves from a thread of this process until the block ends; yields the server, with its `port`.
+
+    Raises:
+        ConfigError: where the address cannot be had.
+    """
+    started = threading.Event()
+    made: list[tuple[AgentServer, asyncio.AbstractEventLoop]] = []
+    failed: list[BaseException] = []
+
+    async def main() -> None:
+        server = AgentServer(agent, card, config)
+        made.append((server, asyncio.get_running_loop()))
+        running = asyncio.create_task(server.run())
+        waiting = asyncio.create_task(server.ready.wait())
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        started.set()
+        waiting.cancel()
+        await running
+
+    def work() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=work, name="serve", daemon=True)
+    thread.start()
+    started.wait()
+    server, loop = made[0]
+    try:
+        if server.ready.is_set():
+            yield server
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(server.stop)
+        thread.join()
+        if failed:
+            raise failed[0]
 
 
 def serve(agent: Agent, card: AgentCard, config: ServerConfig) -> None:
