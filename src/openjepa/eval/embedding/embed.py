@@ -13,7 +13,7 @@ from openjepa.config import to_dict
 from openjepa.data.folders import shown_name
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Items, list_files
 from openjepa.errors import DataError
-from openjepa.eval.embedding.embedding_store import EmbeddingStore, Rows
+from openjepa.eval.embedding.embedding_store import SAMPLES, EmbeddingStore, Rows
 from openjepa.eval.embedding.moments import Moments
 from openjepa.eval.embedding.parts import EmbedConfig, Part, compute_parts, decode, embed_samples, parts_of, stamp_of
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
@@ -147,19 +147,21 @@ def _suffixes(kind: str) -> tuple[str, ...]:
 
 
 def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict[str, object]:
-    names = hashlib.blake2b(digest_size=8)
-    for i in range(len(items)):
-        names.update(items.name(i).encode("utf-8", "surrogateescape") + b"\0")
     chosen = to_dict(config)
     for name in ("output", "batch_size", "num_threads", "max_damaged_share"):  # may change between starts
         chosen.pop(name)
     if config.every is None:  # embeddings of earlier versions can be gone on with
         chosen.pop("every")
-    return {
-        "options": chosen,
-        "files": {"count": len(items), "names": names.hexdigest()},
-        "model": encoder.fingerprint(),
-    }
+    files = items.files if isinstance(items, Moments) else items
+    manifest: dict[str, object] = {"options": chosen, "files": _names(files), "model": encoder.fingerprint()}
+    return manifest | ({SAMPLES: _names(items)} if isinstance(items, Moments) else {})
+
+
+def _names(items: Items) -> dict[str, object]:
+    names = hashlib.blake2b(digest_size=8)
+    for i in range(len(items)):
+        names.update(items.name(i).encode("utf-8", "surrogateescape") + b"\0")
+    return {"count": len(items), "names": names.hexdigest()}
 
 
 def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> None:

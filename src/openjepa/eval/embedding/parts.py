@@ -200,8 +200,8 @@ def decode(items: Items, config: EmbedConfig, index: int, stamp: str = "") -> De
 
 def stamp_of(items: Items, index: int) -> str:
     """What tells that a file has changed; rows of a data set and members of shards are taken to stay."""
-    if isinstance(items, Moments):
-        return stamp_of(items.files, items.stretches[index].file)
+    if isinstance(items, Moments):  # a file that has changed may have fewer of them
+        return stamp_of(items.files, items.stretches[index].file) if index < len(items) else "missing"
     return file_stamp(items.paths[index]) if isinstance(items, FileItems) else ""
 
 

@@ -4,6 +4,7 @@ The single-process path holds the pixels of all files; here only features are he
 features agree with that path within float32 rounding.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 from openjepa.eval.probing.frozen_probes import (
     FrozenProbeConfig,
     Kind,
+    LabelledSet,
     ProbeReport,
     labelled_sets,
     probe_report,
@@ -72,7 +74,12 @@ def run_probe_in_parts(
             say(f"{name}: {probe} probe")
             sides = (features[kept], labels[kept], features[is_test], labels[is_test])
             found[probe].append(score_probe(probe, *sides, config))
-    return replace(probe_report(found, labels[kept], labels[is_test]), damaged=damage.reasons)
+    real = [os.path.realpath(files.paths[i]) for i in index.tolist()]
+    sets = [
+        LabelledSet(torch.empty(0), labels[rows], tuple(real[i] for i in rows.tolist()))
+        for rows in (kept, is_test.nonzero().flatten())
+    ]
+    return replace(probe_report(found, *sets), damaged=damage.reasons)
 
 
 def _features(
