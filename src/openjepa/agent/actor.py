@@ -14,10 +14,18 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
+from openjepa.planning.candidates import (
+    Imagination,
+    around,
+    centre,
+    check_problem,
+    hold,
+    num_knots,
+    to_knots,
+    white_noise,
+)
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import around, centre, check_problem, hold, num_knots, to_knots, white_noise
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 # (z [B, N, D], z_goal [B, N, D]) -> free actions [B, K, A] of a plan, like `heads.goal_policy.GoalPolicy`.
@@ -39,9 +47,9 @@ class ProposalConfig:
             [0, 1]; 0 accepts every plan that is better than standing still.
     """
 
-    num_policy: int = 12
-    num_last: int = 12
-    num_wide: int = 8
+    num_policy: int = 6
+    num_last: int = 6
+    num_wide: int = 4
     near_std: float = 0.3
     wide_std: float = 0.7
     accept_gain: float = 0.05
