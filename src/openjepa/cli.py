@@ -20,7 +20,7 @@ from openjepa.command_line.completions import ASK, CompletionsOptions, candidate
 from openjepa.command_line.env_options import HELP as ENV_HELP
 from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
-from openjepa.errors import ConfigError, OpenJEPAError, unknown
+from openjepa.errors import ConfigError, OpenJEPAError, brief, unknown
 from openjepa.version import __version__
 
 
@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return OK
         if error.strerror is None:
             raise
-        return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
+        return _complain(f"{error.strerror}: {brief(error.filename or 'unknown file', 200)}")
     except KeyboardInterrupt:
         command = COMMANDS.get(name)
         if isinstance(command, Group):
