@@ -212,9 +212,7 @@ class CausalEnergy:
                 is_foretold = torch.arange(window.shape[1])[:, None] >= torch.tensor(horizons)  # [T, K]
                 check_finite(window[:, is_foretold])
                 skip = memory // 2 if start else 0
-                out[i, rows, :, start + skip : start + window.shape[1]] = (
-                    window.numpy().transpose(0, 2, 1)[..., skip:]
-                )
+                out[i, rows, :, start + skip : start + window.shape[1]] = window.numpy().transpose(0, 2, 1)[..., skip:]
         return nan_mean(out, 0)[..., frames]
 
     def untrained(self, seed: int) -> "CausalEnergy":
