@@ -171,7 +171,7 @@ def test_bounds_of_recorded_actions():
 
 def test_bounds_of_a_recorded_ball():
     angle = np.linspace(0, 2 * np.pi, 100)
-    disc = np.stack([np.cos(angle), np.sin(angle)], 1) * np.linspace(0.5, 1, 100)[:, None]
+    disc = np.stack([np.cos(angle), np.sin(angle)], 1)
     found = recorded_bounds(disc)
     assert found.max_norm == pytest.approx(1.0, abs=0.01)
     assert recorded_bounds(np.concatenate([disc, [[0.9, 0.9]]])).max_norm is None
