@@ -139,7 +139,7 @@ def _resolved(options: Any, env: dict[str, Any], run_dir: Path) -> Any:
     config, world = options.config, options.what
     if path.is_dir():
         if not (path / "store.json").is_file() and is_robot_data(path):
-            path = _robot_store(path, run_dir, config.image_size)
+            path = robot_store(path, run_dir, config.image_size)
         config, world = replace(config, data=path), ""
     resolved = resolve(config, world, env)
     for line in resolved.choices:
@@ -147,7 +147,7 @@ def _resolved(options: Any, env: dict[str, Any], run_dir: Path) -> Any:
     return resolved
 
 
-def _robot_store(folder: Path, run_dir: Path, size: int) -> Path:
+def robot_store(folder: Path, run_dir: Path, size: int) -> Path:
     """A robot's data as a store beside the run; the folder itself is only read. One process of several writes it."""
     from openjepa.data import EpisodeStore
     from openjepa.data.robot.convert import open_robot_data, to_store

@@ -194,5 +194,9 @@ def _check_statistics(data: LeRobotData, whole: dict[str, np.ndarray]) -> bool:
     stated = read_json(path, damaged=lambda why: DataError(f"`{path}` is damaged ({why})."))
     for key, values in whole.items():
         if isinstance(stated.get(key), dict) and key not in COUNTERS:
-            check_stats(stated[key], of_numbers(values), key, f"`{path}`")
+            found = of_numbers(values)
+            if values.ndim > 2 and np.size(stated[key].get("min", ())) == values.shape[-1]:
+                # LeRobot's own writer takes moments of matrices over all axes but the last.
+                found = {**of_numbers(values.reshape(-1, values.shape[-1])), "count": found["count"]}
+            check_stats(stated[key], found, key, f"`{path}`")
     return True
