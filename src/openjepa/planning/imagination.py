@@ -1,6 +1,9 @@
 """Candidate plans, rolled through a world model in one batch for all environments, and their costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +13,19 @@ from openjepa.nn.host import to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.risk import BoundRiskCost
 from openjepa.protocols import BranchingModel, PathCost, Plan, WorldModel
+
+
+@runtime_checkable
+class BeginningModel(Protocol):
+    """A world model that takes a context in once for all candidate plans; optional, for planning at speed."""
+
+    def begin(self, z: Tensor, context_actions: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Takes in z [B, T, N, D] and actions [B, T - 1, A].
+
+        Returns:
+            what maps candidates [B * S, H, A], those of an environment side by side, to states [B * S, H, N, D].
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,8 +49,18 @@ class Imagination:
     def paths(self, candidates: Tensor) -> Tensor:
         """Imagined states [B, S, H, N, D] after each action of candidates [B, S, H, A]."""
         batch, samples, horizon = candidates.shape[:3]
-        z_path = self.model.rollout(*self._rows(candidates))  # [B * S, H, N, D]
+        z_path = self._roll(candidates)  # [B * S, H, N, D]
         return z_path.view(batch, samples, horizon, *z_path.shape[2:])
+
+    @cached_property
+    def _begun(self) -> Callable[[Tensor], Tensor] | None:
+        """What rolls candidates out from a context that was taken in once, where the model can do that."""
+        return self.model.begin(self.z, self.context_actions) if isinstance(self.model, BeginningModel) else None
+
+    def _roll(self, candidates: Tensor) -> Tensor:
+        if self._begun is None:
+            return self.model.rollout(*self._rows(candidates))
+        return self._begun(candidates.flatten(0, 1))
 
     def scores(self, candidates: Tensor) -> Tensor:
         """Cost [B, S] of candidates [B, S, H, A]; under a `RiskCost`, of all their futures."""

@@ -19,6 +19,7 @@ from openjepa.data.robot.lerobot_columns import centre_square, numbers, runs, ty
 from openjepa.data.robot.lerobot_layout import (
     ACTION,
     COUNTERS,
+    OWN,
     STATE,
     WORLD_STATE,
     EpisodeRow,
@@ -84,7 +85,12 @@ class LeRobotData:
         """Column of a store for each feature that is read."""
         features = self.info.features
         if camera is None and (own := self._own.get("columns")):
-            return {name: features[about["key"]] for name, about in own.items() if about["key"] in features}
+            try:
+                return {name: features[about["key"]] for name, about in own.items()}
+            except (KeyError, TypeError, AttributeError) as error:
+                raise DataError(
+                    f"`{self.root / OWN}` must name features of this data set; it does not ({error})."
+                ) from error
         keys = [feature.key for feature in self.info.cameras]
         wanted = next((key for key in keys if camera in (key, key.rsplit(".", 1)[-1])), None) if camera else keys[0]
         if wanted is None:
@@ -301,7 +307,7 @@ class LeRobotData:
     def _undo_padding(self, arrays: dict[str, np.ndarray]) -> None:
         """Columns with a row per action were filled up to a row per frame, and lost the shape of a row of one."""
         for name, about in self._own.get("columns", {}).items():
-            if name not in arrays:
+            if name not in arrays or self.columns[name].is_picture:
                 continue
             if about.get("per") == "action":
                 arrays[name] = arrays[name][:-1]
