@@ -30,7 +30,7 @@ from openjepa.nn.poses import integrate_poses
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import normalize_features
 from openjepa.planning.costs import PathCost, bind, final, l1
-from openjepa.planning.imagination import Imagination
+from openjepa.planning.candidates import Imagination
 from openjepa.planning.mean_cem import MeanCEM, vjepa2_ac_planner
 
 STEP = 0.075  # m, largest step of an axis

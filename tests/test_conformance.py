@@ -13,7 +13,7 @@ from torch import Tensor
 
 import openjepa.agent
 import openjepa.planning
-from openjepa.agent import ProposalConfig, ProposeVerifyRepair
+from openjepa.agent import ProposeVerifyRepair
 from openjepa.baselines import RIVALS
 from openjepa.eval.health.conformance import check_branching_model, check_method, check_planner, check_world_model
 from openjepa.heads.futures import FuturesConfig
@@ -190,9 +190,9 @@ def test_every_variant_plans_as_a_world_model_does(name: str) -> None:
 HORIZON = 4
 
 
-def towards_the_goal(z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
-    """In the point world of `check_planner`, the action that arrives after `gap` steps."""
-    return 4 * (z_goal - z)[:, 0] / gap[:, None]
+def towards_the_goal(z: Tensor, z_goal: Tensor) -> Tensor:
+    """In the point world of `check_planner`, the plan that arrives at its last step."""
+    return (4 * (z_goal - z) / HORIZON).expand(-1, HORIZON, -1)
 
 
 PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
@@ -201,7 +201,7 @@ PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
     MeanCEM: lambda bounds: MeanCEM(bounds, MeanCEMConfig(HORIZON, num_samples=128, num_elites=8)),
     MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
     GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
-    ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, ProposalConfig(HORIZON, (2, 4))),
+    ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, repair=CEMConfig(HORIZON)),
     Exhaustive: lambda bounds: Exhaustive(bounds, ExhaustiveConfig(HORIZON)),
 }
 FOR_BOXES_ONLY = {MeanCEM, GradientPlanner}

@@ -45,6 +45,12 @@ def test_few_landmarks_make_a_coarse_map():
         LandmarkConfig(0.0, 8)
 
 
+def test_small_steps_beside_large_ones_keep_their_places():
+    """A turn is ten times as long as a step ahead, and rounding shorter still; no two places become one."""
+    line = torch.tensor([[0.0, 10.0, 10.5, 11.0, 11.0 + 1e-5, 21.0, 21.5, 11.0]])
+    assert len(fit_landmarks(line[..., None, None].expand(-1, -1, 1, 2))) == 6
+
+
 def test_a_map_is_kept_with_its_weights(landmarks):
     again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], 2)
     again.load_state_dict(landmarks.state_dict())

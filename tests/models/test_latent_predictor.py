@@ -6,6 +6,7 @@ import torch
 
 from openjepa.errors import ConfigError
 from openjepa.models.latent_predictor import ActionReadout, LatentPredictorConfig, build_predictor
+from openjepa.models.latent_states import STATES
 
 CAUSAL = LatentPredictorConfig("transformer", predictor_dim=16, depth=2, context_len=3, num_heads=2)
 KINDS = [LatentPredictorConfig(predictor_dim=8), LatentPredictorConfig("gru"), CAUSAL]
@@ -192,3 +193,29 @@ def test_impossible_configs(options, message):
 def test_too_many_states():
     with pytest.raises(ConfigError, match="`z` must hold at most `context_len` = 3 states; got 4"):
         shaken(CAUSAL)(*inputs(steps=4))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("state", ["frame", "pair", "scene"])
+def test_a_rollout_is_as_many_calls_each_fed_with_the_last_state(state, scaled):
+    states = STATES["pair" if state == "pair" else "frame"](6)
+    scene_dim = 2 if state == "scene" else 0
+    predictor = states.predictor(LatentPredictorConfig(predictor_dim=8, scaled=scaled), 2)
+    with torch.no_grad():
+        for number, parameter in enumerate(predictor.parameters()):
+            parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(number))
+    z, actions = inputs(batch=3, steps=4, embed_dim=states.dim)
+    if scaled:
+        predictor.scale.measure(3 * z[..., :6].flatten(0, 1) + 1, z[..., :6].flatten(0, 1) / 5)
+    z = z[:, 0].requires_grad_()
+    path, now = [], z
+    for t in range(4):
+        found = predictor(now.unsqueeze(1), actions[:, t : t + 1])[:, 0]
+        now = torch.cat([z[:, :scene_dim], found[:, scene_dim:]], 1)
+        path.append(now)
+    expected = torch.stack(path, 1)
+    rolled = predictor.rollout(z, actions, scene_dim)
+    torch.testing.assert_close(rolled, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(rolled.shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.autograd.grad((weights * x).sum(), z)[0] for x in (rolled, expected))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.heads.critic import TemporalDistanceHead
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.planning.costs import (
     Arrival,
     Last,
@@ -18,6 +18,7 @@ from openjepa.planning.costs import (
     mean,
     squared_l2,
 )
+from openjepa.planning.risk import RiskCost
 
 Z_PATH = torch.tensor([[3.0, 0.0], [1.0, 0.0], [1.0, 2.0]]).view(3, 1, 2)  # T N D
 Z_GOAL = torch.tensor([[1.0, 0.0]])  # squared distances 4, 0, 4
@@ -107,3 +108,27 @@ def test_arrival_counts_steps_until_the_goal_is_first_reached():
 def test_steps_and_widths_are_at_least_one(make: Any) -> None:
     with pytest.raises(ConfigError, match="must be at least 1; got"):
         make()
+
+
+@pytest.mark.parametrize("scene_dim", [0, 2])
+@pytest.mark.parametrize("form", ["squared", "quasimetric"])
+def test_goals_that_are_embedded_once_cost_the_same(scene_dim: int, form: Any) -> None:
+    torch.manual_seed(0)
+    head = TemporalDistanceHead(1, 4, TemporalDistanceConfig(hidden_dim=8, form=form, scene_dim=scene_dim)).eval()
+    cost = PathCost(head, mean, stride=2, pose_dim=4)
+    z, z_goal, z_path = torch.randn(3, 1, 5), torch.randn(3, 1, 5), torch.randn(3, 6, 4, 1, 5)
+    z_path[..., :2] = z[:, None, None, :, :2]  # a rollout copies the scene
+    plain, embedded = bind(cost, z_goal), bind(cost, z_goal, z)
+    assert plain.embedded is None
+    assert embedded.embedded is not None
+    torch.testing.assert_close(embedded(z_path), plain(z_path))
+    some = torch.tensor([2, 0])
+    torch.testing.assert_close(embedded.select(some)(z_path[some]), plain(z_path)[some])
+    assert bind(PathCost(squared_l2), z_goal, z).embedded is None  # nothing to embed
+
+
+def test_a_risk_can_be_asked_for_some_environments() -> None:
+    goals, z_path = torch.randn(3, 1, 2), torch.randn(3, 5, 4, 1, 2)
+    bound = bind(RiskCost(PathCost()), goals)
+    some = torch.tensor([2, 0])
+    torch.testing.assert_close(bound.select(some)(z_path[some]), bound(z_path)[some])

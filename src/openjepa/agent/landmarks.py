@@ -20,6 +20,7 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, valid_states
 from openjepa.protocols import PathCost
 
+STILL = 1e-4  # of the longest step: what is shorter is rounding
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
@@ -28,7 +29,8 @@ class LandmarkConfig:
     """How fine a map is.
 
     Attributes:
-        radius_share: largest distance of a visited state from its landmark, as a share of the median step, > 0.
+        radius_share: largest distance of a visited state from its landmark, as a share of a small step, > 0: one in
+            a hundred is smaller. (A turn on the spot may be ten times as long as a step ahead, and both must count.)
         capacity: landmarks at most, >= 1; the map is coarser where they do not suffice.
     """
 
@@ -109,8 +111,8 @@ def fit_landmarks(latents: Tensor, config: LandmarkConfig | None = None, *, leng
     flat = standardize(flat)
     states = valid_states(flat, known.cpu())
     step = valid_states((flat[:, 1:] - flat[:, :-1]).norm(dim=-1), known.cpu() - 1)
-    moved = step[step > 0]
-    radius = config.radius_share * float(moved.median()) if len(moved) else 0.0
+    moved = step[step > STILL * step.max()]
+    radius = config.radius_share * float(moved.sort().values[len(moved) // 100]) if len(moved) else 0.0
     places = states[_farthest_points(states, radius, config.capacity)]
     number = _nearest(flat.flatten(0, 1), places).view(flat.shape[:2])
     pairs = torch.stack([number[:, :-1], number[:, 1:]], -1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_host
-from openjepa.protocols import PathCost
+from openjepa.planning.costs import GoalCost
 
 
 class ShortTermMemory:
@@ -108,7 +108,7 @@ class FailedPlans:
             self._places = [*self._places[max(0, len(self._places) - keep) :], imagined.flatten(1)]
             self._radii = [*self._radii[max(0, len(self._radii) - keep) :], radius]
 
-    def doubt(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
+    def doubt(self, cost: GoalCost, z: Tensor, horizon: int, rows: Tensor) -> GoalCost:
         """The same cost with what is remembered, for some environments.
 
         Args:
@@ -134,7 +134,7 @@ class DoubtfulCost:
         radii: [B, K], how far around them; 0 for none.
     """
 
-    cost: PathCost
+    cost: GoalCost
     staying: Tensor
     places: Tensor
     radii: Tensor
@@ -148,3 +148,13 @@ class DoubtfulCost:
         near = torch.where(self.radii.unsqueeze(1) > 0, (-0.5 * scaled.square()).exp(), 0.0).amax(-1)  # [B, S * T]
         near = near.unflatten(1, z_path.shape[1:3]).amax(-1)  # [B, S]
         return cost + near * (self.staying.unsqueeze(1) - cost).clamp_min(0)
+
+    @property
+    def z_goal(self) -> Tensor:
+        """The goals [B, N, D]."""
+        return self.cost.z_goal
+
+    def select(self, environments: Tensor) -> "DoubtfulCost":
+        """The same cost for some environments: their indices, or a mask [B]."""
+        parts = (part[environments] for part in (self.staying, self.places, self.radii))
+        return DoubtfulCost(self.cost.select(environments), *parts)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
+from openjepa.agent.landmarks import Landmarks
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
 from openjepa.files import cause_of, sha256, sync
@@ -201,14 +202,20 @@ def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
     aggregate = next((name for name, known in AGGREGATES.items() if known is cost.aggregate), None)
     if aggregate is None:
         raise ConfigError(f"the aggregate of a saved cost must be one of {', '.join(AGGREGATES)}.")
-    described = {"aggregate": aggregate, "stride": cost.stride}
+    described = {"aggregate": aggregate, "stride": cost.stride, "pose_dim": cost.pose_dim}
+    if isinstance(cost.distance, Landmarks):
+        parts[CRITIC] = places = cost.distance
+        count, width = places.places.shape
+        return {**described, "landmarks": {"count": count, "edges": places.edges.shape[1], "dim": width}}
     if isinstance(cost.distance, TemporalDistanceHead):
         parts[CRITIC] = cost.distance
         standardize = cost.distance.standardize.mean
         return {**described, "critic": {"width": len(standardize), "config": to_dict(cost.distance.config)}}
     distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
     if distance is None:
-        raise ConfigError("the distance of a saved cost must be a `TemporalDistanceHead`, `squared_l2` or `l1`.")
+        raise ConfigError(
+            "the distance of a saved cost must be a `TemporalDistanceHead`, `Landmarks`, `squared_l2` or `l1`."
+        )
     return {**described, "distance": distance}
 
 
@@ -218,9 +225,11 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
         critic = described["critic"]
         config = from_dict(TemporalDistanceConfig, critic["config"])
         distance = _load(folder, CRITIC, TemporalDistanceHead(1, critic["width"], config)).to(device)
+    if "landmarks" in described:
+        distance = _load(folder, CRITIC, Landmarks(**described["landmarks"])).to(device)
     if distance is None or described["aggregate"] not in AGGREGATES:
         raise CheckpointError(f"{folder / CARD}: the cost {dict(described)} is unknown to this version.")
-    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"])
+    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"], described.get("pose_dim"))
 
 
 def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
@@ -235,7 +244,7 @@ def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, An
             "repair": to_dict(planner.repair.config),
             "actor": {
                 "width": len(policy.standardize.mean),
-                "action_dim": len(policy.action_scale.mean),
+                "num_knots": policy.num_knots,
                 "config": to_dict(policy.config),
             },
         }
@@ -249,7 +258,7 @@ def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBoun
     if described["kind"] == "propose":
         actor = described["actor"]
         config = from_dict(GoalPolicyConfig, actor["config"])
-        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], actor["action_dim"], config)).to(device)
+        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], bounds, actor["num_knots"], config)).to(device)
         proposals = from_dict(ProposalConfig, described["config"])
         return ProposeVerifyRepair(policy, bounds, proposals, repair=from_dict(CEMConfig, described["repair"]))
     if described["kind"] not in PLANNERS:

@@ -20,17 +20,14 @@ from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.protocols import ActionBounds
 
-NO_GAP = torch.zeros(1)  # cloning is not told how many steps remain
-
 
 @dataclass(frozen=True)
 class CloningConfig:
     """Options of cloning on latents.
 
     Attributes:
-        hidden_dim: width of the policy, even.
+        hidden_dim: width of the policy.
         depth: hidden layers.
-        dropout: share of hidden units dropped in training, in [0, 1).
         max_gap: goals lie 1 to this many steps ahead; None is up to the episode's end. Random play wanders, so
             far goals teach small steps: on Two-Rooms 10 reaches half as many goals again as None.
         batch_size: pairs per step.
@@ -41,7 +38,6 @@ class CloningConfig:
 
     hidden_dim: int = 256
     depth: int = 3
-    dropout: float = 0.0
     max_gap: int | None = 10
     batch_size: int = 512
     steps: int = 1500
@@ -57,13 +53,10 @@ class CloningConfig:
         return GoalPolicyConfig(
             hidden_dim=self.hidden_dim,
             depth=self.depth,
-            dropout=self.dropout,
             max_gap=min(self.max_gap or states - 1, states - 1),
-            sees_gap=False,
             batch_size=self.batch_size,
             steps=self.steps,
             lr=self.lr,
-            weight_decay=self.weight_decay,
         )
 
 
@@ -142,19 +135,20 @@ def clone_latents(
     latents, actions = latents.detach(), actions.detach().to(latents)
     generator = torch.Generator().manual_seed(seed)
     options = config.policy(int(known.max()))
-    no_gap = NO_GAP.to(latents)
+    wide = bounds.with_frameskip(frameskip)
     with seeded(generator):
-        policy = GoalPolicy(latents.shape[2], latents.shape[3], actions.shape[-1], options).to(latents.device)
-        policy.standardize.measure(valid_states(latents, known).flatten(1))
-        policy.action_scale.measure(valid_states(actions, known - 1))
+        policy = GoalPolicy(latents.shape[2], latents.shape[3], wide, 1, options).to(latents.device)
+    policy.standardize.measure(valid_states(latents, known).flatten(1))
+    scale = Standardize(wide.dim).to(latents.device)
+    scale.measure(valid_states(actions, known - 1))
 
-        def loss() -> Tensor:
-            episode, now, later = sample_pairs(known, options.max_gap, config.batch_size, generator=generator)
-            predicted = policy.standardized(latents[episode, now], latents[episode, later], no_gap)
-            return (predicted - policy.action_scale(actions[episode, now])).square().mean()
+    def loss() -> Tensor:
+        episode, now, later = sample_pairs(known, options.max_gap, config.batch_size, generator=generator)
+        predicted = policy.free(latents[episode, now], latents[episode, later])[:, 0]
+        return ((predicted - actions[episode, now]) / scale.std).square().mean()
 
-        fit(policy, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
-    return BehaviourCloning(model, lambda z, z_goal: policy(z, z_goal, no_gap), bounds, frameskip, latents.device)
+    fit(policy, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
+    return BehaviourCloning(model, lambda z, z_goal: policy(z, z_goal)[:, 0], bounds, frameskip, latents.device)
 
 
 def clone_pixels(

@@ -94,6 +94,14 @@ class TemporalDistanceHead(nn.Module):
         z, other = torch.broadcast_tensors(z, other)
         return torch.cat([z[..., :scene], other[..., scene:]], -1)
 
+    def embed_goal(self, z_goal: Tensor, z: Tensor) -> Tensor:
+        """Embeds goals [..., N, D] once for all states in the scene of z [..., N, D]; [..., E]."""
+        return self.embedding(self._in_scene_of(z, z_goal))
+
+    def to_embedded(self, z: Tensor, goal: Tensor) -> Tensor:
+        """Distance [...] from states [..., N, D] to embedded goals [..., E]."""
+        return self.between(self.embedding(z), goal)
+
     def embedding(self, z: Tensor) -> Tensor:
         """Embeds states [..., N, D] as [..., E]."""
         return self.embed(self.standardize(z.flatten(-2)))

@@ -115,7 +115,7 @@ def fit(head: Head, loss: Callable[[], Tensor], *, steps: int, lr: float, weight
             for group in optimizer.param_groups:
                 group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
             optimizer.zero_grad(set_to_none=True)
-            loss().backward()
+            loss().backward(inputs=list(head.parameters()))  # nothing else learns
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
     return head.eval().requires_grad_(False)

@@ -1,19 +1,23 @@
-"""Which action starts the way to a goal? Goal-conditioned inverse dynamics (2605.08732) on frozen latents.
+"""A policy that answers a state and a goal with a whole plan at once: the actor's reactive mode (Mode-1).
 
-Without the number of remaining steps it is goal-conditioned behaviour cloning, the baseline that a planner
-must beat on the same data. Differences from the paper: actions are standardised, and the input is the latent
-of any world model.
+It is fitted through the world model on frozen latents, in seconds: the plans that it proposes between recorded states
+are imagined, and the cost of what is imagined is what it descends (policy gradient through a model, 1510.09142):
+
+    L = mean over (z, z_goal)  of  cost(rollout(z, policy(z, z_goal)), z_goal)
+
+So the policy amortises what a search in the same model would find (LeCun 2022, section 3.1.3) instead of imitating the
+play that it was recorded in, whose aimless ways it would learn.
 """
 
-import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from openjepa.errors import ConfigError, check_shape
+from openjepa.errors import ConfigError
 from openjepa.heads.fitting import Standardize, check_episodes, fit, sample_pairs, seeded, valid_states
+from openjepa.nn.action_bounds import ActionBounds
+from openjepa.protocols import Cost, WorldModel
 
 
 @dataclass(frozen=True)
@@ -21,118 +25,118 @@ class GoalPolicyConfig:
     """Options of a goal-conditioned policy and of its training.
 
     Attributes:
-        hidden_dim: width, even.
+        hidden_dim: width.
         depth: hidden layers.
-        dropout: share of hidden units dropped in training, in [0, 1).
-        max_gap: goals lie 1 to this many steps ahead in the same episode.
-        sees_gap: whether the policy is told the number of remaining steps (inverse dynamics) or not
-            (cloning).
-        batch_size: pairs per step.
+        max_gap: goals lie 1 to this many steps before or after the state, in the same episode.
+        batch_size: pairs of state and goal per step.
         steps: optimiser steps.
         lr: learning rate of AdamW, decayed to 0 along a cosine.
-        weight_decay: of AdamW.
     """
 
-    hidden_dim: int = 256
-    depth: int = 3
-    dropout: float = 0.0
-    max_gap: int = 30
-    sees_gap: bool = True
-    batch_size: int = 512
-    steps: int = 1000
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
+    hidden_dim: int = 128
+    depth: int = 2
+    max_gap: int = 60
+    batch_size: int = 128
+    steps: int = 400
+    lr: float = 2e-3
 
     def __post_init__(self) -> None:
-        if min(self.depth, self.max_gap, self.batch_size, self.steps) < 1 or self.lr <= 0:
-            raise ConfigError("`depth`, `max_gap`, `batch_size` and `steps` must be at least 1 and `lr` > 0.")
-        if self.hidden_dim < 4 or self.hidden_dim % 2 or not 0 <= self.dropout < 1:
+        if min(self.hidden_dim, self.depth, self.max_gap, self.batch_size, self.steps) < 1 or self.lr <= 0:
             raise ConfigError(
-                "`hidden_dim` must be even and at least 4 and `dropout` in [0, 1); got "
-                f"{self.hidden_dim} and {self.dropout}."
+                "`hidden_dim`, `depth`, `max_gap`, `batch_size` and `steps` must be at least 1 and `lr` above 0."
             )
 
 
 class GoalPolicy(nn.Module):
-    """Residual-free MLP on [z, z_goal] whose layers are scaled and shifted by the number of remaining steps.
+    """MLP of [z, z_goal - z], both standardised, to the free actions of a plan.
 
-    Called with z and z_goal [..., N, D] and gap [...] in steps, returns actions [..., A] in the units of its
-    data.
+    Called with z and z_goal [..., N, D], returns allowed actions [..., K, A].
+
+    Args:
+        num_tokens: N of a state.
+        dim: D of a state.
+        bounds: allowed model actions.
+        num_knots: free actions K of a plan.
+        config: the options.
     """
 
-    def __init__(self, num_tokens: int, dim: int, action_dim: int, config: GoalPolicyConfig | None = None) -> None:
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self, num_tokens: int, dim: int, bounds: ActionBounds, num_knots: int, config: GoalPolicyConfig | None = None
+    ) -> None:
         super().__init__()
         self.config = c = config or GoalPolicyConfig()
+        self.bounds, self.num_knots = bounds, num_knots
         self.standardize = Standardize(num_tokens * dim)
-        self.action_scale = Standardize(action_dim)
-        widths = [2 * num_tokens * dim] + [c.hidden_dim] * c.depth
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(nn.LayerNorm(c.hidden_dim) for _ in range(c.depth))
-        self.gap_embed = nn.Sequential(nn.Linear(GAP_FEATURES, c.hidden_dim), nn.GELU())
-        self.modulations = nn.ModuleList(nn.Linear(c.hidden_dim, 2 * c.hidden_dim) for _ in range(c.depth))
-        self.dropout = nn.Dropout(c.dropout)
-        self.head = nn.Linear(c.hidden_dim, action_dim)
-        for layer in self.modulations:
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        nn.init.trunc_normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.register_buffer("low", torch.as_tensor(bounds.low, dtype=torch.float32), persistent=False)
+        self.register_buffer("high", torch.as_tensor(bounds.high, dtype=torch.float32), persistent=False)
+        width, layers = 2 * num_tokens * dim, list[nn.Module]()
+        for _ in range(c.depth):
+            layers += [nn.Linear(width, c.hidden_dim), nn.ReLU()]
+            width = c.hidden_dim
+        self.net = nn.Sequential(*layers, nn.Linear(width, num_knots * bounds.dim))
 
-    def forward(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:  # noqa: D102
-        return self.action_scale.inverse(self.standardized(z, z_goal, gap))
+    def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
+        return self.bounds.clip(self.free(z, z_goal))
 
-    def standardized(self, z: Tensor, z_goal: Tensor, gap: Tensor) -> Tensor:
-        """The action [..., A] in standard deviations of the data."""
-        z, z_goal = torch.broadcast_tensors(self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2)))
-        steps = gap if self.config.sees_gap else torch.zeros_like(gap)
-        condition = self.gap_embed(gap_features(steps / self.config.max_gap))
-        x = torch.cat([z, z_goal], -1)
-        for layer, norm, modulation in zip(self.layers, self.norms, self.modulations, strict=True):
-            scale, shift = modulation(condition).chunk(2, -1)
-            x = self.dropout(nn.functional.gelu(norm(layer(x)) * (1 + scale) + shift))
-        return self.head(x)
+    def free(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """Actions [..., K, A] before they are allowed: in the box, or the probabilities of categories."""
+        now, goal = torch.broadcast_tensors(self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2)))
+        found = self.net(torch.cat([now, goal - now], -1)).unflatten(-1, (self.num_knots, -1))
+        if self.bounds.categories:
+            return torch.cat([group.softmax(-1) for group in found.split(list(self.bounds.categories), -1)], -1)
+        return torch.lerp(self.low, self.high, (torch.tanh(found) + 1) / 2)
 
-
-GAP_FEATURES = 32
-
-
-def gap_features(share: Tensor) -> Tensor:
-    """Sines and cosines [..., 32] of a share [...] of the largest gap."""
-    frequencies = math.pi * 2.0 ** torch.linspace(-1, 5, GAP_FEATURES // 2, device=share.device)
-    angles = share.float().unsqueeze(-1) * frequencies
-    return torch.cat([angles.sin(), angles.cos()], -1)
+    def relaxed(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """Allowed actions [..., K, A] with a slope: that of the probabilities where actions are categories."""
+        free = self.free(z, z_goal)
+        return (
+            self.bounds.clip(free.detach()) + free - free.detach() if self.bounds.categories else self.bounds.clip(free)
+        )
 
 
 def fit_goal_policy(
+    model: WorldModel,
+    cost: Cost,
     latents: Tensor,
-    actions: Tensor,
+    bounds: ActionBounds,
     config: GoalPolicyConfig | None = None,
     *,
+    horizon: int,
+    knot_steps: int = 1,
     generator: torch.Generator,
     lengths: Tensor | None = None,
 ) -> GoalPolicy:
-    """Trains a goal-conditioned policy on cached latents; it imitates the first action of every recorded way.
+    """Trains a goal-conditioned policy through a world model, neither of which it changes.
 
     Args:
-        latents: [E, T, N, D] of whole episodes, none of which may be used to judge it.
-        actions: [E, T - 1, A].
+        model: frozen; plans are imagined in it.
+        cost: of an imagined path and a goal. Best an average over the steps: the closest approach has a slope at one
+            step only.
+        latents: [E, T, N, D] of whole episodes in the model's states.
+        bounds: allowed model actions.
         config: the options.
-        generator: for initial weights, dropout and batches.
+        horizon: length H of a plan in model steps.
+        knot_steps: model steps for which each free action is held.
+        generator: for initial weights and batches.
         lengths: [E] number of states of each episode, T by default.
     """
     config = config or GoalPolicyConfig()
     known = check_episodes(latents, lengths)
-    check_shape(actions, f"E={latents.shape[0]} T={latents.shape[1] - 1} A", name="actions")
-    latents, actions = latents.detach(), actions.detach().to(latents)
+    latents = latents.detach()
+    knots = -(-horizon // knot_steps)
     with seeded(generator):
-        policy = GoalPolicy(latents.shape[2], latents.shape[3], actions.shape[-1], config).to(latents.device)
-        policy.standardize.measure(valid_states(latents, known).flatten(1))
-        policy.action_scale.measure(valid_states(actions, known - 1))
+        policy = GoalPolicy(latents.shape[2], latents.shape[3], bounds, knots, config).to(latents.device)
+    policy.standardize.measure(valid_states(latents, known).flatten(1))
 
-        def loss() -> Tensor:
-            episode, now, later = sample_pairs(known, config.max_gap, config.batch_size, generator=generator)
-            gap = (later - now).to(latents.device)
-            predicted = policy.standardized(latents[episode, now], latents[episode, later], gap)
-            return (predicted - policy.action_scale(actions[episode, now])).square().mean()
+    def loss() -> Tensor:
+        episode, one, other = sample_pairs(known, config.max_gap, config.batch_size, generator=generator)
+        swapped = torch.rand(len(one), generator=generator) < 0.5
+        now, goal = torch.where(swapped, other, one), torch.where(swapped, one, other)
+        z, z_goal = latents[episode, now], latents[episode, goal]
+        plan = policy.relaxed(z, z_goal).repeat_interleave(knot_steps, 1)[:, :horizon]
+        return cost(model.rollout(z.unsqueeze(1), plan), z_goal).mean()
 
-        return fit(policy, loss, steps=config.steps, lr=config.lr, weight_decay=config.weight_decay)
+    return fit(policy, loss, steps=config.steps, lr=config.lr)

@@ -25,9 +25,9 @@ from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.frame_input import Gain
-from openjepa.models.latent_predictor import LatentPredictorConfig
-from openjepa.models.latent_rollout import predict_next, roll_out
-from openjepa.models.latent_states import STATES
+from openjepa.models.latent_predictor import LatentPredictorConfig, ResidualMLP
+from openjepa.models.latent_rollout import check_reach, predict_next, roll_out
+from openjepa.models.latent_states import STATES, PairPredictor
 from openjepa.nn.ema import update_ema
 from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
@@ -197,7 +197,10 @@ class LeWM(StandardisesActions):
         self._check_rollout(z, actions)
         if self.config.futures is not None:
             return roll_likely(self.futures, z.squeeze(2), self._standardised(actions)).unsqueeze(2)
-        return self._roll_out(z.squeeze(2), self._standardised(actions)).unsqueeze(2)
+        moves = self._standardised(actions)
+        if isinstance(self.predictor, ResidualMLP | PairPredictor):  # Markov: the latest state is all that counts
+            return self.predictor.rollout(z[:, -1, 0], moves[:, z.shape[1] - 1 :], self.scene_dim).unsqueeze(2)
+        return self._roll_out(z.squeeze(2), moves).unsqueeze(2)
 
     def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
         """See `BranchingModel.rollout_futures`; without `futures` there is one, and it is certain."""
@@ -211,6 +214,7 @@ class LeWM(StandardisesActions):
     def _check_rollout(self, z: Tensor, actions: Tensor) -> None:
         sizes = check_shape(z, f"B T N=1 D={self.states.dim}", name="z")
         check_shape(actions, f"B T A={self.config.action_dim}", name="actions", sizes={"B": sizes["B"]})
+        check_reach(z, actions)
 
     def _encode(self, encoder: nn.Module, frames: Tensor, proprio: Tensor | None) -> Tensor:
         sizes = check_shape(frames, "B T C H W", name="frames")

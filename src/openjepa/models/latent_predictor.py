@@ -88,6 +88,14 @@ class PlainScale(nn.Module):
         """What the network says to differences of latents."""
         return change
 
+    def fold(self, by_state: Tensor, by_step: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A first layer of weights [W, D] on `of_states` and `of_steps`, as one on the latents themselves."""
+        return by_state, 4 * by_step, bias
+
+    def fold_last(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A last layer under `to_steps`, as one that says differences of latents."""
+        return weight, bias
+
 
 class DataScale(nn.Module):
     """Latents standardised by statistics that are measured once, and steps in units of their root mean square."""
@@ -121,6 +129,51 @@ class DataScale(nn.Module):
         """See `PlainScale`."""
         return change * self.step
 
+    def fold(self, by_state: Tensor, by_step: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `PlainScale`."""
+        by_state = by_state / self.std
+        return by_state, by_step / self.step[: by_step.shape[1]], bias - by_state @ self.mean
+
+    def fold_last(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PlainScale`."""
+        return weight * self.step.unsqueeze(1), bias * self.step
+
+
+def roll_residual(
+    scale: PlainScale | DataScale, change: nn.Sequential, z: Tensor, actions: Tensor, scene_dim: int = 0
+) -> Tensor:
+    """States [B, H, D] after each of some actions, as calls of a residual predictor would find them up to rounding.
+
+    What is the same in every step is computed once: the units, and what actions and scene add to the first layer.
+
+    Args:
+        scale: units of the network.
+        change: says the step of a pose from pose, way (of pairs) and action.
+        z: [B, D] first states: poses, or pairs of pose and way.
+        actions: [B, H, A], standardised.
+        scene_dim: leading numbers of a pose that stay.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        first, *middle, last = [(m.weight, m.bias) for m in change if isinstance(m, nn.Linear)]
+        pose_dim, way_dim = len(last[1]), z.shape[1] - len(last[1])
+        by_pose, by_way, by_action = first[0].split([pose_dim, way_dim, actions.shape[2]], 1)
+        by_pose, by_way, bias = scale.fold(by_pose, by_way, first[1])
+        by_state = torch.cat([by_pose, by_way], 1).T
+        to_step, shift = (part[scene_dim:] for part in scale.fold_last(*last))
+        scene, state = z.float().split([scene_dim, z.shape[1] - scene_dim], 1)
+        given = functional.linear(actions.float().transpose(0, 1), by_action, bias)  # [H, B, W]
+        if scene_dim:
+            given = given + scene @ by_state[:scene_dim]
+        by_state, path = by_state[scene_dim:], []
+        for share in given.unbind():
+            x = torch.addmm(share, state, by_state).relu_()
+            for weight, bias in middle:
+                x = functional.linear(x, weight, bias).relu_()
+            step = functional.linear(x, to_step, shift)
+            state = torch.cat([state[:, :pose_dim] + step, step], 1) if way_dim else state + step
+            path.append(state)
+        return torch.cat([scene.unsqueeze(1).expand(-1, len(path), -1), torch.stack(path, 1)], -1)
+
 
 class ResidualMLP(nn.Module):
     """z + MLP([z, a]), whose last layer starts at zero: at first nothing moves."""
@@ -134,6 +187,10 @@ class ResidualMLP(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             seen = torch.cat([self.scale.of_states(z.float()), actions.float()], -1)
             return z.float() + self.scale.to_steps(self.change(seen))
+
+    def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
+        """States [B, H, D] after each of actions [B, H, A] from z [B, D]; the leading `scene_dim` numbers stay."""
+        return roll_residual(self.scale, self.change, z, actions, scene_dim)
 
 
 class GRUPredictor(nn.Module):

@@ -22,15 +22,25 @@ def roll_out(predictor: Predictor, z: Tensor, actions: Tensor, context_len: int)
     Raises:
         ConfigError: where no action leads beyond the known states.
     """
+    check_reach(z, actions)
     known = z.shape[1]
-    if actions.shape[1] < known:
-        raise ConfigError(f"`actions` must hold at least {known} steps for {known} states; got {actions.shape[1]}.")
     path = list(z.unbind(1))
     for t in range(known - 1, actions.shape[1]):
         first = max(0, t + 1 - context_len)
         past = torch.stack(path[first : t + 1], 1)
         path.append(predictor(past, actions[:, first : t + 1])[:, -1])
     return torch.stack(path[known:], 1)
+
+
+def check_reach(z: Tensor, actions: Tensor) -> None:
+    """Checks that actions [B, T - 1 + H, A] lead beyond known states [B, T, ...].
+
+    Raises:
+        ConfigError: where they do not.
+    """
+    known = z.shape[1]
+    if actions.shape[1] < known:
+        raise ConfigError(f"`actions` must hold at least {known} steps for {known} states; got {actions.shape[1]}.")
 
 
 def predict_next(predictor: Predictor, z: Tensor, actions: Tensor, context_len: int) -> Tensor:

@@ -17,6 +17,7 @@ from openjepa.models.latent_predictor import (
     build_predictor,
     build_scale,
     change_network,
+    roll_residual,
 )
 
 
@@ -101,6 +102,10 @@ class PairPredictor(nn.Module):
             seen = torch.cat([self.scale.of_states(pose), self.scale.of_steps(way), actions.float()], -1)
             step = self.scale.to_steps(self.change(seen))
             return torch.cat([pose + step, step], -1)
+
+    def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
+        """States [B, H, 2 D] after each of actions [B, H, A] from z [B, 2 D]; the leading `scene_dim` numbers stay."""
+        return roll_residual(self.scale, self.change, z, actions, scene_dim)
 
 
 class PairReadout(nn.Module):

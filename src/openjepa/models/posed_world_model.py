@@ -87,7 +87,7 @@ class PosedWorldModel:
         return self.predictor.rollout(z, actions, poses)
 
     def begin(self, z: Tensor, context_actions: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """Takes the context in once for all candidates; see `openjepa.planning.imagination.BeginningModel`."""
+        """Takes the context in once for all candidates; see `openjepa.planning.candidates.BeginningModel`."""
         batch, context = self.poses.shape[:2]
         check_shape(z, f"B={batch} T={context} N D", name="z")
         actions = self.poses.new_zeros(batch, 0, self.poses.shape[-1]) if context_actions is None else context_actions

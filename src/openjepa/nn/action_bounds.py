@@ -78,7 +78,7 @@ class ActionBounds:
         if self.max_norm is None:
             return actions
         primitive = actions.unflatten(-1, (self.frameskip, -1))
-        norm = primitive.norm(dim=-1, keepdim=True)
+        norm = torch.linalg.vector_norm(primitive, dim=-1, keepdim=True)
         return (primitive * (self.max_norm / norm.clamp_min(1e-12)).clamp(max=1.0)).flatten(-2)
 
     def with_frameskip(self, frameskip: int) -> ActionBounds:

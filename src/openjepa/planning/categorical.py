@@ -7,14 +7,11 @@ choices that last.
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.nn.host import to_device
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import hold, to_knots
+from openjepa.planning.candidates import Imagination, chance, gumbel, hold, to_knots
 from openjepa.protocols import ActionBounds, Plan
 
 
@@ -29,11 +26,6 @@ def require_box(bounds: ActionBounds, planner: str) -> None:
             f"`{planner}` must have actions in a box; got categories {bounds.categories}. Use CEM, ICEM, MPPI or "
             "Exhaustive."
         )
-
-
-def chance(bounds: ActionBounds, like: Tensor) -> Tensor:
-    """Probability [A] of every choice where all of its group are equally likely."""
-    return to_device(torch.from_numpy(np.repeat(np.divide(1, bounds.categories), bounds.categories)), like)
 
 
 def elite_weights(costs: Tensor, num_elites: int) -> Tensor:
@@ -82,8 +74,7 @@ def categorical_search(
         probability = torch.lerp(to_knots(best, knot_steps), probability, min(width, 1.0))
     kept, history = noise[:, 0, :0], []
     for i in range(noise.shape[1]):
-        gumbel = -(-torch.special.log_ndtr(noise[:, i])).log()  # [B, S, K, A]
-        free = bounds.clip(probability.unsqueeze(1).log() + gumbel)
+        free = bounds.clip(probability.unsqueeze(1).log() + gumbel(noise[:, i]))  # [B, S, K, A]
         free[:, 0] = bounds.clip(probability)
         free[:, 2 : 2 + kept.shape[1]] = kept
         candidates = hold(free, knot_steps, horizon)  # [B, S, H, A]

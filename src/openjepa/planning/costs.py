@@ -8,6 +8,7 @@ and the closest approach suits goals that lie nearer than the horizon.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -21,6 +22,21 @@ from openjepa.protocols import Cost
 # (z [..., N, D], z_goal [..., N, D]) -> [...], with broadcasting; the learned ones are
 # `models.temporal_distance`.
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class EmbeddingDistance(Protocol):
+    """A distance between embeddings, whose goals can be embedded once for many states."""
+
+    def embed_goal(self, z_goal: Tensor, z: Tensor) -> Tensor:
+        """Embeds goals [..., N, D] for environments that are in states z [..., N, D]; [..., E]."""
+        ...
+
+    def to_embedded(self, z: Tensor, goal: Tensor) -> Tensor:
+        """Distance [...] from states [..., N, D] to embedded goals [..., E]."""
+        ...
+
+
 # distances [..., T] -> [...]
 Aggregate = Callable[[Tensor], Tensor]
 
@@ -151,9 +167,25 @@ class PathCost:
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
+        return self.aggregate(self.distance(self._measured(z_path), z_goal[..., : self.pose_dim].unsqueeze(-3)))
+
+    def between(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """The distance of single states: z and z_goal [..., N, D] to [...]."""
+        return self.distance(z[..., : self.pose_dim], z_goal[..., : self.pose_dim])
+
+    @cached_property
+    def embedding(self) -> EmbeddingDistance | None:
+        """The distance, where its goals can be embedded once for many states."""
+        return self.distance if isinstance(self.distance, EmbeddingDistance) else None
+
+    def to_embedded(self, z_path: Tensor, goal: Tensor) -> Tensor:
+        """z_path [..., T, N, D] and goals that `embedding` embedded [..., E] to [...]."""
+        assert self.embedding is not None
+        return self.aggregate(self.embedding.to_embedded(self._measured(z_path), goal.unsqueeze(-2)))
+
+    def _measured(self, z_path: Tensor) -> Tensor:
         first = (z_path.shape[-3] - 1) % self.stride
-        z_path = z_path[..., first :: self.stride, :, : self.pose_dim]
-        return self.aggregate(self.distance(z_path, z_goal[..., : self.pose_dim].unsqueeze(-3)))
+        return z_path[..., first :: self.stride, :, : self.pose_dim]
 
 
 @dataclass(frozen=True)
@@ -181,6 +213,24 @@ class WeightedSum:
         return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
 
 
+@runtime_checkable
+class GoalCost(Protocol):
+    """A bound cost that shows its goals, and can be asked for some environments alone: what a policy needs."""
+
+    @property
+    def z_goal(self) -> Tensor:
+        """The goals [B, N, D]."""
+        ...
+
+    def __call__(self, z_path: Tensor) -> Tensor:
+        """z_path [B, S, T, N, D] to [B, S]."""
+        ...
+
+    def select(self, environments: Tensor) -> "GoalCost":
+        """The same cost for some environments: their indices, or a mask [B]."""
+        ...
+
+
 @dataclass(frozen=True)
 class BoundCost:
     """A cost with one goal per environment: what a planner sees.
@@ -188,10 +238,12 @@ class BoundCost:
     Attributes:
         cost: of a path and a goal.
         z_goal: [B, N, D].
+        embedded: [B, E] the same goals where the distance of a `PathCost` embeds them, else None.
     """
 
     cost: Cost
     z_goal: Tensor
+    embedded: Tensor | None = None
 
     def __call__(self, z_path: Tensor) -> Tensor:
         """z_path [B, S, T, N, D] to [B, S]."""
@@ -199,11 +251,15 @@ class BoundCost:
             raise ShapeError(
                 f"`z_path` must be [B, S, T, N, D] with B = {len(self.z_goal)} goals; got {list(z_path.shape)}."
             )
-        return self.cost(z_path, self.z_goal.unsqueeze(1))
+        if self.embedded is None:
+            return self.cost(z_path, self.z_goal.unsqueeze(1))
+        assert isinstance(self.cost, PathCost)
+        return self.cost.to_embedded(z_path, self.embedded.unsqueeze(1))
 
     def select(self, environments: Tensor) -> "BoundCost":
         """The same cost for some environments: their indices, or a mask [B]."""
-        return BoundCost(self.cost, self.z_goal[environments])
+        embedded = None if self.embedded is None else self.embedded[environments]
+        return BoundCost(self.cost, self.z_goal[environments], embedded)
 
 
 @runtime_checkable
@@ -215,9 +271,19 @@ class Bindable(Protocol):
         ...
 
 
-def bind(cost: Cost | Bindable, z_goal: Tensor) -> Any:
-    """Fixes the goals [B, N, D] of a cost, encoded once for many plans; returns a `protocols.PathCost`."""
+def bind(cost: Cost | Bindable, z_goal: Tensor, z: Tensor | None = None) -> Any:
+    """Fixes the goals of a cost, encoded once for many plans; returns a `protocols.PathCost`.
+
+    Args:
+        cost: of a path and a goal.
+        z_goal: [B, N, D].
+        z: [B, N, D] where the environments are. With it, the goals of an `EmbeddingDistance` are embedded here and now,
+            in the scene that is seen, and not again for every candidate.
+    """
     check_shape(z_goal, "B N D", name="z_goal")
-    if isinstance(cost, Bindable):
-        return cost.bind(z_goal)
-    return BoundCost(cost, z_goal)
+    if isinstance(cost, PathCost):
+        if z is None or cost.embedding is None:
+            return BoundCost(cost, z_goal)
+        pose = slice(cost.pose_dim)
+        return BoundCost(cost, z_goal, cost.embedding.embed_goal(z_goal[..., pose], z[..., pose]))
+    return cost.bind(z_goal) if isinstance(cost, Bindable) else BoundCost(cost, z_goal)

@@ -152,6 +152,10 @@ class BoundRiskCost:
             )
         return self.options.cost(z_path, self.z_goal.unsqueeze(1))
 
+    def select(self, environments: Tensor) -> "BoundRiskCost":
+        """The same cost for some environments: their indices, or a mask [B]."""
+        return BoundRiskCost(self.options, self.z_goal[environments])
+
     def of_futures(self, futures: Futures) -> Tensor:
         """The risk [B, S] of candidates whose futures are z [B * S, F, T, N, D] and log_weights [B * S, F]."""
         batch = len(self.z_goal)

@@ -1,29 +1,31 @@
 """From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
+from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
-from openjepa.data import EpisodeStore, split
-from openjepa.data.whole_episodes import read_episodes
-from openjepa.errors import CheckpointError, ConfigError, DataError
-from openjepa.eval.health.collapse import encode_episodes
+from openjepa.data import EpisodeStore
+from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
-from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
-from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
+from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
-from openjepa.planning import CEM, CEMConfig, PathCost
-from openjepa.protocols import ActionBounds, TrajectoryBatch
+from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
+from openjepa.planning.costs import mean
+from openjepa.protocols import ActionBounds, Planner
+from openjepa.recipes.critics import Critic, fit_critic, path_cost
+from openjepa.recipes.measured_motion import categories_of
+from openjepa.recipes.remembered_play import Memory, remember, remember_compact
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -35,8 +37,12 @@ class ActConfig:
     Attributes:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
+        critic: what tells how far a goal is: `steps`, a learned temporal distance; `map`, the shortest way between
+            landmarks (where they cannot cover what was seen, the temporal distance); or `latent`, the squared distance.
         distance: the learned temporal distance; `steps` of it are trained after the model.
-        planner: options of CEM.
+        planner: options of CEM, the search; with a policy it repairs what was proposed.
+        policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
+        proposals: what is imagined before the search, with a policy.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
@@ -47,10 +53,14 @@ class ActConfig:
 
     compact: CompactConfig | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
+    critic: Literal["steps", "map", "latent"] = "steps"
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
     )
+    policy: GoalPolicyConfig | None = field(default_factory=GoalPolicyConfig)
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
     replan_every: int = 3
     failed_plans: FailedPlanConfig | None = None
@@ -72,93 +82,13 @@ class WorldModelConfig(LearnConfig):
     act: ActConfig = field(default_factory=ActConfig)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """The training episodes as the model sees them, padded to the longest: what heads are fitted on.
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, Critic, GoalPolicy | None, Memory]:
+    """Compacts the latent where that is wanted, refines the predictor, trains critic and policy, on frozen latents.
 
-    Attributes:
-        latents: [E, T, 1, D].
-        actions: [E, T - 1, A].
-        lengths: [E] states of each episode.
-        states: [E, T, P] the simulator's truth, or None.
-        left_out: episodes without a single model step.
-    """
-
-    latents: Tensor
-    actions: Tensor
-    lengths: Tensor
-    states: Tensor | None = None
-    left_out: int = 0
-
-
-def remember(model: LeWM, config: LearnConfig) -> Memory:
-    """Encodes the training episodes once; each counts in full, whatever its length."""
-    latents, batches = [], []
-    for batch in _training_episodes(config):
-        latents.append(encode_episodes(model, batch))
-        batches.append(_without_frames(batch))
-    return _joined(latents, batches, config)
-
-
-def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
-    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell.
-
-    Raises:
-        DataError: where episodes differ in length, which the closed forms of `compact` cannot weigh.
-    """
-    scenes, movements, batches = [], [], []
-    for batch in _training_episodes(config):
-        scene, moving = keypoints(model, batch.frames, options)
-        scenes.append(scene)
-        movements.append(moving)
-        batches.append(_without_frames(batch))
-    known = _joined(movements, batches, config)
-    if int(known.lengths.min()) < known.latents.shape[1]:
-        raise DataError("`compact` must be given episodes of one length. Set it to None for these data.")
-    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options)
-    return small, replace(known, latents=latents)
-
-
-def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
-    store = open_store(config)
-    trained, _ = split(store, config.play.held_out, config.seed)
-    trained = trained[store.lengths[trained] >= config.frameskip]
-    for ids in np.array_split(trained, max(1, len(trained) // 50)):
-        yield read_episodes(store, ids, config.frameskip)
-
-
-def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
-    """The same without its pictures, which would fill the memory."""
-    return replace(batch, frames=batch.frames.new_empty(0))
-
-
-def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: LearnConfig) -> Memory:
-    """One batch of all episodes, padded to the longest."""
-    longest = max(z.shape[1] for z in latents)
-
-    def padded(parts: list[Tensor], steps: int) -> Tensor:
-        wide = [functional.pad(x, (0, 0) * (x.ndim - 2) + (0, steps - x.shape[1])) for x in parts]
-        return torch.cat(wide)
-
-    states = [batch.states for batch in batches if batch.states is not None]
-    lengths = torch.cat([batch.lengths for batch in batches if batch.lengths is not None])
-    trained, _ = split(open_store(config), config.play.held_out, config.seed)
-    return Memory(
-        padded(latents, longest),
-        padded([batch.actions for batch in batches], longest - 1),
-        lengths,
-        padded(states, longest) if len(states) == len(batches) else None,
-        len(trained) - len(lengths),
-    )
-
-
-def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, Memory]:
-    """Compacts the latent where that is wanted, refines the predictor and trains the critic, all on frozen latents.
-
-    The last two do not depend on each other and run side by side, each on one core.
+    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both.
 
     Returns:
-        the model that acts, its critic, and the memory in its latents.
+        the model that acts, its critic, its policy where one is wanted, and the memory in its latents.
     """
     act = config.act
     if act.compact is None:
@@ -178,37 +108,56 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalD
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            critic = pool.submit(
-                fit_temporal_distance,
-                memory.latents,
-                act.distance,
-                generator=keyed_generator(config.seed, 2),
-                lengths=memory.lengths,
-            )
-            return refined.result(), critic.result(), memory
+            critic = pool.submit(fit_critic, model, memory, config)
+            model, head = refined.result(), critic.result()
+        return model, head, _learn_policy(model, head, memory, config), memory
     finally:
         torch.set_num_threads(threads)
 
 
-def make_agent(
-    model: LeWM,
-    critic: TemporalDistanceHead,
-    bounds: ActionBounds,
-    config: WorldModelConfig,
-    frame_shape: tuple[int, int, int] | None = None,
-) -> Agent:
-    """Puts the parts together: the world model, the critic as the cost, a planner, and the acting loop."""
+def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldModelConfig) -> GoalPolicy | None:
     act = config.act
-    cost = PathCost(critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
-    planner = CEM(bounds.with_frameskip(config.frameskip), act.planner)
+    if act.policy is None or act.exhaustive is not None:
+        return None
+    return fit_goal_policy(
+        model,
+        replace(path_cost(model, critic, config), aggregate=mean),
+        memory.latents,
+        bounds_of(open_store(config), config).with_frameskip(config.frameskip),
+        act.policy,
+        horizon=act.planner.horizon,
+        knot_steps=act.planner.knot_steps,
+        generator=keyed_generator(config.seed, 3),
+        lengths=memory.lengths,
+    )
+
+
+def make_agent(config: WorldModelConfig, model: LeWM, critic: Critic, policy: GoalPolicy | None = None) -> Agent:
+    """Puts the parts together; bounds and pictures are those of the recorded play.
+
+    Args:
+        config: of the recipe.
+        model: perception and world model.
+        critic: what tells how far a goal is.
+        policy: of the actor's reactive mode, or None for a search alone.
+    """
+    act, store = config.act, open_store(config)
+    bounds = bounds_of(store, config)
+    wide = bounds.with_frameskip(config.frameskip)
+    planner: Planner = Exhaustive(wide, act.exhaustive) if act.exhaustive else CEM(wide, act.planner)
+    if policy is not None:
+        planner = ProposeVerifyRepair(policy, wide, act.proposals, repair=act.planner)
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
+        history=1 + model.states.memory,
         failed_plans=act.failed_plans,
+        stuck_steps=isinstance(critic, Landmarks),
         seed=config.seed,
     )
-    return Agent(model.eval(), planner, cost, bounds, options, frame_shape)
+    cost = path_cost(model, critic, config)
+    return Agent(model.eval(), planner, cost, bounds, options, tuple(store.column("frames").shape[1:]))
 
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
@@ -222,14 +171,8 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
                 return
         except CheckpointError:
             pass  # damaged, or of another version: it is made anew
-    model, critic, memory = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent_of(config, model, critic), config, run_dir, memory, choices)
-
-
-def make_agent_of(config: WorldModelConfig, model: LeWM, critic: TemporalDistanceHead) -> Agent:
-    """An agent whose bounds and pictures are those of the recorded play."""
-    store = open_store(config)
-    return make_agent(model, critic, bounds_of(store, config), config, tuple(store.column("frames").shape[1:]))
+    model, critic, policy, memory = learn_to_act(load_method(run_dir), config)
+    save_finished(make_agent(config, model, critic, policy), config, run_dir, memory, choices)
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
@@ -245,8 +188,8 @@ def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
 
 def recorded_bounds(actions: np.ndarray) -> ActionBounds:
     """Bounds of recorded actions [rows, A]: choices where every row is one-hot, else the box that they lie in."""
-    if actions.shape[1] > 1 and np.isin(actions, (0, 1)).all() and (actions.sum(1) == 1).all():
-        return ActionBounds.of_categories([actions.shape[1]])
+    if groups := categories_of(actions):
+        return ActionBounds.of_categories(groups)
     low, high = actions.min(0).astype(np.float64), actions.max(0).astype(np.float64)
     still = high - low < 1e-8  # a dead column can still be planned over
     return ActionBounds(np.where(still, low - 0.5, low), np.where(still, high + 0.5, high))

@@ -31,10 +31,11 @@ from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
 from openjepa.eval.health.doctor import diagnose
 from openjepa.files import read_json, replace_text
-from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
-from openjepa.recipes.acting import Memory, WorldModelConfig, learn_to_act, make_agent_of, save_finished
+from openjepa.recipes.acting import WorldModelConfig, learn_to_act, make_agent, save_finished
+from openjepa.recipes.critics import Critic
 from openjepa.recipes.demo_options import DemoConfig
+from openjepa.recipes.remembered_play import Memory
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
 from openjepa.recipes.world_model import build, open_store, with_seed
 from openjepa.train import train
@@ -50,7 +51,7 @@ class Findings:
     manifest: Manifest
     agent: Agent
     model: LeWM
-    critic: TemporalDistanceHead
+    critic: Critic
     memory: Memory
     diagnostics: LatentDiagnostics
     reports: dict[str, SuccessReport] = field(default_factory=dict)
@@ -81,9 +82,9 @@ def run(config: DemoConfig) -> dict[str, Any]:
         run_dir = config.out / "run"
         record = {"recipe": config.world, **to_dict(recipe)}
         model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
-    with clock("heads", "learning to plan: predictor and temporal distance on frozen latents"):
-        model, critic, memory = learn_to_act(model, recipe)
-        agent = make_agent_of(recipe, model, critic)
+    with clock("heads", "learning to plan: predictor, temporal distance and policy on frozen latents"):
+        model, critic, policy, memory = learn_to_act(model, recipe)
+        agent = make_agent(recipe, model, critic, policy)
         save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None

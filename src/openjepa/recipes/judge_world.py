@@ -24,7 +24,7 @@ from openjepa.eval.acting.scattered_pairs import draw_scattered_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
 from openjepa.planning.costs import PathCost
 from openjepa.protocols import World
-from openjepa.recipes.acting import remember
+from openjepa.recipes.remembered_play import remember
 from openjepa.recipes.world import ResolvedWorld
 from openjepa.recipes.world_model import open_store, world_of
 
@@ -78,7 +78,7 @@ def _offline(agent: Agent, store: EpisodeStore, held_out: np.ndarray, config: Re
     kept = held_out[store.lengths[held_out] >= config.frameskip][:64]
     if not len(kept):
         return {}
-    distance = agent.cost.distance if isinstance(agent.cost, PathCost) else None
+    distance = agent.cost.between if isinstance(agent.cost, PathCost) else None
     return judge_offline(agent.model, distance, read_episodes(store, kept, config.frameskip)).as_json()
 
 

@@ -46,6 +46,9 @@ def two_rooms() -> WorldModelConfig:
         play=PlayConfig("two-rooms", {}, "smooth", episodes=1500, steps=40),
         method=LeWMConfig(embed_dim=16, similarity_weight=2.0),
         train=TrainConfig(steps=500, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=250),
+        act=ActConfig(
+            planner=CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=2),
+        ),
     )
 
 
@@ -77,7 +80,7 @@ def random_doors() -> WorldModelConfig:
                 predictor=LatentPredictorConfig("mlp", 256, depth=3),
             ),
             distance=TemporalDistanceConfig(hidden_dim=128, max_gap=60, steps=2000, scene_dim=3),
-            planner=CEMConfig(horizon=12, knot_steps=2, num_samples=128, num_iterations=4),
+            planner=CEMConfig(horizon=12, knot_steps=2, num_samples=64, num_elites=8, num_iterations=2),
             aggregate="closest",
             replan_every=2,
             failed_plans=FailedPlanConfig(),

@@ -30,7 +30,7 @@ from openjepa.planning.costs import Arrival, PathCost, squared_l2
 from openjepa.planning.risk import CVaR, RiskCost, RiskMeasure, expected, worst
 from openjepa.protocols import World, WorldModel
 from openjepa.recipes import Recipe
-from openjepa.recipes.acting import Memory, remember
+from openjepa.recipes.remembered_play import Memory, remember
 from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, with_seed
 from openjepa.studies.bridge.oracle import BridgeSimulator, track_distance
 from openjepa.train import TrainConfig, load_method

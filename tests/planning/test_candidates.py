@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from openjepa.planning.sampling import coloured_noise, half_range, hold, shift, to_knots, white_noise
+from openjepa.planning.candidates import around, coloured_noise, half_range, hold, shift, to_knots, white_noise
 from openjepa.protocols import ActionBounds
 
 
@@ -46,3 +46,27 @@ def test_half_range_and_norms_per_primitive_action() -> None:
     assert twice.dim == 4
     clipped = twice.clip(torch.tensor([3.0, 4.0, 0.6, 0.8]))
     torch.testing.assert_close(clipped, torch.tensor([1 / 17**0.5, 4 / 17**0.5, 0.6, 0.8]))
+
+
+def test_plans_around_plans_are_allowed_and_as_wide_as_asked(streams: Any) -> None:
+    bounds = ActionBounds([-4.0, 0.0], [4.0, 1.0])
+    centres = torch.tensor([1.0, 0.5]).expand(2, 400, 3, 2)
+    width = torch.full((400, 1, 1), 0.1)
+    width[0] = 0
+    plans = around(centres, width, white_noise(streams(2), (400, 3, 2), centres), bounds)
+    assert torch.equal(plans[:, 0], centres[:, 0])
+    torch.testing.assert_close(plans[:, 1:].std((0, 1, 2)), torch.tensor([0.4, 0.05]), rtol=0.1, atol=0)
+    wide = around(centres, 100 * width, white_noise(streams(2), (400, 3, 2), centres), bounds)
+    assert torch.equal(bounds.clip(wide), wide)
+
+
+def test_choices_around_choices_keep_the_share_that_is_not_chance(streams: Any) -> None:
+    bounds = ActionBounds.of_categories([4])
+    centres = torch.tensor([0.0, 0.0, 1.0, 0.0]).expand(1, 4000, 1, 4)
+    width = torch.full((4000, 1, 1), 0.4)
+    width[0] = 0
+    plans = around(centres, width, white_noise(streams(1), (4000, 1, 4), centres), bounds)
+    assert torch.equal(plans[:, 0], centres[:, 0])
+    # Chance decides in 40 %, and names every one of four choices equally often.
+    expected = torch.tensor([0.1, 0.1, 0.7, 0.1])
+    torch.testing.assert_close(plans.mean((0, 1, 2)), expected, atol=0.03, rtol=0)

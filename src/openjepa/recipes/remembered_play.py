@@ -1,0 +1,98 @@
+"""The training episodes as the trained model sees them: what the heads of an agent are fitted on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from openjepa.data import split
+from openjepa.data.whole_episodes import read_episodes
+from openjepa.errors import DataError
+from openjepa.eval.health.collapse import encode_episodes
+from openjepa.methods.compact import CompactConfig, compact, keypoints
+from openjepa.methods.lewm import LeWM
+from openjepa.protocols import TrajectoryBatch
+from openjepa.recipes.world_model import LearnConfig, open_store
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The training episodes as the model sees them, padded to the longest: what heads are fitted on.
+
+    Attributes:
+        latents: [E, T, 1, D].
+        actions: [E, T - 1, A].
+        lengths: [E] states of each episode.
+        states: [E, T, P] the simulator's truth, or None.
+        left_out: episodes without a single model step.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    lengths: Tensor
+    states: Tensor | None = None
+    left_out: int = 0
+
+
+def remember(model: LeWM, config: LearnConfig) -> Memory:
+    """Encodes the training episodes once; each counts in full, whatever its length."""
+    latents, batches = [], []
+    for batch in _training_episodes(config):
+        latents.append(encode_episodes(model, batch))
+        batches.append(_without_frames(batch))
+    return _joined(latents, batches, config)
+
+
+def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:
+    """Reads the keypoints of the training episodes once, and compacts the latent to what they tell.
+
+    Raises:
+        DataError: where episodes differ in length, which the closed forms of `compact` cannot weigh.
+    """
+    scenes, movements, batches = [], [], []
+    for batch in _training_episodes(config):
+        scene, moving = keypoints(model, batch.frames, options)
+        scenes.append(scene)
+        movements.append(moving)
+        batches.append(_without_frames(batch))
+    known = _joined(movements, batches, config)
+    if int(known.lengths.min()) < known.latents.shape[1]:
+        raise DataError("`compact` must be given episodes of one length. Set it to None for these data.")
+    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options)
+    return small, replace(known, latents=latents)
+
+
+def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
+    store = open_store(config)
+    trained, _ = split(store, config.play.held_out, config.seed)
+    trained = trained[store.lengths[trained] >= config.frameskip]
+    for ids in np.array_split(trained, max(1, len(trained) // 50)):
+        yield read_episodes(store, ids, config.frameskip)
+
+
+def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
+    """The same without its pictures, which would fill the memory."""
+    return replace(batch, frames=batch.frames.new_empty(0))
+
+
+def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: LearnConfig) -> Memory:
+    """One batch of all episodes, padded to the longest."""
+    longest = max(z.shape[1] for z in latents)
+
+    def padded(parts: list[Tensor], steps: int) -> Tensor:
+        wide = [functional.pad(x, (0, 0) * (x.ndim - 2) + (0, steps - x.shape[1])) for x in parts]
+        return torch.cat(wide)
+
+    states = [batch.states for batch in batches if batch.states is not None]
+    lengths = torch.cat([batch.lengths for batch in batches if batch.lengths is not None])
+    trained, _ = split(open_store(config), config.play.held_out, config.seed)
+    return Memory(
+        padded(latents, longest),
+        padded([batch.actions for batch in batches], longest - 1),
+        lengths,
+        padded(states, longest) if len(states) == len(batches) else None,
+        len(trained) - len(lengths),
+    )
