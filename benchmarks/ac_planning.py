@@ -1,6 +1,6 @@
 """One decision of V-JEPA 2-AC with the reference's budget: ours beside a straight port of the published planner.
 
-    python benchmarks/ac_planning.py [--grid 4] [--depth 4] [--micro-batch 64] [--share 1.0] [--precision bf16]
+    python benchmarks/ac_planning.py [--grid 4] [--depth 2] [--micro-batch 32] [--share 1.0] [--precision bf16]
 
 Both search with the same network, problem and random numbers. The port does what the published planner does: context
 and goal repeated for every candidate, all candidates at once, all frames anew at every step of a roll-out, float32.
@@ -29,8 +29,8 @@ from openjepa.models.vit import VisionTransformer, vit_tiny
 from openjepa.nn.poses import integrate_poses
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import normalize_features
-from openjepa.planning.costs import PathCost, bind, final, l1
 from openjepa.planning.candidates import Imagination
+from openjepa.planning.costs import PathCost, bind, final, l1
 from openjepa.planning.mean_cem import MeanCEM, vjepa2_ac_planner
 
 STEP = 0.075  # m, largest step of an axis
@@ -84,7 +84,7 @@ def problem(grid: int, depth: int, horizon: int) -> tuple[PoseActionPredictor, P
         vit_tiny(img_size=(16 * grid, 16 * grid), patch_size=16, depth=2), generator=generator
     ).eval()
     config = PoseActionPredictorConfig(
-        embed_dim=192, predictor_dim=128, depth=depth, num_heads=4, native_rows=grid, rope_layout="tiled"
+        embed_dim=192, predictor_dim=384, depth=depth, num_heads=6, native_rows=grid, rope_layout="tiled"
     )
     predictor = PoseActionPredictor(config, generator=generator).eval().requires_grad_(False)
     with torch.no_grad():  # as after training: an action changes the picture, and each axis about as much
@@ -229,8 +229,8 @@ def main(words: list[str] | None = None) -> dict[str, Any]:
     """Runs both decisions and prints the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=int, default=4, help="rows of tokens of a frame")
-    parser.add_argument("--depth", type=int, default=4, help="blocks of the predictor")
-    parser.add_argument("--micro-batch", type=int, default=64, help="candidates in one call: memory")
+    parser.add_argument("--depth", type=int, default=2, help="blocks of the predictor")
+    parser.add_argument("--micro-batch", type=int, default=32, help="candidates in one call: memory")
     parser.add_argument("--share", type=float, default=1.0, help="of the reference's candidates")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     options = parser.parse_args(words)

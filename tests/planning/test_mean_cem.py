@@ -105,7 +105,9 @@ def test_a_search_that_has_early_stop_ends_and_nobody_waits_for_others(streams: 
     for i in (0, 1):  # as if the other environment were not there
         alone = plan_for(goals[i : i + 1], streams, seed=i, num_iterations=30, early_stop=0.01)
         torch.testing.assert_close(ended.actions[i], alone.actions[0])
-    assert (plan_for(goals, streams, early_stop=1e9).actions == plan_for(goals, streams, num_iterations=1).actions).all()
+    assert (
+        plan_for(goals, streams, early_stop=1e9).actions == plan_for(goals, streams, num_iterations=1).actions
+    ).all()
 
 
 @pytest.mark.parametrize("context", [1, 3])

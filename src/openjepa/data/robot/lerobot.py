@@ -161,7 +161,7 @@ class LeRobotData:
         actions = _as_rows(arrays.pop("actions"), where)
         own = {name: _as_rows(arrays.pop(name), where) if name in arrays else None for name in ("states", "proprio")}
         self.spec.check(actions, own["proprio"], where)
-        info = {**self._plain(row), **self._texts(row, table), "robot": self.spec.plain()}
+        info = {**self._plain(row), **self.texts(row, table), "robot": self.spec.plain()}
         if row.number not in self._own.get("last_action_repeated", ()):
             info["last_action"] = actions[-1].tolist()
         return Episode(arrays.pop("frames"), actions[:-1], info=info, extras=arrays, **own)
@@ -275,7 +275,7 @@ class LeRobotData:
         picture = np.ascontiguousarray(picture.transpose(2, 0, 1))
         return picture if self.size is None else centre_square(picture, self.size)
 
-    def _texts(self, row: EpisodeRow, table: Any) -> dict[str, Any]:
+    def texts(self, row: EpisodeRow, table: Any) -> dict[str, Any]:
         """Tasks in words, and columns that are no numbers."""
         info: dict[str, Any] = {}
         where = self.where(row)

@@ -68,7 +68,7 @@ def check_lerobot(
         DataError: for the first thing that is wrong, with what it must be.
     """
     with LeRobotData(root, stated=stated) as data:
-        columns = {f.key: [] for f in data.info.features.values() if f.is_numeric}  # type: dict[str, list[np.ndarray]]
+        columns: dict[str, list[np.ndarray]] = {f.key: [] for f in data.info.features.values() if f.is_numeric}
         _check_places(data)
         for row in data.rows:
             table, where = data.table(row), data.where(row)
@@ -81,7 +81,7 @@ def check_lerobot(
             for camera in data.info.cameras:
                 for _ in data.pictures(row, camera, table):
                     pass
-            data._texts(row, table)
+            data.texts(row, table)
             if progress is not None:
                 progress(row.number + 1, len(data.rows))
         whole = {key: np.concatenate(parts) for key, parts in columns.items()}
