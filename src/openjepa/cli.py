@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import tyro
 
-from openjepa.command_line import collecting, judging, seeing, serving, stores, surprising, training
+from openjepa.command_line import collecting, exporting, judging, seeing, serving, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.env_options import HELP as ENV_HELP
@@ -144,6 +144,12 @@ COMMANDS: dict[str, Command | Group] = {
         "MODEL VIDEO... [--calibrate FOLDER] [--live FOLDER|DEVICE]",
         lambda words: surprising.SurpriseOptions,
         surprising.surprise,
+    ),
+    "export": Command(
+        "write an agent's encoder, predictor, critic and policy as ONNX files, compared with PyTorch",
+        "RUN --to onnx [--out FOLDER]",
+        lambda words: exporting.ExportOptions,
+        exporting.export,
     ),
     "completions": Command(
         "print the completion script of a shell",
