@@ -1,5 +1,7 @@
 """Mazes: one way between any two cells, walls that hold, pictures that show them, and exact shortest ways."""
 
+from itertools import product
+
 import networkx
 import numpy as np
 import pytest
@@ -100,14 +102,15 @@ def test_ways_as_dijkstra_finds_them() -> None:
         graph = networkx.Graph()
         for a, b in places:
             for dx, dy in hops:
-                if (a + dx, b + dy) in places:
+                box = product(range(dx + 1), range(0, dy + 1) if dy > 0 else range(dy, 1))  # no corner is cut
+                if all((a + i, b + j) in places for i, j in box):
                     graph.add_edge((a, b), (a + dx, b + dy), weight=float(np.hypot(dx, dy)))
         start, *goals = [sorted(places)[i] for i in rng.permutation(len(places))[:12]]
         known = networkx.single_source_dijkstra_path_length(graph, start)
         for goal in goals:
             exact = way_length(np.array(start), np.array(goal), walls)
-            assert exact <= known[goal] + 1  # a step over two pixels may cut a corner
-            assert known[goal] <= 1.028 * exact + 1
+            assert exact <= known[goal] + 1e-6
+            assert known[goal] <= 1.028 * exact + 2
 
 
 def test_layouts_and_splits() -> None:
