@@ -46,7 +46,7 @@ def test_few_landmarks_make_a_coarse_map():
 
 
 def test_a_map_is_kept_with_its_weights(landmarks):
-    again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], 2)
+    again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], (1, 2))
     again.load_state_dict(landmarks.state_dict())
     z, goal = ring(torch.arange(8)), ring(torch.tensor(6))
     assert torch.equal(again(z, goal), landmarks(z, goal))

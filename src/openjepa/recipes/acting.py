@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
+from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
@@ -37,6 +38,8 @@ class ActConfig:
         planner: options of CEM, the search; with a policy it repairs what was proposed.
         policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
         proposals: what is imagined before the search, with a policy.
+        landmarks: of the map of remembered states that gives subgoals on the way to far goals; None for no map.
+        reach: model steps to a subgoal at most.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
@@ -53,6 +56,8 @@ class ActConfig:
     )
     policy: GoalPolicyConfig | None = field(default_factory=GoalPolicyConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    landmarks: LandmarkConfig | None = None
+    reach: float = 8.0
     aggregate: str = "mean"
     replan_every: int = 3
     failed_plans: FailedPlanConfig | None = None
@@ -74,13 +79,30 @@ class WorldModelConfig(LearnConfig):
     act: ActConfig = field(default_factory=ActConfig)
 
 
-def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalDistanceHead, GoalPolicy | None, Memory]:
+@dataclass(frozen=True)
+class Learned:
+    """The parts that an agent is made of.
+
+    Attributes:
+        model: perception and world model.
+        critic: the learned distance of the cost.
+        policy: the actor's reactive mode, or None.
+        landmarks: the map of remembered states, or None.
+        memory: the training episodes in its latents.
+    """
+
+    model: LeWM
+    critic: TemporalDistanceHead
+    policy: GoalPolicy | None
+    landmarks: Landmarks | None
+    memory: Memory
+
+
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
     """Compacts the latent where that is wanted, refines the predictor, trains critic and policy, on frozen latents.
 
-    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both.
-
-    Returns:
-        the model that acts, its critic, its policy where one is wanted, and the memory in its latents.
+    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both, the
+    map is drawn in the critic's space.
     """
     act = config.act
     if act.compact is None:
@@ -100,15 +122,19 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, TemporalD
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            critic = pool.submit(
+            fitted = pool.submit(
                 fit_temporal_distance,
                 memory.latents,
                 act.distance,
                 generator=keyed_generator(config.seed, 2),
                 lengths=memory.lengths,
             )
-            model, head = refined.result(), critic.result()
-        return model, head, _learn_policy(model, head, memory, config), memory
+            model, critic = refined.result(), fitted.result()
+        policy = _learn_policy(model, critic, memory, config)
+        landmarks = None
+        if act.landmarks is not None:
+            landmarks = fit_landmarks(memory.latents, act.landmarks, lengths=memory.lengths, embedding=critic.embedding)
+        return Learned(model, critic, policy, landmarks, memory)
     finally:
         torch.set_num_threads(threads)
 
@@ -132,32 +158,25 @@ def _learn_policy(
     )
 
 
-def make_agent(
-    config: WorldModelConfig, model: LeWM, critic: TemporalDistanceHead, policy: GoalPolicy | None = None
-) -> Agent:
-    """Puts the parts together; bounds and pictures are those of the recorded play.
-
-    Args:
-        config: of the recipe.
-        model: perception and world model.
-        critic: the learned distance of the cost.
-        policy: of the actor's reactive mode, or None for a search alone.
-    """
+def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
+    """Puts the parts together; bounds and pictures are those of the recorded play."""
     act, store = config.act, open_store(config)
     bounds = bounds_of(store, config)
     wide = bounds.with_frameskip(config.frameskip)
     planner: Planner = CEM(wide, act.planner)
-    if policy is not None:
-        planner = ProposeVerifyRepair(policy, wide, act.proposals, repair=act.planner)
+    if learned.policy is not None:
+        planner = ProposeVerifyRepair(learned.policy, wide, act.proposals, repair=act.planner)
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
         failed_plans=act.failed_plans,
+        reach=act.reach,
         seed=config.seed,
     )
-    cost = PathCost(critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
-    return Agent(model.eval(), planner, cost, bounds, options, tuple(store.column("frames").shape[1:]))
+    cost = PathCost(learned.critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
+    shape = tuple(store.column("frames").shape[1:])
+    return Agent(learned.model.eval(), planner, cost, bounds, options, shape, learned.landmarks)
 
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
@@ -171,8 +190,8 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
                 return
         except CheckpointError:
             pass  # damaged, or of another version: it is made anew
-    model, critic, policy, memory = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent(config, model, critic, policy), config, run_dir, memory, choices)
+    learned = learn_to_act(load_method(run_dir), config)
+    save_finished(make_agent(config, learned), config, run_dir, learned.memory, choices)
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
