@@ -158,7 +158,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="`max_gap`"):
         CloningConfig(max_gap=0)
     with pytest.raises(ConfigError, match="`hidden_dim`"):
-        CloningConfig(hidden_dim=3)
+        CloningConfig(hidden_dim=0)
     with pytest.raises(ConfigError, match="`frames_per_episode`"):
         PixelCloningConfig(frames_per_episode=1)
     with pytest.raises(ConfigError, match="`lr` > 0"):

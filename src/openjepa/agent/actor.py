@@ -39,9 +39,9 @@ class ProposalConfig:
             [0, 1]; 0 accepts every plan that is better than standing still.
     """
 
-    num_policy: int = 12
-    num_last: int = 12
-    num_wide: int = 8
+    num_policy: int = 6
+    num_last: int = 6
+    num_wide: int = 4
     near_std: float = 0.3
     wide_std: float = 0.7
     accept_gain: float = 0.05
