@@ -39,9 +39,10 @@ class World:
 
 WORLDS = {
     "two-rooms": World("foreign_two_rooms:ForeignTwoRooms-v0", ("--episodes", "1000"), ("--radius", "10.5")),
-    "pointmaze": World("PointMaze_UMaze-v3", ("--episodes", "600")),
-    "minigrid-empty": World("minigrid:MiniGrid-Empty-16x16-v0", ("--episodes", "400")),
-    "reacher": World("Reacher-v5", ("--episodes", "400"), ("--radius", "0.5")),
+    "pointmaze": World("PointMaze_UMaze-v3"),
+    "minigrid-empty": World("minigrid:MiniGrid-Empty-16x16-v0", ("--env.highlight", "false")),
+    "minigrid-empty-lit": World("minigrid:MiniGrid-Empty-16x16-v0"),
+    "reacher": World("Reacher-v5", (), ("--radius", "0.5")),
 }
 
 

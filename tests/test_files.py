@@ -47,6 +47,13 @@ def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):
     assert not draft_of(path).exists()
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"x": {"a": 1, "b": 2, "a": 3}}', '{"x": [{"a": 1, "a": 2}]}'])
+def test_an_entry_that_is_there_twice_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ConfigError, match="it is no JSON: `a` is in it twice"):
+        read_json(tmp_path / "a.json", damaged=ConfigError)
+
+
 def test_one_process_holds_a_lock_and_its_death_frees_it(tmp_path):
     path, busy = tmp_path / "x.lock", ConfigError("busy")
     code = (

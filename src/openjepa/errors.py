@@ -3,8 +3,8 @@
 The form is: *`name` must <rule>; got <value>. <Remedy>.*
 """
 
-import bisect
 import difflib
+import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -104,8 +104,10 @@ def unknown(kind: str, word: str, known: Iterable[str], *, command: str | None =
     'unknown fruit `fig`. Known: kiwi, lemon.'
     """
     names, asked = sorted(set(known)), word[:LONGEST_WORD]
-    place = bisect.bisect(names, asked)  # of a million files, those are compared that begin like the word
-    around = names[max(place - COMPARED // 2, 0) : place + COMPARED // 2] if len(names) > COMPARED else names
+    around = names
+    if len(names) > COMPARED:  # of a million files, those are compared that share most with the word
+        threes = {asked[i : i + 3] for i in range(max(len(asked) - 2, 1))}
+        around = heapq.nlargest(COMPARED, names, lambda name: sum(three in name for three in threes))
     if clear := difflib.get_close_matches(asked, around, n=1, cutoff=0.75):
         return ConfigError(f"unknown {kind} `{brief(word)}`; did you mean `{brief(clear[0])}`?")
     if sum(map(len, names)) <= SHOWN:

@@ -97,7 +97,7 @@ def read_json(path: Path, *, damaged: Callable[[str], Exception]) -> dict[str, A
         OSError: where there is no such file.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise damaged(f"it is no JSON: {error}") from error
     if not isinstance(content, dict):
@@ -105,6 +105,15 @@ def read_json(path: Path, *, damaged: Callable[[str], Exception]) -> dict[str, A
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _checksum(content):
         raise damaged(f"it was changed after it was written; to keep a change of your own, remove its line `{SEAL}`")
+    return content
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of two entries of one name the last would win in silence."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"`{next(n for n in names if names.count(n) > 1)}` is in it twice")
     return content
 
 

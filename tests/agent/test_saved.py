@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from openjepa.agent import Agent, AgentCard, AgentConfig, FailedPlanConfig, load_agent, read_card, save_agent
+from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
 from openjepa.agent.saved import CARD, note_judged
 from openjepa.errors import CheckpointError, ConfigError, ShapeError
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
-from openjepa.planning import CEM, CEMConfig, PathCost
-from openjepa.planning.costs import closest, squared_l2
+from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig, PathCost
+from openjepa.planning.costs import closest, mean, squared_l2
 from openjepa.protocols import ActionBounds
 
 BOX = ActionBounds([-1.0, -2.0], [1.0, 2.0], max_norm=1.5)
@@ -66,6 +67,42 @@ def test_choices_are_reopened_as_choices(tmp_path):
     again = load_agent(tmp_path)
     assert again.bounds == bounds
     np.testing.assert_array_equal(actions(again), expected)
+
+
+def test_a_map_is_reopened_with_its_memory_of_stuck_steps(tmp_path):
+    bounds = ActionBounds.of_categories([3])
+    plain = agent(squared_l2, bounds=bounds, frameskip=1)
+    latents = torch.randn(4, 9, 1, 8, generator=torch.Generator().manual_seed(2))
+    planner = Exhaustive(bounds, ExhaustiveConfig(2, choices=(0, 2)))
+    options = AgentConfig(stuck_steps=True, seed=5)
+    cost = PathCost(fit_landmarks(latents), mean)
+    before = Agent(plain.model, planner, cost, bounds, options, SHAPE)
+    expected = actions(before)
+    assert not expected[..., 1].any()  # the choice that is not tried
+    save_agent(tmp_path / "agent", before, card(bounds))
+    again = load_agent(tmp_path)
+    assert len(again.cost.distance) == len(cost.distance)
+    np.testing.assert_array_equal(actions(again), expected)
+    with pytest.raises(ConfigError, match="`stuck_steps` must go with a critic of `Landmarks`"):
+        Agent(plain.model, planner, PathCost(squared_l2), bounds, options, SHAPE)
+
+
+def test_a_map_in_the_space_of_the_critic_is_reopened(tmp_path):
+    plain = agent()
+    critic = plain.cost.distance
+    latents = torch.randn(4, 9, 1, 8, generator=torch.Generator().manual_seed(2))
+    places = fit_landmarks(latents, LandmarkConfig(max_gap=2), embedding=critic.embedding)
+    options = AgentConfig(frameskip=2, reach=2.0, seed=5)
+    before = Agent(plain.model, plain.planner, plain.cost, BOX, options, SHAPE, places)
+    expected = actions(before)
+    save_agent(tmp_path / "agent", before, card())
+    again = load_agent(tmp_path)
+    assert again.landmarks is not None
+    assert torch.equal(again.landmarks.nearest(latents), places.nearest(latents))
+    np.testing.assert_array_equal(actions(again), expected)
+    other = Agent(plain.model, plain.planner, PathCost(squared_l2), BOX, options, SHAPE, places)
+    with pytest.raises(ConfigError, match="space of its own critic"):
+        save_agent(tmp_path / "other", other, card())
 
 
 def test_the_card_says_what_is_known(tmp_path):

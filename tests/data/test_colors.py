@@ -32,10 +32,13 @@ def png(width, depth, kind, row, transparent=b"", palette=b""):
     return b"\x89PNG\r\n\x1a\n" + header + middle + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
 
 
-def tiff(photometric, bits, data, width):
+def tiff(photometric, bits, data, width, *more):
     """One row of grey in the smallest file that says how many bits it has and whether 0 is white."""
-    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 110), (278, 1), (279, len(data))]
-    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    at = 110 + 12 * len(more)
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, at), (278, 1), (279, len(data))]
+    tags = sorted([*tags, *more])
+    values = [(tag, value if isinstance(value, tuple) else (value,)) for tag, value in tags]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, len(v), *(*v, 0)[:2]) for tag, v in values)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + data
 
 
@@ -71,6 +74,13 @@ def test_pixels_of_no_known_range_are_refused(pixels):
     for content in (encode(pixels, "TIFF"), Image.fromarray(pixels)):
         with pytest.raises(DataError, match=r"must be a picture that can be read; it holds .* whose white is not"):
             read_image(content)
+
+
+def test_grey_with_a_sign_is_refused():
+    assert grey(tiff(1, 8, bytes([3, 250]), 2, (339, 1))) == [[3, 250]]
+    for bits, data in ((8, bytes([3, 250])), (16, struct.pack("<hh", 3, -5))):
+        with pytest.raises(DataError, match="it holds integers with a sign, whose white is not known"):
+            read_image(tiff(1, bits, data, 2, (339, 2)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64, np.float32, np.float64, bool])
@@ -128,6 +138,15 @@ def test_half_transparent_pixels_are_mixed_with_white():
     assert found[:, 1, 1].tolist() == [0, 0, 200]
     premultiplied = Image.new("La", (2, 2), (0, 0))
     assert (read_image(premultiplied) == 255).all()
+
+
+def test_grey_that_its_alpha_was_multiplied_into():
+    pixels, channels, extra = bytes([40, 200, 0, 0]), (277, 2), 338
+    # What the second channel is: 1 multiplied in, 2 not, 0 anything else.
+    for kind, wanted in ((1, 40 + 255 - 200), (2, round((40 * 200 + 255 * 55) / 255)), (0, 40)):
+        found = grey(tiff(1, (8, 8), pixels, 2, channels, (extra, kind)))[0]
+        assert abs(found[0] - wanted) <= 1
+        assert found[1] == (255 if kind else 0)
 
 
 def test_cyan_of_cmyk_stays_cyan():

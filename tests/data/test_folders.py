@@ -1,5 +1,6 @@
 import os
 import socket
+import unicodedata
 
 import numpy as np
 import pytest
@@ -110,6 +111,35 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match="locked` must be a folder that can be read; Permission denied"):
         walk(tmp_path / "set", (".png",))
+
+
+def test_every_usual_ending_is_listed(tmp_path):
+    endings = "JPG jpeg jfif jpe png apng webp bmp dib gif tif tiff ppm pgm pbm pnm jp2 avif tga"
+    names = [f"{i}.{ending}" for i, ending in enumerate(endings.split())]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    assert listed(tmp_path) == names
+
+
+def test_accents_are_written_in_one_way(tmp_path):
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        picture(tmp_path / split / unicodedata.normalize(form, "café") / "0.png")
+    picture(tmp_path / "both" / "cafe\u0301" / "0.png")
+    picture(tmp_path / "both" / "caf\u00e9" / "1.png")
+    both = image_folder(tmp_path / "both", labels=True)
+    assert (both.labels, both.classes) == ((0, 0), ("café",))
+    names = {image_folder(tmp_path / split, labels=True).class_name(0) for split in ("train", "test")}
+    assert names == {"caf\u00e9"}
+
+
+def test_a_file_that_is_listed_twice_counts_once(tmp_path):
+    paths = tuple(picture(tmp_path / name) for name in ("a.png", "b.png"))
+    os.symlink("a.png", tmp_path / "link.png")
+    listed_twice = FileItems((*paths, tmp_path / "link.png", paths[1]), (4, 7, 4, 7))
+    assert listed_twice.once() == FileItems(paths, (4, 7))
+    with pytest.raises(DataError, match=r"link.png` must have one class; it is listed with 4 and 7. Remove one."):
+        FileItems((*paths, tmp_path / "link.png"), (4, 7, 7)).once()
 
 
 NAMES = [b"caf\xe9.png", b"two\nlines.png", b"-dash.png", b"[a]*?.png", b"tab\t.png", b"a:b.png", b" blank .png"]

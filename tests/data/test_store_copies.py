@@ -1,6 +1,7 @@
 """Stores that are merged, converted and drawn."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -63,11 +64,20 @@ def test_an_interrupted_merge_goes_on(tmp_path):
     assert files_of(tmp_path / "out") == files_of(make_store(tmp_path / "whole", range(5)))
 
 
+def test_a_copy_whose_sources_have_changed_is_not_gone_on_with(tmp_path):
+    sources = [make_store(tmp_path / "a", [0, 1, 2]), make_store(tmp_path / "b", [3, 4])]
+    merge(sources, tmp_path / "out")
+    shutil.rmtree(sources[0])
+    make_store(sources[0], [0, 7, 2])  # recorded anew, with as many episodes; those at the end are as they were
+    with pytest.raises(DataError, match="must be new, or the beginning of this copy; it holds other episodes"):
+        merge(sources, tmp_path / "out")
+
+
 def test_stores_of_another_kind_are_not_merged(tmp_path):
     a = make_store(tmp_path / "a", [0])
     other = [
-        (make_store(tmp_path / "grey", [1], channels=1), r"`frames` is .*\(3, 6, 5\).* in .*a` and .*\(1, 6, 5\).* in"),
-        (make_store(tmp_path / "more", [2], proprio=np.zeros((5, 1))), r"`proprio` is missing in .*a` and Column"),
+        (make_store(tmp_path / "grey", [1], channels=1), r"`frames` is uint8 \[3, 6, 5\] per frame in .*a` and uint8"),
+        (make_store(tmp_path / "more", [2], proprio=np.zeros((5, 1))), r"`proprio` is missing in .*a` and float32"),
     ]
     for store, message in other:
         with pytest.raises(DataError, match=f"must have equal columns; {message}"):
@@ -167,6 +177,13 @@ def test_episodes_of_a_single_frame_are_left_out_and_counted(tmp_path):
     assert EpisodeStore.open(tmp_path / "s").lengths.tolist() == [2, 1]
 
 
+def test_rows_of_no_episode_are_counted(tmp_path):
+    write_their_file(tmp_path / "x.h5", replaced("ep_len", [2, 4]))
+    said = []
+    assert from_hdf5(tmp_path / "x.h5", tmp_path / "s", say=said.append) == 2
+    assert said == [f"{tmp_path / 'x.h5'}: 1 rows belong to no episode by `ep_len` and `ep_offset`, and are left out"]
+
+
 def replaced(name, data):
     def change(file):
         del file[name]
@@ -174,6 +191,10 @@ def replaced(name, data):
             file[name] = data
 
     return change
+
+
+def with_owners(numbers):
+    return lambda file: file.create_dataset("ep_idx", data=numbers)
 
 
 def finite_but_one(file):
@@ -192,6 +213,8 @@ def finite_but_one(file):
         (replaced("reward", 3.0), r"`reward` of .* must have 7 rows, .* it has shape \[\]"),
         (replaced("pixels", np.zeros((7, 6, 5, 3))), r"`pixels` of .* must be uint8 .* got float64 \[7, 6, 5, 3\]"),
         (replaced("pixels", np.zeros((7, 6, 5), np.uint8)), r"must be uint8 .* got uint8 \[7, 6, 5\]"),
+        (replaced("ep_offset", [0, 2]), r"episodes of .* must have rows of their own; 1 shares some"),
+        (with_owners([0, 0, 1, 1, 1, 1, 1]), r"`ep_idx` of .* must agree with `ep_len` and `ep_offset`"),
         (finite_but_one, r"`action` of episode 1 of .* must be finite in all rows but the last"),
     ],
 )

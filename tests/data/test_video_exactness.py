@@ -1,6 +1,7 @@
 """Every frame of every usual kind of video at its own time: one by one, in clips, in batches, and in order."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,43 @@ def test_pictures_of_another_size_are_shown_as_large_as_the_first(tmp_path):
     with VideoFile(tmp_path / "a.ts") as video:
         assert [number(frame) for frame in video.frames()] == [5] * 6 + [6] * 6
         assert [number(frame) for frame in video.read((np.arange(12) + 0.5) / 30)] == [5] * 6 + [6] * 6
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "flv", "ts"])
+def test_a_copy_that_begins_between_key_frames_shows_what_ffmpeg_shows(ending, tmp_path):
+    source = write(Sample(ending, "h264", b_frames=2, frames=40), tmp_path)
+    path = tmp_path / f"copy.{ending}"
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for i, packet in enumerate(whole.demux(video=0)):
+            if packet.dts is not None and i >= 5:
+                packet.stream = stream
+                copy.mux(packet)
+    wanted = decoded(path)
+    assert 20 <= len(wanted) < 35
+    with VideoFile(path) as video:
+        assert [number(frame) for frame in video.frames()] == wanted
+        assert video.info.num_frames == len(wanted)
+        assert [number(frame) for frame in video.read(video.middles(np.arange(len(wanted))))] == wanted
+        assert number(video.read(video.middles(np.array([7])))[0]) == wanted[7]
+
+
+def test_frames_of_one_time_share_the_span_until_the_next(tmp_path):
+    from video_matrix import picture
+
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for i, at in enumerate((0, 40, 80, 80, 120, 160, 160, 160)):  # milliseconds
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture(i), "rgb24")):
+                packet.pts = packet.dts = at
+                packet.time_base = Fraction(1, 1000)
+                container.mux(packet)
+    assert decoded(tmp_path / "a.mkv") == list(range(8))
+    with VideoFile(tmp_path / "a.mkv") as video:
+        assert [number(frame) for frame in video.frames()] == list(range(8))
+        assert [number(frame) for frame in video.read(video.middles(np.arange(8)))] == list(range(8))
+        assert [number(frame) for frame in video.read(np.array([0.09, 0.11, 0.13]))] == [2, 3, 4]
 
 
 def test_a_file_that_changed_under_its_name_is_read_anew(tmp_path):

@@ -226,6 +226,15 @@ def test_one_hot_play_chooses_all_alike():
     assert abs((fresh[1:] == fresh[:-1]).mean() - 1 / 3) < 0.02
 
 
+def test_favoured_choices_are_played_nine_times_in_ten():
+    policy = make_policy("one-hot", ActionBounds.of_categories([5]), favoured=(1, 3))
+    policy.reset(range(500))
+    counts = np.stack([policy.act(None) for _ in range(40)]).mean((0, 1))
+    np.testing.assert_allclose(counts, [0.02, 0.47, 0.02, 0.47, 0.02], atol=0.015)
+    with pytest.raises(ConfigError, match="`favoured` must be choices of one group"):
+        make_policy("one-hot", ActionBounds.of_categories([3, 2]), favoured=(1,))
+
+
 def test_the_default_policy_fits_the_actions():
     def box(low, high):
         return ActionBounds(np.array(low), np.array(high))

@@ -194,6 +194,16 @@ def test_an_index_and_shards_that_disagree(hub_folder, tmp_path):
     refused(folder, "holds `model.safetensors` and `model.safetensors.index.json`; which one counts is not known")
 
 
+def test_shards_without_an_index_are_refused(hub_folder, tmp_path):
+    config, tensors = hub_folder
+    folder = write(tmp_path / "hf", config, tensors)  # whole, yet it may be older than the shards beside it
+    for stale in (True, False):
+        safetensors.torch.save_file({}, folder / "model-00001-of-00002.safetensors")
+        refused(folder, r"holds `model-00001-of-00002.safetensors`, but no `model.safetensors.index.json` to say")
+        if stale:
+            (folder / "model.safetensors").unlink()
+
+
 @pytest.mark.parametrize("places", [None, [], {}, {"x": 3}, {"x": "../a.safetensors"}, {"x": ""}])
 def test_an_index_without_places(places, hub_folder, tmp_path):
     folder = write(tmp_path / "hf", *hub_folder)

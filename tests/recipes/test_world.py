@@ -18,6 +18,7 @@ from openjepa.recipes.acting import recorded_bounds
 from openjepa.recipes.measured_choices import change_by_lag, choose_frameskip, choose_window
 
 QUICK = ["--train.steps", "2", "--train.warmup-steps", "0", "--train.device", "cpu", "--train.precision", "fp32"]
+QUICK += ["--fit-steps", "5"]
 
 
 def square(length: int, speed: float, seed: int, size: int = 48) -> Episode:

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openjepa.agent.landmarks import Landmarks
+from openjepa.agent.landmarks import Landmarks, StuckSteps
 from openjepa.agent.memory import FailedPlanConfig, FailedPlans, ShortTermMemory
 from openjepa.agent.perception import Perception
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
+from openjepa.planning.costs import PathCost as DistanceCost
 from openjepa.planning.costs import bind
 from openjepa.planning.risk import RiskCost
 from openjepa.planning.sampling import centre, shift
@@ -42,6 +43,8 @@ class AgentConfig:
         reach: model steps to a subgoal at most, > 0; for an agent with a map.
         failed_plans: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
             to forget at once.
+        stuck_steps: whether the agent remembers, until the episode ends, steps between landmarks that led nowhere; the
+            critic must be a map of landmarks.
         seed: of all plans, >= 0.
         device: where frames are encoded and plans are made.
     """
@@ -53,6 +56,7 @@ class AgentConfig:
     warm_start: bool = True
     failed_plans: FailedPlanConfig | None = None
     reach: float = 8.0
+    stuck_steps: bool = False
     seed: int = 0
     device: str = "cpu"
 
@@ -99,6 +103,12 @@ class Agent:
         self.config = config or AgentConfig()
         if self.config.failed_plans is not None and isinstance(cost, RiskCost):
             raise ConfigError("`failed_plans` must be None under a `RiskCost`, whose futures are many.")
+        self._map: Landmarks | None = None
+        if self.config.stuck_steps:
+            distance = cost.distance if isinstance(cost, DistanceCost) else None
+            if not isinstance(distance, Landmarks) or self.config.failed_plans is not None:
+                raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
+            self._map = distance
         self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
         self.landmarks = landmarks
         self.last_plan: Plan | None = None
@@ -127,7 +137,7 @@ class Agent:
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        self._episode = _Episode(z_goal, ids, self.config)
+        self._episode = _Episode(z_goal, ids, self.config, self._map)
         self.last_plan, self.decisions = None, 0
 
     @torch.no_grad()
@@ -237,10 +247,14 @@ class Agent:
 class _Episode:
     """What an agent knows of the episode that it is in: goals, plans and memories of every environment."""
 
-    def __init__(self, z_goal: Tensor, env_ids: list[int], config: AgentConfig) -> None:
+    def __init__(self, z_goal: Tensor, env_ids: list[int], config: AgentConfig, places: Landmarks | None) -> None:
         self.z_goal, self.env_ids = z_goal, env_ids
         self.memory = ShortTermMemory(config.context_len)
-        self.failed_plans = None if config.failed_plans is None else FailedPlans(config.failed_plans)
+        self.failed_plans: FailedPlans | StuckSteps | None = None
+        if config.failed_plans is not None:
+            self.failed_plans = FailedPlans(config.failed_plans)
+        elif places is not None:
+            self.failed_plans = StuckSteps(places)
         self.planned_at: Tensor | None = None  # [B, N, D], states at the last plan
         self.plan: Tensor | None = None  # [B, H, A]
         self.executed = 0  # model steps of the plan

@@ -25,6 +25,7 @@ from openjepa.nn.host import to_device, to_host
 from openjepa.protocols import PathCost
 
 Embedding = Callable[[Tensor], Tensor]
+STILL = 1e-4  # of the longest step: what is shorter is rounding
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
@@ -33,7 +34,8 @@ class LandmarkConfig:
     """How fine a map is, and which ways it believes.
 
     Attributes:
-        radius_share: largest distance of a visited state from its landmark, as a share of the median step, > 0.
+        radius_share: largest distance of a visited state from its landmark, as a share of a small step, > 0: one in
+            a hundred is smaller. (A turn on the spot may be ten times as long as a step ahead, and both must count.)
         capacity: landmarks at most, >= 1; the map is coarser where they do not suffice.
         sample: visited states at most among which landmarks are looked for, evenly spread; >= 1.
         max_gap: recorded steps at most that an edge stands for, >= 1.
@@ -168,8 +170,8 @@ def fit_landmarks(
     blank.standardize.measure(valid_states(latents, known).flatten(1))
     seen = torch.cat([blank.embed(part) for part in latents.split(max(1, ROWS // latents.shape[1]))])  # [E, T, W]
     step = valid_states((seen[:, 1:] - seen[:, :-1]).norm(dim=-1), known - 1)
-    moved = step[step > 0]
-    radius = config.radius_share * float(moved.median()) if len(moved) else 0.0
+    moved = step[step > STILL * step.max()]
+    radius = config.radius_share * float(moved.sort().values[len(moved) // 100]) if len(moved) else 0.0
     states, places = valid_states(seen, known), valid_states(latents, known)
     every = -(-len(states) // config.sample)
     states, places = states[::every], places[::every]

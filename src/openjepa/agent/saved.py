@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import Landmarks
+from openjepa.agent.landmarks import Embedding, Landmarks
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
 from openjepa.files import cause_of, sha256, sync
@@ -206,14 +206,19 @@ def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
     aggregate = next((name for name, known in AGGREGATES.items() if known is cost.aggregate), None)
     if aggregate is None:
         raise ConfigError(f"the aggregate of a saved cost must be one of {', '.join(AGGREGATES)}.")
-    described = {"aggregate": aggregate, "stride": cost.stride}
+    described = {"aggregate": aggregate, "stride": cost.stride, "pose_dim": cost.pose_dim}
+    if isinstance(cost.distance, Landmarks):
+        parts[CRITIC] = cost.distance
+        return {**described, "landmarks": _describe_landmarks(cost.distance)}
     if isinstance(cost.distance, TemporalDistanceHead):
         parts[CRITIC] = cost.distance
         standardize = cost.distance.standardize.mean
         return {**described, "critic": {"width": len(standardize), "config": to_dict(cost.distance.config)}}
     distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
     if distance is None:
-        raise ConfigError("the distance of a saved cost must be a `TemporalDistanceHead`, `squared_l2` or `l1`.")
+        raise ConfigError(
+            "the distance of a saved cost must be a `TemporalDistanceHead`, `Landmarks`, `squared_l2` or `l1`."
+        )
     return {**described, "distance": distance}
 
 
@@ -223,9 +228,11 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
         critic = described["critic"]
         config = from_dict(TemporalDistanceConfig, critic["config"])
         distance = _load(folder, CRITIC, TemporalDistanceHead(1, critic["width"], config)).to(device)
+    if "landmarks" in described:
+        distance = _open_landmarks(folder, CRITIC, described["landmarks"]).to(device)
     if distance is None or described["aggregate"] not in AGGREGATES:
         raise CheckpointError(f"{folder / CARD}: the cost {dict(described)} is unknown to this version.")
-    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"])
+    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"], described.get("pose_dim"))
 
 
 def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
@@ -258,23 +265,33 @@ def _describe_memory(agent: Agent, parts: dict[str, nn.Module]) -> dict[str, Any
     if in_space and not (isinstance(critic, TemporalDistanceHead) and landmarks.embedding == critic.embedding):
         raise ConfigError("the map of a saved agent must be drawn in the space of its own critic, or in none.")
     parts[MEMORY] = landmarks
-    return {
-        "landmarks": len(landmarks),
-        "edges": landmarks.edges.shape[1],
-        "shape": list(landmarks.places.shape[1:]),
-        "in_space_of_critic": in_space,
-    }
+    return {**_describe_landmarks(landmarks), "in_space_of_critic": in_space}
 
 
 def _open_memory(folder: Path, described: Mapping[str, Any], cost: PathCost, device: str) -> Landmarks:
-    critic = cost.distance
-    if described["in_space_of_critic"] and not isinstance(critic, TemporalDistanceHead):
-        raise CheckpointError(f"{folder / CARD}: the map needs a critic, and the agent has none.")
-    embedding = critic.embedding if described["in_space_of_critic"] else None  # type: ignore[union-attr]
-    shape = (int(described["shape"][0]), int(described["shape"][1]))
-    landmarks = Landmarks(described["landmarks"], described["edges"], shape, embedding)
-    _load(folder, MEMORY, landmarks)
-    return landmarks.to(device)
+    critic, embedding = cost.distance, None
+    if described["in_space_of_critic"]:
+        if not isinstance(critic, TemporalDistanceHead):
+            raise CheckpointError(f"{folder / CARD}: the map needs a critic, and the agent has none.")
+        embedding = critic.embedding
+    return _open_landmarks(folder, MEMORY, described, embedding).to(device)
+
+
+def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
+    return {
+        "count": len(landmarks),
+        "edges": landmarks.edges.shape[1],
+        "shape": list(landmarks.places.shape[1:]),
+    }
+
+
+def _open_landmarks(
+    folder: Path, name: str, described: Mapping[str, Any], embedding: Embedding | None = None
+) -> Landmarks:
+    tokens, dim = described["shape"]
+    landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
+    _load(folder, name, landmarks)
+    return landmarks
 
 
 def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBounds, device: str) -> Planner:

@@ -10,7 +10,7 @@ import tyro
 
 from openjepa.command_line.command import OK, SICK
 from openjepa.command_line.runs import check_up, check_up_run, open_run
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from openjepa.data.data_use import DataUse
@@ -107,24 +107,25 @@ class DoctorOptions:
 
     run: tyro.conf.Positional[Path]  # a run directory, or a checkpoint inside one
     data: Path | None = None  # a store of held-out episodes; None = those that the recipe keeps back
-    frameskip: int = 1  # environment steps between two frames of the model; only with --data
+    frameskip: int | None = None  # environment steps between two frames of the model, with --data; None = the agent's
     window: int = 2  # frames of a training window, for what it cannot use; only with --data
     out: Path | None = None  # a picture (.png, .svg, .pdf) of where in the frame the model is blind
     json: bool = False  # print the measured numbers as JSON
 
 
 def doctor(options: DoctorOptions) -> int:
-    """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick."""
-    from openjepa.train import load_method
+    """Says whether a run has collapsed, how, and what to change; status 0 for healthy, 1 for sick.
 
+    Looked at is the world model that acts, where the run has a finished agent, else that of the last checkpoint.
+    """
     if options.out is not None and options.out.suffix not in PICTURES:
         raise ConfigError(f"`--out` must end in {', '.join(PICTURES)}; got {options.out}.")
-    method = load_method(options.run)
+    method, folder, frameskip = _examined(options.run)
     if options.data is not None:
-        held_out, use = read_held_out(options.data, options.frameskip, options.window)
+        held_out, use = read_held_out(options.data, options.frameskip or frameskip, options.window)
         checked = check_up(method, held_out, data=use)
     else:
-        run = open_run(options.run)
+        run = open_run(folder)
         kept_back = check_up_run(method, run.recipe.build(run.config))
         if kept_back is None:
             raise ConfigError(f"the recipe `{run.name}` keeps no episodes back; give some with --data STORE.")
@@ -139,6 +140,19 @@ def doctor(options: DoctorOptions) -> int:
         if not options.json:
             print(f"picture: {options.out}")
     return OK if checked.verdict.healthy else SICK
+
+
+def _examined(path: Path) -> tuple[Any, Path, int]:
+    """The model that the doctor looks at, the run that it is of, and the environment steps of one of its steps."""
+    from openjepa.agent.saved import find_agent, load_agent
+    from openjepa.train import load_method
+
+    try:
+        folder = find_agent(path)
+    except CheckpointError:
+        return load_method(path), path, 1
+    agent = load_agent(folder)
+    return agent.model, path if (path / "config.json").is_file() else folder.parent, agent.config.frameskip
 
 
 def read_held_out(path: Path, frameskip: int = 1, window: int = 2) -> "tuple[TrajectoryBatch, DataUse]":

@@ -1,5 +1,6 @@
 """Any picture as upright 8-bit RGB: deep grey scaled to its range, transparent pixels composed on white."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from openjepa.errors import DataError
 
 CHANNELS = (1, 2, 3, 4)  # grey, grey with alpha, RGB, RGB with alpha
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of TIFF
-WHITE_IS_ZERO = 0
+BITS_PER_SAMPLE, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 338, 339  # tags of TIFF
+WHITE_IS_ZERO, PREMULTIPLIED, SIGNED = 0, 1, 2
 LOW_BIT_GREY = {"L;2": 85, "L;4": 17}  # what the decoder multiplies grey of 2 and 4 bits by
 
 
@@ -20,13 +21,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     most viewers show them: the colours that a file stores under them are no part of the picture.
 
     Raises:
-        DataError: for 32-bit integers and floats, whose white is not agreed on.
+        DataError: for integers of 32 bits or with a sign, and floats, whose white is not agreed on.
     """
     transparent = _transparent_value(image)  # before the decoder forgets how the file stored its pixels
     bits, inverted = _deep_grey(image)
-    if bits is None and image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floats"
+    tags = _tags(image)
+    is_signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
+    if bits is None and (image.mode in ("I", "F") or is_signed):
+        kind = "integers with a sign" if is_signed else "32-bit integers" if image.mode == "I" else "floats"
         raise DataError(f"it holds {kind}, whose white is not known. Write it again with 8 or 16 bits per channel.")
+    is_premultiplied = image.mode == "LA" and PREMULTIPLIED in tags.get(EXTRA_SAMPLES, ())
     image = ImageOps.exif_transpose(image)  # always a copy
     if bits is not None:
         values = np.asarray(image).astype(np.int64)
@@ -39,6 +43,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image.info["transparency"] = transparent
     if not image.has_transparency_data:
         return image.convert("RGB")
+    if is_premultiplied:  # the decoder takes it for plain grey with alpha
+        image = Image.frombytes("La", image.size, image.tobytes())
     if image.mode == "La":  # premultiplied grey converts to nothing else
         image = image.convert("LA")
     white = Image.new("RGBA", image.size, "white")
@@ -60,11 +66,16 @@ def picture_of(array: np.ndarray) -> Image.Image:
 
 def _deep_grey(image: Image.Image) -> tuple[int | None, bool]:
     """Bits that the values of deep grey have, or None for other pictures; and whether 0 means white."""
-    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    tags = _tags(image)
     if image.mode.startswith("I;16"):
         return int(tags.get(BITS_PER_SAMPLE, (16,))[0]), tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     # These formats have no more than 16 bits, whatever the decoder makes of them.
     return (16 if image.mode == "I" and image.format in ("PNG", "PPM") else None), False
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """What a TIFF file says of its pixels."""
+    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
 def _transparent_value(image: Image.Image) -> int | tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -37,6 +38,11 @@ def shown_name(name: str) -> str:
     # Surrogates stand for bytes that are not UTF-8; the terminal gets those bytes back.
     kept = (c if c.isprintable() or "\ud800" <= c <= "\udfff" else c.encode("unicode_escape").decode() for c in name)
     return "".join(kept)
+
+
+def composed(name: str) -> str:
+    """Returns a name with every accent in one letter: systems store the same word in two ways, and show it as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def file_stamp(path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from openjepa.data.episode_store import EpisodeStore
 from openjepa.errors import DataError
@@ -25,7 +26,11 @@ class FrameStatistics:
 
 
 def frame_statistics(
-    store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None = None, *, max_frames: int = 4096
+    store: EpisodeStore,
+    episodes: Sequence[int] | np.ndarray | None = None,
+    *,
+    max_frames: int = 4096,
+    size: tuple[int, int] | None = None,
 ) -> FrameStatistics:
     """Measures frames that are spread evenly over whole episodes; use the training half of `split`.
 
@@ -33,6 +38,7 @@ def frame_statistics(
         store: the recorded episodes.
         episodes: numbers of the episodes; all if None.
         max_frames: frames that are looked at, at most.
+        size: (H, W) that they are shrunk to before, with antialiasing; None leaves them as they are.
     """
     ids = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
     if not len(ids):
@@ -41,9 +47,13 @@ def frame_statistics(
     rows = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), max_frames)).round().astype(np.int64)]
     frames = store.column("frames")
-    total, squares = np.zeros(frames.shape[1:]), np.zeros(frames.shape[1:])
+    shape = (frames.shape[1], *(size or frames.shape[2:]))
+    total, squares = np.zeros(shape), np.zeros(shape)
     for part in np.array_split(rows, -(-len(rows) // 256)):
         pixels = frames[part].astype(np.float32)
+        if size is not None and pixels.shape[2:] != size:
+            shrunk = functional.interpolate(torch.from_numpy(pixels), size, mode="bilinear", antialias=True)
+            pixels = shrunk.numpy()
         total += pixels.sum(0, dtype=np.float64)
         squares += np.square(pixels).sum(0, dtype=np.float64)
     mean = total / len(rows)

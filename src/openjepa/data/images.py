@@ -163,7 +163,7 @@ def read_image(
     except DataError as error:
         raise DataError(f"`{name}` must be a picture that can be read; {error}") from None
     except DAMAGE as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, UnidentifiedImageError):  # its own words name a Python object
             why = "it is of no known format"
         raise DataError(

@@ -1,5 +1,6 @@
 """Where samples come from: one small contract for files, tar shards and Hugging Face data sets."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from openjepa.data.folders import walk
+from openjepa.data.folders import composed, walk
 from openjepa.errors import DataError, listing
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".jfif", ".jpe", ".jp2", ".avif", ".apng", ".pbm", ".pnm", ".dib", ".tga"),
+)
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
+    *(".m2ts", ".mts", ".3gp", ".ogv", ".vob", ".asf", ".mxf", ".m2v"),
+)
 
 Content = Path | bytes | Image.Image | np.ndarray
 
@@ -70,12 +77,33 @@ class FileItems:
         """The class, where there is one."""
         return None if self.labels is None else self.labels[index]
 
+    def take(self, numbers: Sequence[int]) -> "FileItems":
+        """Some of the files, in the order of their numbers here."""
+        labels = None if self.labels is None else tuple(self.labels[i] for i in numbers)
+        return FileItems(tuple(self.paths[i] for i in numbers), labels, self.classes)
+
+    def once(self) -> "FileItems":
+        """Every file once, however often it is listed or linked.
+
+        Raises:
+            DataError: for a file of two classes.
+        """
+        first: dict[str, int] = {}
+        for i, path in enumerate(self.paths):
+            before = first.setdefault(os.path.realpath(path), i)
+            if self.label(before) != self.label(i):
+                raise DataError(
+                    f"`{path}` must have one class; it is listed with {self.class_name(before)} and "
+                    f"{self.class_name(i)}. Remove one."
+                )
+        return self.take(list(first.values()))
+
     def class_name(self, index: int) -> str | None:
         """What the class of a sample is called in every set: its folder, or its number as a word; None without one."""
         number = self.label(index)
         if number is None:
             return None
-        return str(number) if self.classes is None else self.classes[number]
+        return str(number) if self.classes is None else composed(self.classes[number])
 
 
 class DatasetItems:
@@ -151,7 +179,7 @@ def list_files(root: Path | str, suffixes: Sequence[str], *, labels_from_folders
     loose = next((p for p in paths if p.parent == root), None)
     if loose is not None:
         raise DataError(f"every file must lie in the folder of its class; `{loose}` lies in none. Move it.")
-    folders = [p.relative_to(root).parts[0] for p in paths]
+    folders = [composed(p.relative_to(root).parts[0]) for p in paths]
     classes = tuple(dict.fromkeys(folders))  # they come in order
     numbers = {name: i for i, name in enumerate(classes)}
     return FileItems(paths, tuple(numbers[f] for f in folders), classes)

@@ -74,7 +74,8 @@ def from_hdf5(
         file: with the datasets named above; `pixels` and `action` are needed.
         out: a new store, or one that an interrupted conversion of the same file has left.
         progress: called after every episode.
-        say: takes one line about episodes that were left out because a single frame has no action.
+        say: takes one line about episodes that were left out because a single frame has no action, and one about
+            rows that belong to no episode.
 
     Raises:
         DataError: for a file of another layout, with what is missing or wrong.
@@ -82,6 +83,8 @@ def from_hdf5(
     with HDF5Episodes(file) as source:
         if source.num_short and say is not None:
             say(f"{file}: {source.num_short} episodes of a single frame have no action and are left out")
+        if source.num_free and say is not None:
+            say(f"{file}: {source.num_free} rows belong to no episode by `{LENGTHS}` and `{OFFSETS}`, and are left out")
         return copy_into(source, out, progress=progress)
 
 
@@ -93,6 +96,7 @@ class HDF5Episodes:
 
     Attributes:
         num_short: episodes of one frame or none, which are left out.
+        num_free: rows that belong to no episode.
 
     Raises:
         DataError: for a file of another layout, with what is missing or wrong.
@@ -183,6 +187,23 @@ class HDF5Episodes:
         self._is_last = shape[3] in (1, 3)
         self._rows = [(int(o), int(n)) for o, n in zip(offsets, lengths, strict=True) if n >= 2]
         self.num_short = len(lengths) - len(self._rows)
+        self._check_owners(lengths, offsets)
+
+    def _check_owners(self, lengths: np.ndarray, offsets: np.ndarray) -> None:
+        """Refuses lengths that do not fit to the rows, for episodes would be mixed in silence."""
+        owners = np.full(len(self._columns["frames"][0]), -1)
+        for episode, (first, rows) in enumerate(zip(offsets, lengths, strict=True)):
+            if (owners[first : first + rows] >= 0).any():
+                raise DataError(f"episodes of `{self.path}` must have rows of their own; {episode} shares some.")
+            owners[first : first + rows] = episode
+        self.num_free = int((owners < 0).sum())
+        for name in NUMBERS[:2]:
+            if name not in self._file:
+                continue
+            said = np.asarray(self._file[name][()]).ravel()
+            within = (np.diff(owners) == 0) & (owners[1:] >= 0)
+            if len(said) != len(owners) or (np.diff(said)[within] != 0).any():
+                raise DataError(f"`{name}` of `{self.path}` must agree with `{LENGTHS}` and `{OFFSETS}`; it does not.")
 
 
 def _write(h5py: Any, file: Any, store: EpisodeStore, progress: Progress | None) -> None:

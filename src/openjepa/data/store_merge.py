@@ -1,5 +1,6 @@
 """Puts the episodes of several sources into one store; what was interrupted goes on where it stopped."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from openjepa.data.episode_store import EpisodeStore
+from openjepa.data.store_format import Column
 from openjepa.errors import DataError
 from openjepa.protocols import Episode
 
@@ -60,7 +62,7 @@ def copy_into(source: Episodes, out: str | Path, *, progress: Progress | None = 
     """
     with EpisodeStore.resume(out) as store:
         done, wanted = len(store), len(source)
-        if done > wanted or (done and not _is_same(store.episode(done - 1), source.episode(done - 1))):
+        if done > wanted or not all(_is_same(store.episode(i), source.episode(i)) for i in range(done)):
             raise DataError(f"`{out}` must be new, or the beginning of this copy; it holds other episodes.")
         for number in range(done, wanted):
             store.append(source.episode(number))
@@ -95,16 +97,18 @@ def _check_columns(first: EpisodeStore, other: EpisodeStore) -> None:
             )
 
 
-def _words(column: object) -> str:
-    return "missing" if column is None else str(column)
+def _words(column: Column | None) -> str:
+    return "missing" if column is None else f"{np.dtype(column.dtype)} {list(column.shape)} per {column.per}"
 
 
 def _is_same(a: Episode, b: Episode) -> bool:
-    """Whether two episodes have the same rows, bit for bit."""
+    """Whether two episodes have the same rows, bit for bit, and the same notes."""
     one, other = (
         {"frames": e.frames, "actions": e.actions, "states": e.states, "proprio": e.proprio, **e.extras} for e in (a, b)
     )
-    return one.keys() == other.keys() and all(_bits(one[name]) == _bits(other[name]) for name in one)
+    if one.keys() != other.keys() or json.dumps(a.info) != json.dumps(b.info):  # NaN is not equal to itself
+        return False
+    return all(_bits(one[name]) == _bits(other[name]) for name in one)
 
 
 def _bits(array: np.ndarray | None) -> bytes | None:

@@ -33,7 +33,8 @@ def preview(store: str | Path, episode: int = 0, *, out: str | Path, num_frames:
         DataError: where there is no such episode, or it is damaged.
     """
     out = Path(out)
-    if out.suffix not in (".png", ".gif"):
+    suffix = out.suffix.lower()
+    if suffix not in (".png", ".gif"):
         raise ConfigError(f"`out` must end in .png or .gif; got {out.name}.")
     if num_frames < 2 or fps <= 0:
         raise ConfigError(f"`frames` must be at least 2 and `fps` above 0; got {num_frames} and {fps}.")
@@ -41,7 +42,7 @@ def preview(store: str | Path, episode: int = 0, *, out: str | Path, num_frames:
     frames, actions = _as_pictures(opened.frames_of(episode)), opened.rows_of("actions", episode)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as draft:
-        if out.suffix == ".png":
+        if suffix == ".png":
             _strip(frames, actions, num_frames).save(draft, format="PNG")
         else:
             first, *rest = [_moment(frames, actions, t) for t in range(len(frames))]

@@ -89,8 +89,8 @@ class HeaderIndex:
 def header_index(track: VideoTrack) -> HeaderIndex | None:
     """The index of a plain MP4 file, or None for any other.
 
-    Plain: no fragments, no edit list that hides packets, decoding times that rise, and a first packet that is
-    shown first. Nothing is decoded for it.
+    Plain: no fragments, no edit list that hides packets, decoding times that rise, and a first packet that is a key
+    and shown first. Nothing is decoded for it.
     """
     stream, entries = track.stream, track.stream.index_entries
     count = len(entries)
@@ -98,7 +98,7 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
         return None
     if not is_enterable(track) or not is_one_frame_per_packet(track) or is_fragmented(track.source):
         return None
-    if any(entry.is_discard for entry in entries):
+    if not entries[0].is_keyframe or any(entry.is_discard for entry in entries):
         return None
     decoded = np.array([entry.timestamp for entry in entries])
     if (np.diff(decoded) <= 0).any():

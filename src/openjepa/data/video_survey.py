@@ -197,5 +197,12 @@ def _piece(own: np.ndarray, decoded: np.ndarray, step: float, delay: int | None)
         late = min(delay or 0, len(decoded) - 1)
         return np.concatenate([decoded[late:], decoded[-1] + step * np.arange(1, late + 1)])
     if delay is None and (np.diff(own) >= 0).all():
-        return own
+        return _apart(own, step)
     return step * np.arange(len(own))
+
+
+def _apart(own: np.ndarray, step: float) -> np.ndarray:
+    """Ascending times in which frames of one time share the span until the next: none is shown for no time at all."""
+    first = np.flatnonzero(np.diff(own, prepend=-np.inf) > 0)
+    last = own[first[-1]] + step
+    return np.interp(np.arange(len(own)), np.append(first, len(own)), np.append(own[first], last))

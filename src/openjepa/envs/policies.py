@@ -13,6 +13,7 @@ from openjepa.envs.push_t_states import PUSH_T_REACH
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import ActionBounds
 
+FAVOUR = 0.9  # share of fresh choices that are favoured ones, where some are
 STREAM = 0x706C6179  # sets a policy's random numbers apart from those of a world with the same seed
 
 
@@ -111,19 +112,23 @@ class Drift:
 class OneHotRandom:
     """Random choices for categories, one-hot; every group repeats its own choice with probability `keep`.
 
-    A fresh choice is uniform, so in the long run all choices are equally frequent, whatever `keep`.
+    A fresh choice is uniform, so in the long run all choices are equally frequent, whatever `keep`; or, nine times in
+    ten, uniform among `favoured` ones.
 
     Args:
         bounds: of categories.
         keep: probability, 0 to 1.
+        favoured: numbers of choices of the only group, such as those that do anything; empty favours none.
     """
 
-    def __init__(self, bounds: ActionBounds, keep: float = 0.5) -> None:
+    def __init__(self, bounds: ActionBounds, keep: float = 0.5, favoured: Sequence[int] = ()) -> None:
         if not bounds.categories:
             raise ConfigError("`one-hot` play must have discrete actions; got a box. Use `drift` or `uniform`.")
         if not 0 <= keep < 1:
             raise ConfigError(f"`keep` must be in [0, 1); got {keep}.")
-        self.bounds, self.keep = bounds, keep
+        if favoured and (len(bounds.categories) > 1 or not set(favoured) <= set(range(bounds.dim))):
+            raise ConfigError(f"`favoured` must be choices of one group of {bounds.categories}; got {favoured}.")
+        self.bounds, self.keep, self._favoured = bounds, keep, np.array(favoured, int)
         self._sizes = np.array(bounds.categories)
         self._first = self._sizes.cumsum() - self._sizes  # column where each group begins
 
@@ -137,7 +142,12 @@ class OneHotRandom:
         """Returns actions [B, A]."""
         stay, fresh = np.split(self._draws.next()[0], 2, axis=1)  # each [B, groups]
         is_new = (stay >= self.keep) | (self._choice < 0)
-        self._choice = np.where(is_new, (fresh * self._sizes).astype(int), self._choice)
+        chosen = (fresh * self._sizes).astype(int)
+        if len(self._favoured):
+            among = np.minimum(fresh / FAVOUR * len(self._favoured), len(self._favoured) - 1).astype(int)
+            rest = (fresh - FAVOUR) / (1 - FAVOUR) * self._sizes
+            chosen = np.where(fresh < FAVOUR, self._favoured[among], rest.astype(int))
+        self._choice = np.where(is_new, chosen, self._choice)
         actions = np.zeros((len(self._choice), self.bounds.dim), np.float32)
         np.put_along_axis(actions, self._first + self._choice, 1, axis=1)
         return actions
@@ -196,14 +206,21 @@ POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
 }
 
 
-def make_policy(name: str, bounds: ActionBounds) -> Policy:
+def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = ()) -> Policy:
     """Makes a policy by its name in `POLICIES`.
+
+    Args:
+        name: of the policy.
+        bounds: of its actions.
+        favoured: choices that `one-hot` play prefers.
 
     Raises:
         ConfigError: for an unknown name, with the nearest one, or one that cannot play such actions.
     """
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
+    if favoured and name == "one-hot":
+        return OneHotRandom(bounds, favoured=favoured)
     return POLICIES[name](bounds)
 
 

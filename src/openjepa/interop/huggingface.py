@@ -170,6 +170,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], State]:
     config = read_json(folder / CONFIG)
     index = folder / INDEX
     if not index.is_file():
+        if shard := next(folder.glob("model-*-of-*.safetensors"), None):
+            raise CheckpointError(f"{folder} holds `{shard.name}`, but no `{INDEX}` to say what is where. Fetch it.")
         return config, unwrap(read_file(folder / WEIGHTS), source=str(folder))
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(_is_file_name(file) for file in places.values()):

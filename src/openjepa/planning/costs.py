@@ -169,6 +169,10 @@ class PathCost:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
         return self.aggregate(self.distance(self._measured(z_path), z_goal[..., : self.pose_dim].unsqueeze(-3)))
 
+    def between(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """The distance of single states: z and z_goal [..., N, D] to [...]."""
+        return self.distance(z[..., : self.pose_dim], z_goal[..., : self.pose_dim])
+
     @cached_property
     def embedding(self) -> EmbeddingDistance | None:
         """The distance, where its goals can be embedded once for many states."""

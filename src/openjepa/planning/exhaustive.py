@@ -22,12 +22,15 @@ class ExhaustiveConfig:
     Attributes:
         horizon: length H of a plan in model steps, >= 1; None is the longest whose plans are at most `max_plans`.
         knot_steps: model steps for which each choice is held, >= 1.
+        choices: joint choices of a step that are tried, by number in the order of their product (for one group, its own
+            numbers); None tries all.
         max_plans: plans that may be looked at, >= 1.
         micro_batch: candidates of all environments in one call of the model; None is all at once.
     """
 
     horizon: int | None = None
     knot_steps: int = 1
+    choices: tuple[int, ...] | None = None
     max_plans: int = 4096
     micro_batch: int | None = 2048
 
@@ -54,7 +57,11 @@ class Exhaustive:
         c = self.config
         if not bounds.categories:
             raise ConfigError("`Exhaustive` must have categories to choose from; got a box. Use CEM or ICEM.")
-        choices = math.prod(bounds.categories)
+        every = math.prod(bounds.categories)
+        tried = range(every) if c.choices is None else c.choices
+        if not tried or not set(tried) <= set(range(every)) or len(set(tried)) < len(tried):
+            raise ConfigError(f"`choices` must be numbers from 0 to {every - 1}, each once; got {c.choices}.")
+        choices = len(tried)
         depth = 1
         while choices > 1 and choices ** (depth + 1) <= c.max_plans:
             depth += 1
@@ -65,12 +72,12 @@ class Exhaustive:
                 f"`horizon` must be {limit} for {choices} choices at a step and {c.max_plans} plans; got "
                 f"{self.horizon}. Hold choices for more steps (`knot_steps`), or use CEM."
             )
-        self._plans = self._every_plan()  # [S, H, A]
+        self._plans = self._every_plan(tried)  # [S, H, A]
 
-    def _every_plan(self) -> Tensor:
+    def _every_plan(self, tried: Sequence[int]) -> Tensor:
         knots = num_knots(self.horizon, self.config.knot_steps)
         groups = [torch.eye(n) for n in self.bounds.categories]
-        actions = torch.stack([torch.cat(parts) for parts in itertools.product(*groups)])  # [choices, A]
+        actions = torch.stack([torch.cat(parts) for parts in itertools.product(*groups)])[list(tried)]  # [choices, A]
         order = torch.cartesian_prod(*[torch.arange(len(actions))] * knots).view(-1, knots)
         return hold(actions[order], self.config.knot_steps, self.horizon)
 

@@ -1,8 +1,9 @@
 """From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,15 +14,17 @@ from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_ag
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
-from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
-from openjepa.planning import CEM, CEMConfig, PathCost
+from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
 from openjepa.planning.costs import mean
 from openjepa.protocols import ActionBounds, Planner
+from openjepa.recipes.critics import Critic, fit_critic, path_cost
+from openjepa.recipes.measured_motion import categories_of
 from openjepa.recipes.remembered_play import Memory, remember, remember_compact
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
@@ -34,6 +37,8 @@ class ActConfig:
     Attributes:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
+        critic: what tells how far a goal is: `steps`, a learned temporal distance; `map`, the shortest way between
+            landmarks (where they cannot cover what was seen, the temporal distance); or `latent`, the squared distance.
         distance: the learned temporal distance; `steps` of it are trained after the model.
         planner: options of CEM, the search; with a policy it repairs what was proposed.
         policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
@@ -50,6 +55,7 @@ class ActConfig:
 
     compact: CompactConfig | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
+    critic: Literal["steps", "map", "latent"] = "steps"
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
@@ -58,6 +64,7 @@ class ActConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     landmarks: LandmarkConfig | None = None
     reach: float = 8.0
+    exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
     replan_every: int = 3
     failed_plans: FailedPlanConfig | None = None
@@ -85,14 +92,14 @@ class Learned:
 
     Attributes:
         model: perception and world model.
-        critic: the learned distance of the cost.
+        critic: what tells how far a goal is.
         policy: the actor's reactive mode, or None.
         landmarks: the map of remembered states, or None.
         memory: the training episodes in its latents.
     """
 
     model: LeWM
-    critic: TemporalDistanceHead
+    critic: Critic
     policy: GoalPolicy | None
     landmarks: Landmarks | None
     memory: Memory
@@ -122,32 +129,21 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            fitted = pool.submit(
-                fit_temporal_distance,
-                memory.latents,
-                act.distance,
-                generator=keyed_generator(config.seed, 2),
-                lengths=memory.lengths,
-            )
+            fitted = pool.submit(fit_critic, model, memory, config)
             model, critic = refined.result(), fitted.result()
         policy = _learn_policy(model, critic, memory, config)
-        landmarks = None
-        if act.landmarks is not None:
-            landmarks = fit_landmarks(memory.latents, act.landmarks, lengths=memory.lengths, embedding=critic.embedding)
-        return Learned(model, critic, policy, landmarks, memory)
+        return Learned(model, critic, policy, _draw_map(model, critic, memory, act.landmarks), memory)
     finally:
         torch.set_num_threads(threads)
 
 
-def _learn_policy(
-    model: LeWM, critic: TemporalDistanceHead, memory: Memory, config: WorldModelConfig
-) -> GoalPolicy | None:
+def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldModelConfig) -> GoalPolicy | None:
     act = config.act
-    if act.policy is None:
+    if act.policy is None or act.exhaustive is not None:
         return None
     return fit_goal_policy(
         model,
-        PathCost(critic, mean, stride=act.planner.knot_steps),
+        replace(path_cost(model, critic, config), aggregate=mean),
         memory.latents,
         bounds_of(open_store(config), config).with_frameskip(config.frameskip),
         act.policy,
@@ -158,25 +154,36 @@ def _learn_policy(
     )
 
 
+def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:
+    if options is None:
+        return None
+    if model.states.memory:
+        raise ConfigError("`act.landmarks` must be None for states that hold a velocity, which no goal picture shows.")
+    embedding = critic.embedding if isinstance(critic, TemporalDistanceHead) else None
+    return fit_landmarks(memory.latents, options, lengths=memory.lengths, embedding=embedding)
+
+
 def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
     """Puts the parts together; bounds and pictures are those of the recorded play."""
-    act, store = config.act, open_store(config)
+    act, store, model = config.act, open_store(config), learned.model
     bounds = bounds_of(store, config)
     wide = bounds.with_frameskip(config.frameskip)
-    planner: Planner = CEM(wide, act.planner)
+    planner: Planner = Exhaustive(wide, act.exhaustive) if act.exhaustive else CEM(wide, act.planner)
     if learned.policy is not None:
         planner = ProposeVerifyRepair(learned.policy, wide, act.proposals, repair=act.planner)
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
+        history=1 + model.states.memory,
         failed_plans=act.failed_plans,
         reach=act.reach,
+        stuck_steps=isinstance(learned.critic, Landmarks),
         seed=config.seed,
     )
-    cost = PathCost(learned.critic, AGGREGATES[act.aggregate], stride=act.planner.knot_steps)
+    cost = path_cost(model, learned.critic, config)
     shape = tuple(store.column("frames").shape[1:])
-    return Agent(learned.model.eval(), planner, cost, bounds, options, shape, learned.landmarks)
+    return Agent(model.eval(), planner, cost, bounds, options, shape, learned.landmarks)
 
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
@@ -207,8 +214,8 @@ def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
 
 def recorded_bounds(actions: np.ndarray) -> ActionBounds:
     """Bounds of recorded actions [rows, A]: choices where every row is one-hot, else the box that they lie in."""
-    if actions.shape[1] > 1 and np.isin(actions, (0, 1)).all() and (actions.sum(1) == 1).all():
-        return ActionBounds.of_categories([actions.shape[1]])
+    if groups := categories_of(actions):
+        return ActionBounds.of_categories(groups)
     low, high = actions.min(0).astype(np.float64), actions.max(0).astype(np.float64)
     still = high - low < 1e-8  # a dead column can still be planned over
     return ActionBounds(np.where(still, low - 0.5, low), np.where(still, high + 0.5, high))

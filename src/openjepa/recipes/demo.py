@@ -31,9 +31,9 @@ from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
 from openjepa.eval.health.doctor import diagnose
 from openjepa.files import read_json, replace_text
-from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
 from openjepa.recipes.acting import WorldModelConfig, learn_to_act, make_agent, save_finished
+from openjepa.recipes.critics import Critic
 from openjepa.recipes.demo_options import DemoConfig
 from openjepa.recipes.remembered_play import Memory
 from openjepa.recipes.two_rooms import draw_pairs, random_doors, two_rooms, world_config
@@ -51,7 +51,7 @@ class Findings:
     manifest: Manifest
     agent: Agent
     model: LeWM
-    critic: TemporalDistanceHead
+    critic: Critic
     memory: Memory
     diagnostics: LatentDiagnostics
     reports: dict[str, SuccessReport] = field(default_factory=dict)

@@ -78,7 +78,7 @@ def _offline(agent: Agent, store: EpisodeStore, held_out: np.ndarray, config: Re
     kept = held_out[store.lengths[held_out] >= config.frameskip][:64]
     if not len(kept):
         return {}
-    distance = agent.cost.distance if isinstance(agent.cost, PathCost) else None
+    distance = agent.cost.between if isinstance(agent.cost, PathCost) else None
     return judge_offline(agent.model, distance, read_episodes(store, kept, config.frameskip)).as_json()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from openjepa.data import EpisodeStore
+from openjepa.recipes.measured_motion import Motion, categories_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
     from openjepa.recipes.world import WorldConfig
@@ -18,6 +19,13 @@ LONGEST_WINDOW, LONGEST_WINDOW_SKIPPED = 9, 5  # frames, with every frame and wi
 USED_STEPS = 0.97  # share of the steps that windows must be able to use
 LONGEST_PLAN = 24  # model steps: what is farther is the critic's to know
 LARGEST_SIDE = 96  # px that the encoder sees at most: larger pictures cost time in proportion to their area
+CELL = 5  # px of the encoder's cells where things jump between cells, fewer where the picture would be too large
+SMALLEST_CELL = 3
+INERTIA = 0.3  # share of the next way that only the way before tells, from which on a state holds a velocity
+GAIN = 0.5
+STATIC = 0.2  # share of the pixels' variance within episodes, below which a latent would hold what stands still
+CHOSEN_PLANS = 400  # that are looked at where actions are choices
+VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
 
 
 @dataclass(frozen=True)
@@ -29,67 +37,134 @@ class Choices:
         image_size: px, side of the square that the network sees.
         shrink_from: (H, W) of the frames, or None where they are such squares.
         encoder: kind of encoder.
+        state: what a state is made of, `frame` or `pair`.
         embed_dim: width of the latent.
         window: frames of a training window.
         horizon: model steps of a plan.
         knot_steps: model steps for which an action is held in a plan.
         replan_every: model steps between two plans.
         max_gap: largest gap that the critic learns from.
+        critic: what tells how far a goal is.
+        categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
+        choices: those that a search tries, None for all.
+        is_static: whether most of what differs between pictures never changes in an episode.
         encoder_options: further options of the encoder, by name.
-        method_options: further options of the world model, by name.
         lines: one line of reason for each choice.
     """
 
     frameskip: int
     image_size: int
     shrink_from: tuple[int, int] | None
-    encoder: Literal["conv", "keypoints", "split", "vit"]
+    encoder: Literal["conv", "keypoints", "split", "attn", "vit"]
+    state: Literal["frame", "pair"]
     embed_dim: int
     window: int
     horizon: int
     knot_steps: int
     replan_every: int
     max_gap: int
+    critic: Literal["steps", "map", "latent"] = "steps"
+    categories: tuple[int, ...] = ()
+    choices: tuple[int, ...] | None = None
+    is_static: bool = False
     encoder_options: dict[str, Any] = field(default_factory=dict)
-    method_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
 
 def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     """Measures the data and gives every option its value; what the user gave stays."""
     lines: list[str] = []
-    height, width = store.column("frames").shape[2:]
-    size = int(np.clip(16 * round(max(height, width) / 16), 32, LARGEST_SIDE))
-    if (height, width) != (size, size):
-        lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
+    height, width = (int(side) for side in store.column("frames").shape[2:])
+    categories = categories_of(np.asarray(store.column("actions")))
     frameskip = config.frameskip
     if frameskip is None:
-        frameskip, line = choose_frameskip(store)
+        frameskip, line = choose_frameskip(store, is_chosen=bool(categories))
         lines.append(line)
+    clips = read_clips(store, frameskip=frameskip)
+    motion = measure_motion(clips, seed=config.seed)
+    size, patch, line = choose_size(max(height, width), motion.cell)
+    if (height, width) != (size, size):
+        lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
+    if config.encoder in (None, "attn") and motion.cell is not None:
+        lines.append(line)
+    state, line = choose_state(motion)
+    lines.append(line)
+    is_fine = state == "pair" or motion.cell is not None  # a turn on the spot, a speed: little of the picture
+    encoder = config.encoder or ("attn" if is_fine else "conv")
+    if config.encoder is None:
+        why = "where, and what is there: headings and ways are small" if is_fine else "things glide"
+        lines.append(f"encoder {encoder}: {why}")
+    is_static = motion.within < STATIC
+    if is_static:
+        lines.append(
+            f"variance within windows: only {motion.within:.1%} of what differs between pictures changes in an episode"
+        )
+    options: dict[str, Any] = {}
+    if encoder == "attn":
+        options = {"patch_size": patch, "gain": GAIN if motion.has_background else None}
     longest = int(np.quantile(store.lengths, 0.9)) // frameskip
     window = config.window
     if window is None:
         window, line = choose_window(store.lengths, frameskip)
         lines.append(line)
-    horizon = config.horizon or int(np.clip(longest, 3, LONGEST_PLAN))
+    limit = VELOCITY_PLAN if state == "pair" else LONGEST_PLAN
+    idle = idle_choices(clips) if len(categories) == 1 and frameskip == 1 else ()
+    tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
+    if tried is not None:
+        lines.append(f"choices {tried}: of {categories[0]}, the others change no picture")
+    if categories:
+        count = np.prod(categories, dtype=float) ** frameskip if tried is None else len(tried)
+        limit = max(1, int(np.log(CHOSEN_PLANS) / np.log(max(2, count)) + 1e-9))
+    horizon = config.horizon or int(np.clip(longest, min(3, limit), limit))
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
+    critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
     max_gap = config.max_gap or int(np.clip(longest - 1, 2, 60))
-    if config.max_gap is None:
+    if config.max_gap is None and critic == "steps":
         lines.append(f"max-gap {max_gap}: the critic learns from states up to {max_gap * frameskip} steps apart")
     return Choices(
         frameskip=frameskip,
         image_size=size,
-        shrink_from=None if (height, width) == (size, size) else (int(height), int(width)),
-        encoder=config.encoder or "conv",
+        shrink_from=None if (height, width) == (size, size) else (height, width),
+        encoder=encoder,
+        state=state,
         embed_dim=config.embed_dim or 16,
         window=window,
         horizon=horizon,
-        knot_steps=min(KNOT_STEPS, horizon),
-        replan_every=2,
+        knot_steps=1 if categories or state == "pair" else min(KNOT_STEPS, horizon),
+        replan_every=1 if categories or state == "pair" else min(2, horizon),
         max_gap=max_gap,
+        critic=critic,
+        categories=categories,
+        choices=tried,
+        is_static=is_static,
+        encoder_options=options,
         lines=tuple(lines),
     )
+
+
+def choose_size(side: int, cell: float | None) -> tuple[int, int, str]:
+    """Side of the picture that the network sees, side of the cells of `attn`, and why.
+
+    Args:
+        side: of the recorded frames, px.
+        cell: side in px of the cells that things jump between, or None where they glide.
+    """
+    if cell is not None:
+        count = round(side / cell)
+        for patch in range(CELL, SMALLEST_CELL - 1, -1):
+            if patch * count <= LARGEST_SIDE:
+                return patch * count, patch, f"encoder.patch-size {patch}: what moves jumps between {count} cells"
+    size = int(np.clip(16 * round(side / 16), 32, LARGEST_SIDE))
+    return size, 4, f"encoder.patch-size 4: {'what moves glides' if cell is None else 'there are many small cells'}"
+
+
+def choose_state(motion: Motion) -> tuple[Literal["frame", "pair"], str]:
+    """Whether a state needs a velocity, and why."""
+    told = f"the next way is told at R2 {motion.known:.2f}, with the way before {motion.known_with_velocity:.2f}"
+    if motion.cell is None and motion.known_with_velocity - motion.known > INERTIA:
+        return "pair", f"state pair: {told}: what moves has inertia"
+    return "frame", f"state frame: {told}"
 
 
 def choose_window(lengths: np.ndarray, frameskip: int) -> tuple[int, str]:
@@ -111,11 +186,17 @@ def choose_window(lengths: np.ndarray, frameskip: int) -> tuple[int, str]:
     )
 
 
-def choose_frameskip(store: EpisodeStore) -> tuple[int, str]:
+def choose_frameskip(store: EpisodeStore, *, is_chosen: bool = False) -> tuple[int, str]:
     """The fewest environment steps in which enough of the picture changes, and why.
 
     A step in which things move a tenth of their size is hard to tell from none, and a plan of such steps is long.
+
+    Args:
+        store: the recorded episodes.
+        is_chosen: whether actions are choices, each of which is a decision of its own.
     """
+    if is_chosen:
+        return 1, "frameskip 1: every choice is a step of its own"
     change = change_by_lag(store, (*range(1, LONGEST_SKIP + 1), 32))
     lags = [lag for lag in change if lag <= LONGEST_SKIP]
     if not lags:

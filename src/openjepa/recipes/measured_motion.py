@@ -19,6 +19,7 @@ SEEN = 12.0  # grey levels by which a pixel must differ, so that noise and antia
 BACKGROUND = 0.35  # share of pixels in the foreground above which there is no common background
 PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
 ROWS = 1500  # steps that the regression knows
+FEWEST = 30  # times that a choice must have been made before it counts as one that does nothing
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -42,6 +43,7 @@ class Motion:
         cell: side of the cells between whose centres things jump, or None where they glide.
         known: R2 of the centre's next way, told from position, appearance and action.
         known_with_velocity: the same, told also by the way of the step before.
+        within: share of the variance of pixels that lies within episodes; the rest is what differs between them.
     """
 
     has_background: bool
@@ -51,16 +53,20 @@ class Motion:
     cell: float | None
     known: float
     known_with_velocity: float
+    within: float
 
 
-def read_clips(store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None = None) -> list[Clip]:
-    """The beginnings of some episodes, spread evenly over those given; all if None."""
-    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes)
-    ids = np.unique(ids[np.linspace(0, len(ids) - 1, min(EPISODES, len(ids))).astype(int)])
-    return [
-        Clip(np.asarray(store.frames_of(i)[: FRAMES + 1]), np.asarray(store.rows_of("actions", i)[:FRAMES]))
-        for i in ids.tolist()
-    ]
+def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
+    """The beginnings of some episodes, spread evenly over the store, in model steps of so many environment steps."""
+    long = np.flatnonzero(store.lengths >= frameskip)
+    ids = long[np.unique(np.linspace(0, len(long) - 1, min(EPISODES, len(long))).astype(int))]
+    clips = []
+    for i in ids.tolist():
+        count = min(int(store.lengths[i]) // frameskip, FRAMES)
+        actions = np.asarray(store.rows_of("actions", i)[: count * frameskip])
+        frames = np.asarray(store.rows_of("frames", i)[: count * frameskip + 1 : frameskip])
+        clips.append(Clip(frames, actions.reshape(count, -1)))
+    return clips
 
 
 def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
@@ -71,7 +77,7 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         seed: of the small regression.
     """
     background, is_common = find_background(clips)
-    differs = [difference(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
+    differs = [moving(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
     centres = [centre_of(one) for one in differs]
     changes = [changed(clip.frames) for clip in clips]
     ways = [np.diff(one, axis=0) for one in centres]  # each [T, 2], NaN where nothing is seen
@@ -87,12 +93,27 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         cell=cell_of(moves),
         known=known,
         known_with_velocity=with_velocity,
+        within=variance_within(clips),
     )
 
 
+def variance_within(clips: Sequence[Clip]) -> float:
+    """Share of the variance of all pixels that lies within clips; 1 where nothing ever changes."""
+    means = np.stack([clip.frames.mean(0) for clip in clips])
+    weights = np.array([len(clip.frames) for clip in clips])
+    within = sum(float(np.square(clip.frames - mean).sum()) for clip, mean in zip(clips, means, strict=True))
+    centre = np.average(means, axis=0, weights=weights)
+    between = float((np.square(means - centre).sum((1, 2, 3)) * weights).sum())
+    return within / (within + between) if within + between else 1.0
+
+
 def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
-    """The background [C, H, W] of each clip, and whether it is the same for all."""
-    some = np.concatenate([clip.frames[:: max(1, len(clip.frames) // 6)] for clip in clips])
+    """The background [C, H, W] of each clip, and whether it is the same for all.
+
+    Later frames tell: where all episodes begin in one place, what moves is not yet spread over the picture.
+    """
+    halves = [clip.frames[len(clip.frames) // 2 :] for clip in clips]
+    some = np.concatenate([frames[:: max(1, len(frames) // 6)] for frames in halves])
     common = np.median(some, 0)
     foreground = np.mean([(difference(clip.frames, common) > SEEN).mean() for clip in clips])
     if foreground < BACKGROUND:
@@ -103,6 +124,12 @@ def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
 def difference(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
     """How much frames [T, C, H, W] differ from a background [C, H, W], in grey levels: [T, H, W]."""
     return np.abs(frames.astype(np.float32) - background.astype(np.float32)).max(1)
+
+
+def moving(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """The same where anything changes in the clip: what stands out but stands still, such as a marker, is left out."""
+    changes = (frames.max(0).astype(np.int16) - frames.min(0) > SEEN).any(0)  # [H, W]
+    return difference(frames, background) * changes
 
 
 def centre_of(differs: np.ndarray) -> np.ndarray:
@@ -210,6 +237,14 @@ def principal(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: np.concatenate(
         [(half - mean) @ vectors for half, (mean, vectors) in zip(np.split(x, 2, axis=1), maps, strict=True)], 1
     )
+
+
+def idle_choices(clips: Sequence[Clip]) -> tuple[int, ...]:
+    """Numbers of the choices of one group that never change the picture; none where too little was seen of one."""
+    actions = np.concatenate([clip.actions for clip in clips])
+    changes = np.concatenate([changed(clip.frames) for clip in clips])
+    idle = tuple(i for i in range(actions.shape[1]) if not changes[actions[:, i] > 0].any())
+    return () if actions.sum(0).min() < FEWEST or len(idle) == actions.shape[1] else idle
 
 
 def categories_of(actions: np.ndarray) -> tuple[int, ...]:

@@ -163,9 +163,12 @@ def list_own_files(path: Path, encoder: ViTConfig) -> FileItems:
 
 
 def split_files(items: FileItems, wanted: int, seed: int) -> tuple[FileItems, FileItems]:
-    """Draws the files that are kept for the probes; the rest is trained on."""
+    """Draws the files that are kept for the probes; the rest is trained on. A list may name a file twice."""
     order = torch.randperm(len(items), generator=keyed_generator(seed, SETS)).tolist()
-    return _choose(items, sorted(order[wanted:])), _choose(items, order[:wanted])
+    held_out = {items.paths[i]: i for i in order[:wanted]}
+    return items.take([i for i in sorted(order[wanted:]) if items.paths[i] not in held_out]), items.take(
+        list(held_out.values())
+    )
 
 
 def read_sets(items: FileItems, config: Any) -> tuple[ProbedSet, ProbedSet]:
@@ -180,11 +183,6 @@ def read_sets(items: FileItems, config: Any) -> tuple[ProbedSet, ProbedSet]:
     parts = (slice(None, cut), slice(cut, None))
     fit, score = (ProbedSet(found.pixels[p], None if labels is None else labels[p]) for p in parts)
     return fit, score
-
-
-def _choose(items: FileItems, rows: list[int]) -> FileItems:
-    labels = None if items.labels is None else tuple(items.labels[i] for i in rows)
-    return FileItems(tuple(items.paths[i] for i in rows), labels, items.classes)
 
 
 def _say(line: str) -> None:

@@ -71,7 +71,9 @@ TABLE = 512.0  # px, side of the table in the unit of the states
 class PushTConfig(WorldModelConfig):
     """A world model of Push-T, how it acts, and the pairs that it is judged on."""
 
-    play: PlayConfig = field(default_factory=lambda: PlayConfig("push-t", {}, "push", 500, 50, 50, held_out=0.12))
+    play: PlayConfig = field(
+        default_factory=lambda: PlayConfig("push-t", {}, "push", episodes=500, steps=50, num_envs=50, held_out=0.12)
+    )
     window: int = 7
     offset: int = 25  # environment steps between start and goal in their episode, >= 1
     pairs_per_episode: int = 4  # at most; another one is taken from an episode only when all gave one

@@ -17,14 +17,16 @@ from openjepa.agent import FailedPlanConfig
 from openjepa.data import EpisodeStore
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.heads.goal_policy import GoalPolicyConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
-from openjepa.planning import CEMConfig
+from openjepa.planning import CEMConfig, ExhaustiveConfig
 from openjepa.recipes import Experiment, Recipe
 from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
 from openjepa.recipes.measured_choices import Choices, choose
+from openjepa.recipes.measured_play import RECORDED, choose_play
 from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
@@ -35,10 +37,11 @@ class WorldConfig:
 
     Attributes:
         data: a store of recorded episodes, which is only read; None records play in the world.
-        episodes: of recorded play, where the world is played.
-        episode_steps: longest episode of play; None is the world's own limit, at most 60.
+        episodes: of recorded play, where the world is played; None are as many as make 36,000 steps.
+        episode_steps: longest episode of play; None follows how fast things move, at most the world's own limit.
         policy: what plays; None is one that fits the actions.
-        image_size: side of a frame in px, where the world is played.
+        image_size: side of a frame in px, where the world is played; None is 64, more where small things move,
+            or what suits the cells of a grid.
         num_envs: environments that play side by side.
         workers: processes that share them.
         held_out: share of episodes that training never sees.
@@ -50,6 +53,8 @@ class WorldConfig:
         horizon: model steps that a plan looks ahead.
         max_gap: largest number of model steps between two states that the critic learns from.
         train: options of the training.
+        fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
+            predictor, 1,200 of the critic and 400 of the policy.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
         pairs: judged pairs of start and goal in each bin.
         pairs_seed: of the drawing of pairs.
@@ -57,15 +62,15 @@ class WorldConfig:
     """
 
     data: Path | None = None
-    episodes: int = 600
+    episodes: int | None = None
     episode_steps: int | None = None
     policy: str | None = None
-    image_size: int = 64
+    image_size: int | None = None
     num_envs: int = 50
     workers: int = 1
     held_out: float = 0.1
     frameskip: int | None = None
-    encoder: Literal["conv", "keypoints", "vit"] | None = None
+    encoder: Literal["conv", "keypoints", "attn", "vit"] | None = None
     embed_dim: int | None = None
     window: int | None = None
     batch_size: int = 48
@@ -74,6 +79,7 @@ class WorldConfig:
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
     )
+    fit_steps: int | None = None
     budget: int | None = None
     pairs: int = 100
     pairs_seed: int = 0
@@ -107,7 +113,7 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
     """
     if not world and config.data is None:
         raise ConfigError("the recipe `world` must be given a world or a store: openjepa train WORLD_OR_STORE.")
-    play = _play(config, world, options)
+    play, reasons = _play(config, world, options)
     base = ResolvedWorld(play=play, seed=config.seed, batch_size=config.batch_size, train=config.train)
     store = open_store(base)
     try:
@@ -115,31 +121,27 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
         found = choose(store, config)
     finally:
         store.close()
-    return _with_choices(base, config, found)
+    return _with_choices(base, config, replace(found, lines=(*reasons, *found.lines)))
 
 
-def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> PlayConfig:
+def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
-        return PlayConfig(world, dict(options), "", 2, 1, 1, config.held_out, config.data, read_only=True)
-    from openjepa.envs import default_policy, make_world
-
-    one = make_world(world, 1, env_options=options, image_size=config.image_size)
-    try:
-        steps = config.episode_steps or min(one.max_steps, 60)
-        policy = config.policy or default_policy(one.bounds)
-    finally:
-        one.close()
-    return PlayConfig(
+        return PlayConfig(world, dict(options), "", (), 2, 1, 1, config.held_out, config.data, read_only=True), ()
+    found = choose_play(world, options, seed=config.seed)
+    steps = config.episode_steps or found.steps
+    play = PlayConfig(
         world,
         dict(options),
-        policy,
-        config.episodes,
+        config.policy or found.policy,
+        () if config.policy else found.favoured,
+        config.episodes or (found.episodes if config.episode_steps is None else max(2, RECORDED // steps)),
         steps,
         config.num_envs,
         config.held_out,
-        image_size=config.image_size,
+        image_size=config.image_size or found.image_size,
         workers=config.workers,
     )
+    return play, found.lines
 
 
 def _check_store(store: EpisodeStore) -> None:
@@ -160,15 +162,32 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         shrink_from=found.shrink_from,
         **found.encoder_options,
     )
+    is_scaled = found.encoder == "attn"
+    network = LatentPredictorConfig("mlp", 256, scaled=is_scaled)
     method = LeWMConfig(
+        categories=found.categories * found.frameskip,
+        action_dim=sum(found.categories) * found.frameskip or LeWMConfig.action_dim,
         embed_dim=found.embed_dim,
+        state=found.state,
         encoder=encoder,
         predictor=LatentPredictorConfig("mlp", 256),
-        **found.method_options,
+        rollout="both" if is_scaled else "open_loop",
+        covariance_weight=0.2 if is_scaled else LeWMConfig.covariance_weight,
+        variance_weight=0.0 if found.is_static else LeWMConfig.variance_weight,
+        variance_t_weight=1.0 if found.is_static else 0.0,
+        inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
+    chosen = bool(found.categories)
     act = ActConfig(
-        refine=RefineConfig(steps=1000, rollout=min(12, found.horizon), noise=0.05),
-        distance=TemporalDistanceConfig(steps=1200, max_gap=found.max_gap),
+        refine=RefineConfig(
+            steps=config.fit_steps or 1000,
+            rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
+            noise=0.1 if chosen else 0.05,
+            predictor=network if is_scaled else None,
+        ),
+        critic=found.critic,
+        distance=TemporalDistanceConfig(steps=config.fit_steps or 1200, max_gap=found.max_gap),
+        policy=GoalPolicyConfig(steps=config.fit_steps or 400),
         planner=CEMConfig(
             horizon=found.horizon,
             num_samples=128,
@@ -176,8 +195,9 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             num_iterations=4,
             knot_steps=found.knot_steps,
         ),
+        exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if chosen else None,
         replan_every=found.replan_every,
-        failed_plans=FailedPlanConfig(),
+        failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.frame_mean import frame_statistics
 from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import collect, is_environment_id, make_policy, make_world
 from openjepa.errors import ConfigError
@@ -28,6 +29,7 @@ class PlayConfig:
         world: a name of `openjepa list`, or the id of a Gymnasium environment.
         options: of that world, by name.
         policy: what plays.
+        favoured: choices that `one-hot` play prefers.
         episodes: recorded, >= 2.
         steps: of an episode.
         num_envs: played at once.
@@ -41,6 +43,7 @@ class PlayConfig:
     world: str = "two-rooms"
     options: dict[str, Any] = field(default_factory=dict)
     policy: str = "smooth"
+    favoured: tuple[int, ...] = ()
     episodes: int = 1500
     steps: int = 40
     num_envs: int = 100
@@ -74,8 +77,8 @@ class LearnConfig:
         world = play.world.replace("/", "-").replace(":", "-")
         size = "" if play.image_size is None else f"-{play.image_size}px"
         own = (
-            f"-{hashlib.sha256(json.dumps(play.options, sort_keys=True).encode()).hexdigest()[:8]}"
-            if play.options
+            f"-{hashlib.sha256(json.dumps([play.options, play.favoured], sort_keys=True).encode()).hexdigest()[:8]}"
+            if play.options or play.favoured
             else ""
         )
         name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
@@ -121,7 +124,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     ):
         collect(
             world,
-            make_policy(play.policy, world.bounds),
+            make_policy(play.policy, world.bounds, favoured=play.favoured),
             store,
             play.episodes,
             play.steps,
@@ -158,6 +161,10 @@ def build(config: LearnConfig) -> Experiment:
     method = LeWM(replace(config.method, action_dim=source.action_dim))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
+    if method.config.encoder.gain is not None:
+        size = method.config.encoder.frame_size
+        frames = frame_statistics(store, trained, max_frames=1024, size=size)
+        method.set_frame_statistics(frames.mean, frames.rms)
     names = _state_names(store, config.play)
 
     def episodes() -> TrajectoryBatch:

@@ -1,5 +1,6 @@
 """A row for every so many seconds of a video, and moments that are found again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,35 @@ def test_a_killed_run_goes_on_within_a_video(films):
     report = run_embed(FrozenEncoder(dying, True, 16, tubelet_size=4, mean=whole.mean, std=whole.std), options)
     assert sum(calls) == SECONDS + 3 - 16  # a part is two stretches of eight moments
     assert (report.resumed, report.embedded, report.rows) == (0, 2, SECONDS + 3)
+
+
+@pytest.mark.parametrize("seconds", [2, SECONDS - 3, SECONDS, SECONDS + 3, 45])
+@pytest.mark.parametrize("name", ["a.mp4", "b.mp4", "c.mp4"])
+def test_a_video_that_changed_is_embedded_anew_however_long_it_is_now(films, name, seconds):
+    write(films / "c.mp4", 13, 100)
+    run_embed(encoder(), config(films))
+    write(films / name, seconds, 7)
+    report = run_embed(encoder(), config(films))
+    fresh = run_embed(encoder(), replace(config(films), output=films.parent / "fresh"))
+    assert (report.changed, report.rows, report.files) == (1, fresh.rows, 3)
+    found, wanted = (read_embeddings(films.parent / folder) for folder in ("out", "fresh"))
+    assert (found.paths, found.frame.tolist()) == (wanted.paths, wanted.frame.tolist())
+    assert (found.vectors == wanted.vectors).all()
+    assert run_embed(encoder(), config(films)).resumed == 3
+
+
+def test_a_start_that_was_killed_knows_what_has_moved(films):
+    write(films / "c.mp4", 13, 100)
+    run_embed(encoder(), config(films))
+    write(films / "a.mp4", 5, 7)
+    whole = encoder()
+    with pytest.raises(ZeroDivisionError):
+        run_embed(replace(whole, network=lambda x: 1 / 0), config(films))
+    write(films / "a.mp4", SECONDS, 7)  # as many moments as in the beginning, but other ones
+    run_embed(encoder(), config(films))
+    run_embed(encoder(), replace(config(films), output=films.parent / "fresh"))
+    found, wanted = (read_embeddings(films.parent / folder) for folder in ("out", "fresh"))
+    assert (found.vectors == wanted.vectors).all()
 
 
 def test_a_damaged_video_is_named_once(films):

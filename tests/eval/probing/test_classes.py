@@ -47,6 +47,19 @@ def test_a_training_set_without_a_class_neither(tmp_path):
     assert "8 test files are of classes without training files and count as wrong" in report.text()
 
 
+def test_a_file_of_both_sets_is_none_or_is_told(tmp_path):
+    train = draw(tmp_path / "train", ("a_red", "b_green"), 8)
+    names = [(path, int(path.parent.name == "b_green")) for path in sorted(train.rglob("*.png"))]
+    twice = tmp_path / "twice.csv"
+    twice.write_text("".join(f"{path} {label}\n" for path, label in 2 * names))
+    train_set, test_set, _ = read_sets(FrozenProbeConfig(twice, size=16))
+    assert len(train_set.labels) + len(test_set.labels) == 16
+    assert not (train_set.pixels[:, None] == test_set.pixels[None]).flatten(2).all(2).any()
+    test = draw(tmp_path / "test", ("a_red", "b_green"), 2)
+    (test / "a_red" / "again.png").symlink_to(train / "a_red" / "3.png")
+    assert "1 test files are training files too" in probed(train, test).text()
+
+
 def test_sets_without_a_class_in_common_are_refused(tmp_path):
     train, test = draw(tmp_path / "train", ("a_red", "b_green"), 4), draw(tmp_path / "test", ("c_blue", "d_grey"), 4)
     with pytest.raises(DataError, match=r"must have classes of .* a_red, b_green; it has c_blue, d_grey. Classes are"):

@@ -22,7 +22,7 @@ from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items, list_files
 from openjepa.data.videos import is_picture, open_video
 from openjepa.errors import ConfigError, DataError
-from openjepa.eval.embedding.embedding_store import EmbeddingStore, Format, Rows
+from openjepa.eval.embedding.embedding_store import SAMPLES, EmbeddingStore, Format, Rows
 from openjepa.eval.embedding.moments import Moments, Stretch
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 
@@ -233,19 +233,21 @@ def _suffixes(kind: str) -> tuple[str, ...]:
 
 
 def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict[str, object]:
-    names = hashlib.blake2b(digest_size=8)
-    for i in range(len(items)):
-        names.update(items.name(i).encode("utf-8", "surrogateescape") + b"\0")
     chosen = to_dict(config)
     for name in ("output", "batch_size", "num_threads", "max_damaged_share"):  # may change between starts
         chosen.pop(name)
     if config.every is None:  # embeddings of earlier versions can be gone on with
         chosen.pop("every")
-    return {
-        "options": chosen,
-        "files": {"count": len(items), "names": names.hexdigest()},
-        "model": encoder.fingerprint(),
-    }
+    files = items.files if isinstance(items, Moments) else items
+    manifest = {"options": chosen, "files": _names(files), "model": encoder.fingerprint()}
+    return manifest | ({SAMPLES: _names(items)} if isinstance(items, Moments) else {})
+
+
+def _names(items: Items) -> dict[str, object]:
+    names = hashlib.blake2b(digest_size=8)
+    for i in range(len(items)):
+        names.update(items.name(i).encode("utf-8", "surrogateescape") + b"\0")
+    return {"count": len(items), "names": names.hexdigest()}
 
 
 def _check_damage(store: EmbeddingStore, config: EmbedConfig, total: int) -> None:
@@ -304,8 +306,8 @@ def _decode(items: Items, config: EmbedConfig, index: int, stamp: str = "") -> _
 
 def _stamp(items: Items, index: int) -> str:
     """What tells that a file has changed; rows of a data set and members of shards are taken to stay."""
-    if isinstance(items, Moments):
-        return _stamp(items.files, items.stretches[index].file)
+    if isinstance(items, Moments):  # a file that has changed may have fewer of them
+        return _stamp(items.files, items.stretches[index].file) if index < len(items) else "missing"
     return file_stamp(items.paths[index]) if isinstance(items, FileItems) else ""
 
 

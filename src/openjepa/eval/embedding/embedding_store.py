@@ -20,6 +20,7 @@ from openjepa.files import draft_of, lock, read_json, replacing, sealed_json, sh
 
 Format = Literal["parquet", "numpy"]
 MANIFEST, LOG = "_manifest.json", "_commits.jsonl"
+SAMPLES = "samples"  # what the manifest calls the samples where a file has several, so that a changed one may have more
 SUFFIX = {"parquet": ".parquet", "numpy": ".npz"}
 
 
@@ -55,9 +56,9 @@ class Commit:
     stamps: list[str] = field(default_factory=list)
     sha256: str | None = None  # of the part; version 0.1.0 wrote none
 
-    def changed(self, stamp: Callable[[int], str]) -> int:
-        """Number of files that are no longer what was embedded; 0 where that was not noted."""
-        return sum(old != stamp(self.first + i) for i, old in enumerate(self.stamps))
+    def changed(self, stamp: Callable[[int], str]) -> set[str]:
+        """Stamps of the files that are no longer what was embedded; none where that was not noted."""
+        return {old for i, old in enumerate(self.stamps) if old != stamp(self.first + i)}
 
 
 class EmbeddingStore:
@@ -66,7 +67,8 @@ class EmbeddingStore:
     Args:
         folder: made if needed.
         format: of the parts.
-        manifest: what the work is (options, files, model); work that differs is refused.
+        manifest: what the work is (options, files, model); work that differs is refused. Where only its `SAMPLES`
+            differ, what lies before the first file that has changed is kept.
         stamp: of a file by its number, see `file_stamp`; parts with files that have changed since are removed.
 
     Attributes:
@@ -89,9 +91,12 @@ class EmbeddingStore:
         busy = ConfigError(f"`{self.folder}` must be written by one process at a time; another is at work.")
         self._lock = lock(self.folder / "_lock", busy=busy)
         try:
-            self._claim(manifest)
-            self.changed = 0
-            self.commits = self._recover(stamp)
+            has_moved = self._claim(manifest)
+            self._lost: set[str] = set()
+            self.commits = self._recover(stamp, has_moved=has_moved)
+            if has_moved:  # what follows a file that has changed is another file now, but has not changed
+                self.changed = len(self._lost - {stamp(i) for i in range(manifest[SAMPLES]["count"])})
+                _write(self.folder / MANIFEST, sealed_json(manifest).encode())
         except BaseException:
             self._lock.close()
             raise
@@ -102,7 +107,8 @@ class EmbeddingStore:
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def _claim(self, manifest: dict[str, Any]) -> None:
+    def _claim(self, manifest: dict[str, Any]) -> bool:
+        """Refuses the folder of other work; returns whether the samples have other numbers than before."""
         file = self.folder / MANIFEST
         if not file.exists():
             others = [p for p in self.folder.iterdir() if p.name not in (draft_of(file).name, "_lock")]
@@ -113,17 +119,21 @@ class EmbeddingStore:
                 )
         if not file.exists() or not (self.folder / LOG).exists():  # nothing is finished that could differ
             _write(file, sealed_json(manifest).encode())
-            return
+            return False
         found = _read_manifest(file)
         for key in manifest:
-            if found.get(key) != manifest[key]:
+            if key != SAMPLES and found.get(key) != manifest[key]:
                 raise ConfigError(
                     f"`{self.folder}` holds embeddings with other {key}: "
                     f"{_brief(found.get(key), manifest[key])}. Choose another `output`, or remove it."
                 )
+        return found.get(SAMPLES) != manifest.get(SAMPLES)
 
-    def _recover(self, stamp: Callable[[int], str]) -> list[Commit]:
-        """Reads the log up to its last whole line, and removes what it does not name and what has changed."""
+    def _recover(self, stamp: Callable[[int], str], *, has_moved: bool) -> list[Commit]:
+        """Reads the log up to its last whole line, and removes what it does not name and what has changed.
+
+        Where samples have moved, those in front of the first change have not; all others are removed.
+        """
         file = self.folder / LOG
         data = file.read_bytes() if file.exists() else b""
         commits, whole = _read_log(file, data)
@@ -145,11 +155,13 @@ class EmbeddingStore:
         if whole < len(data):
             _write(file, data[:whole])
         changes = [commit.changed(stamp) for commit in commits]
-        if any(changes):
+        if any(changes) or has_moved:
             kept = [commit for commit, count in zip(commits, changes, strict=True) if not count]
+            kept = _unmoved(kept) if has_moved else kept
             _write(file, b"".join(map(_line, kept)))
             unknown += [self.folder / c.part for c in commits if c not in kept and c.part]
-            commits, self.changed = kept, sum(changes)
+            commits, self._lost = kept, set().union(*changes)
+        self.changed = len(self._lost)
         for path in unknown:
             path.unlink()
         return commits
@@ -191,6 +203,16 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     if not file.is_file():
         raise DataError(f"`{folder}` must hold embeddings; it holds none. Make them with `openjepa embed`.")
     return _read_manifest(file)
+
+
+def _unmoved(commits: list[Commit]) -> list[Commit]:
+    """The commits that follow each other without a gap from the first sample on, stamps in all of them."""
+    kept: list[Commit] = []
+    for commit in sorted(commits, key=lambda c: c.first):
+        if commit.first != sum(c.count for c in kept) or len(commit.stamps) != commit.count:
+            break
+        kept.append(commit)
+    return kept
 
 
 def _line(commit: Commit) -> bytes:

@@ -174,7 +174,7 @@ def anticipate_arrays(
             scores = attentive_probe(x[source], train.labels, test_x[source], test.labels, heads)
             found[source].append((scores.accuracy, scores.best_on_test))
     rows = tuple(ProbeRow(source, s[0][0], s[1][0], s[0][1]) for source, s in found.items())
-    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train.labels, test.labels))
+    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train, test))
 
 
 def run_anticipation(

@@ -4,6 +4,7 @@ A probe says something only beside that control: on small data a random network 
 and a pre-trained one can probe below it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -108,6 +109,7 @@ class ProbeReport:
         chance: accuracy of always naming the commonest class.
         damaged: undecodable files by name.
         unseen: test files of classes that no training file has; no probe can be right about them.
+        shared: test files that are training files too.
     """
 
     rows: tuple[ProbeRow, ...]
@@ -116,6 +118,7 @@ class ProbeReport:
     chance: float
     damaged: dict[str, str] = field(default_factory=dict)
     unseen: int = 0
+    shared: int = 0
 
     def text(self) -> str:
         """Returns a table for a terminal."""
@@ -128,16 +131,19 @@ class ProbeReport:
             lines.append(f"{row.probe:<12}{row.accuracy:>10.1%}{row.control:>13.1%}{best:>14}")
         if self.unseen:
             lines.append(f"{self.unseen} test files are of classes without training files and count as wrong")
+        if self.shared:
+            lines.append(f"{self.shared} test files are training files too: of these the accuracy says little")
         lines += [f"damaged: {shown_name(why)}" for why in self.damaged.values()]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures [N, C, H, W] or clips [N, T, C, H, W] uint8, and their classes [N] int64, any numbers."""
+    """Pictures [N, C, H, W] or clips [N, T, C, H, W] uint8, their classes [N] int64, any numbers, and their N files."""
 
     pixels: Tensor
     labels: Tensor
+    files: tuple[str, ...] = ()
 
 
 def run_probe(
@@ -204,7 +210,8 @@ def probe_arrays(
     control = control or encoder.untrained(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     chosen = choose_rows(train.labels, shots=config.shots, share=config.share, generator=generator)
-    train = LabelledSet(train.pixels[chosen], train.labels[chosen])
+    files = tuple(train.files[i] for i in chosen.tolist()) if train.files else ()
+    train = LabelledSet(train.pixels[chosen], train.labels[chosen], files)
     say = progress or (lambda line: None)
     found: dict[str, list[tuple[float, float | None]]] = {name: [] for name in config.probes}
     for name, network in (("encoder", encoder), ("random init", control)):
@@ -215,18 +222,17 @@ def probe_arrays(
             say(f"{name}: {probe} probe")
             found[probe].append(_score(probe, x, train.labels, test_x, test.labels, config))
     rows = tuple(ProbeRow(p, s[0][0], s[1][0], s[0][1]) for p, s in found.items())
-    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train.labels, test.labels))
+    return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train, test))
 
 
-def without_probe(labels: Tensor, test_labels: Tensor) -> dict[str, Any]:
-    """What the classes alone say: `chance` and `unseen` of a report.
-
-    Args:
-        labels: [N] int64 classes of the training files.
-        test_labels: [M].
-    """
-    most = test_labels.unique(return_counts=True)[1].max()
-    return {"chance": float(most / len(test_labels)), "unseen": int((~torch.isin(test_labels, labels)).sum())}
+def without_probe(train: LabelledSet, test: LabelledSet) -> dict[str, Any]:
+    """What the sets alone say: `chance`, `unseen` and `shared` of a report."""
+    most, known = test.labels.unique(return_counts=True)[1].max(), set(train.files)
+    return {
+        "chance": float(most / len(test.labels)),
+        "unseen": int((~torch.isin(test.labels, train.labels)).sum()),
+        "shared": sum(file in known for file in test.files),
+    }
 
 
 def _score(
@@ -258,9 +264,10 @@ def _half(tokens: Tensor) -> Tensor:
 
 
 def _labelled(path: Path) -> FileItems:
+    """The files and their classes, each once: a file in both sets would be no test."""
     if path.is_file():
-        return read_video_csv(path)
-    return list_files(path, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES), labels_from_folders=True)
+        return read_video_csv(path).once()
+    return list_files(path, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES), labels_from_folders=True).once()
 
 
 def _class_names(items: FileItems) -> dict[str, None]:
@@ -280,10 +287,7 @@ def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, File
     parts = [[i for i in range(len(items)) if (i in test) == wanted] for wanted in (False, True)]
     if not parts[0]:
         raise DataError(f"`{config.train}` must hold at least 2 files of a class; it has one of each.")
-    train, held_out = (
-        FileItems(tuple(items.paths[i] for i in p), tuple(items.labels[i] for i in p), items.classes) for p in parts
-    )
-    return train, held_out
+    return items.take(parts[0]), items.take(parts[1])
 
 
 def load_set(
@@ -305,6 +309,7 @@ def load_set(
     if numbers is None:
         numbers = {} if items.labels is None else {name: i for i, name in enumerate(_class_names(items))}
     pixels: list[Tensor] = []
+    files: list[str] = []
     labels: list[int] = []
 
     def read(index: int) -> np.ndarray | DataError:
@@ -320,13 +325,14 @@ def load_set(
                     damage.add(items.name(index), str(result))
                     continue
                 pixels.append(torch.from_numpy(result))
+                files.append(os.path.realpath(items.paths[index]))
                 name = items.class_name(index)
                 labels.append(0 if name is None else numbers[name])
     if not pixels:
         raise DataError("a probe needs at least one file that can be decoded; got none.")
     if len({p.shape for p in pixels}) > 1:
         raise DataError("a probe needs pictures or videos, not both together. Separate them.")
-    return LabelledSet(torch.stack(pixels), torch.tensor(labels))
+    return LabelledSet(torch.stack(pixels), torch.tensor(labels), tuple(files))
 
 
 def _read(items: FileItems, config: FrozenProbeConfig, index: int, times: ClipTimes | None) -> np.ndarray:

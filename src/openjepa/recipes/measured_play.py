@@ -1,0 +1,93 @@
+"""How a world should be played, measured on a few short episodes that are looked at and forgotten.
+
+Pictures must be large enough for what moves in them, and episodes long enough for it to get somewhere.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openjepa.data import EpisodeStore
+from openjepa.envs import collect, default_policy, is_environment_id, make_policy, make_world
+from openjepa.recipes.measured_choices import LARGEST_SIDE, choose_frameskip, choose_size
+from openjepa.recipes.measured_motion import categories_of, idle_choices, measure_motion, read_clips
+
+USUAL_SIDE, PROBE_SIDE = 64, 128  # px of recorded frames, and of those that are looked at
+EPISODES, STEPS = 8, 100
+SEEN_PX = 5.0  # side of what moves, below which an encoder with patches of 4 px hardly finds it
+USUAL_STEPS, LONGEST = 60, 200  # environment steps of an episode
+RECORDED = 36_000  # environment steps in all
+
+
+@dataclass(frozen=True)
+class PlayChoices:
+    """How a world is played, and why.
+
+    Attributes:
+        image_size: side of a frame, px.
+        steps: environment steps of an episode.
+        episodes: number of them.
+        policy: what plays.
+        favoured: choices that it prefers.
+        lines: one line of reason for each choice that is not the usual one.
+    """
+
+    image_size: int
+    steps: int
+    episodes: int
+    policy: str
+    favoured: tuple[int, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayChoices:
+    """Plays a little, measures it, and says how to play for good.
+
+    Args:
+        world: name or id.
+        options: of it, by name.
+        seed: of the play.
+    """
+    size = PROBE_SIDE if is_environment_id(world) else None
+    stage = make_world(world, EPISODES, env_options=options, image_size=size)
+    try:
+        policy, most = default_policy(stage.bounds), min(stage.max_steps, LONGEST)
+        usual = PlayChoices(USUAL_SIDE, min(most, USUAL_STEPS), RECORDED // USUAL_STEPS, policy)
+        if size is None:
+            return usual
+        with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "probe") as store:
+            steps = min(most, STEPS)
+            collect(stage, make_policy(policy, stage.bounds), store, EPISODES, steps, seed, with_states=False)
+            return _choose(store, usual, most, seed)
+    finally:
+        stage.close()
+
+
+def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> PlayChoices:
+    categories = categories_of(np.asarray(store.column("actions")))
+    frameskip, _ = choose_frameskip(store, is_chosen=bool(categories))
+    clips = read_clips(store, frameskip=frameskip)
+    motion = measure_motion(clips, seed=seed)
+    side, lines = usual.image_size, list[str]()
+    idle = idle_choices(clips) if len(categories) == 1 else ()
+    favoured = tuple(i for i in range(sum(categories)) if i not in idle) if idle else ()
+    if favoured:
+        lines.append(f"play.favoured {favoured}: the other choices change no picture")
+    count = round(PROBE_SIDE / motion.cell) if motion.cell else 0
+    aligned, patch, _ = choose_size(PROBE_SIDE, motion.cell)
+    if count and aligned == patch * count:
+        side = aligned
+        lines.append(f"image-size {side}: {patch} px for each of the {count} cells that things jump between")
+    elif 0 < motion.size < SEEN_PX * PROBE_SIDE / side:
+        side = int(np.clip(16 * np.ceil(SEEN_PX * PROBE_SIDE / motion.size / 16), side, LARGEST_SIDE))
+        share = motion.size / PROBE_SIDE
+        lines.append(f"image-size {side}: what moves is {share:.1%} of the picture wide, {share * side:.1f} px")
+    steps = int(np.clip(frameskip * USUAL_STEPS / 2, usual.steps, most))
+    episodes = max(2, RECORDED // steps)
+    if steps != usual.steps:
+        lines.append(f"episode-steps {steps}: in {frameskip} steps so little moves that an episode must be long")
+    return PlayChoices(side, steps, episodes, usual.policy, favoured, tuple(lines))
