@@ -39,8 +39,8 @@ from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.methods.lewm import LeWM
 from openjepa.planning import CEM, CEMConfig, PathCost
+from openjepa.planning.candidates import centre, hold
 from openjepa.planning.costs import GoalCost
-from openjepa.planning.sampling import centre, hold
 from openjepa.protocols import Plan, Planner, WorldModel
 from openjepa.recipes.acting import WorldModelConfig, finish
 from openjepa.recipes.demo import WORLDS, DemoConfig, experiment_config

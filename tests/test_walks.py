@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 import openjepa
-from openjepa.agent import Agent, AgentConfig, ProposeVerifyRepair
+from openjepa.agent import Agent, AgentConfig, ProposalConfig, ProposeVerifyRepair
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource
 from openjepa.eval.embedding.embed import EmbedConfig, embed_file
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
@@ -62,11 +63,11 @@ def counted(entered: set[str]) -> list[str]:
     return sorted(name for name in entered if name.removesuffix(".py").split("/")[0] not in UNCOUNTED)
 
 
-def goal_to_action(_: Path) -> set[str]:
-    """A goal picture, and one decision of the default agent that needs the search too."""
+def goal_to_action(_: Path, accept_gain: float = 0.0) -> set[str]:
+    """A goal picture, and one decision of the default agent: by its proposals, or by the search after them."""
     policy, model = GoalPolicy(1, 8, BOX, 4).eval(), LeWM(CONFIG).eval()
     search = CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=2)
-    actor = ProposeVerifyRepair(policy, BOX, repair=search)
+    actor = ProposeVerifyRepair(policy, BOX, ProposalConfig(accept_gain=accept_gain), repair=search)
     agent = Agent(model, actor, PathCost(TemporalDistanceHead(1, 8)), BOX, AgentConfig(), (3, 64, 64))
     frames = np.random.default_rng(0).integers(256, size=(2, 1, 3, 64, 64), dtype=np.uint8)
     with watched() as entered:
@@ -123,12 +124,18 @@ def video_to_row(folder: Path) -> set[str]:
 
 WALKS: dict[str, Callable[[Path], set[str]]] = {
     "goal picture to action": goal_to_action,
+    "goal picture to action, by search": partial(goal_to_action, accept_gain=1.0),
     "training step": training_step,
     "video to row": video_to_row,
 }
 
 
-LIMITS = {"goal picture to action": 9, "training step": 9, "video to row": 12}
+LIMITS = {
+    "goal picture to action": 7,
+    "goal picture to action, by search": 8,
+    "training step": 9,
+    "video to row": 12,
+}
 
 
 @pytest.mark.parametrize("name", WALKS)

@@ -25,9 +25,9 @@ from openjepa.planning import (
     PathCost,
     bind,
 )
+from openjepa.planning.candidates import Imagination
 from openjepa.planning.categorical import categorical_search, chance, elite_weights
 from openjepa.planning.costs import final
-from openjepa.planning.imagination import Imagination
 from openjepa.protocols import ActionBounds
 
 H = 5

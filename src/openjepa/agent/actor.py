@@ -14,10 +14,18 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
+from openjepa.planning.candidates import (
+    Imagination,
+    around,
+    centre,
+    check_problem,
+    hold,
+    num_knots,
+    to_knots,
+    white_noise,
+)
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import around, centre, check_problem, hold, num_knots, to_knots, white_noise
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 # (z [B, N, D], z_goal [B, N, D]) -> free actions [B, K, A] of a plan, like `heads.goal_policy.GoalPolicy`.
@@ -123,7 +131,8 @@ class ProposeVerifyRepair:
             )
             stage.index_fill_(0, rows, 1)
             steps[rows] += better.model_steps
-            found = _keep_better(replace(found, model_steps=found.model_steps + better.model_steps), rows, better)
+            mean = found.model_steps + round(better.model_steps * len(unsolved) / len(z))
+            found = _keep_better(replace(found, model_steps=mean), rows, better)
         return replace(found, terms={"stage": stage, "steps": steps})
 
     def candidates(

@@ -23,10 +23,10 @@ from openjepa.agent.perception import Perception
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
+from openjepa.planning.candidates import centre, shift
 from openjepa.planning.costs import PathCost as DistanceCost
 from openjepa.planning.costs import bind
 from openjepa.planning.risk import RiskCost
-from openjepa.planning.sampling import centre, shift
 from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
 
 

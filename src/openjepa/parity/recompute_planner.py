@@ -12,8 +12,8 @@ from openjepa.models.posed_world_model import PosedWorldModel
 from openjepa.nn.poses import integrate_poses, pose_differences, rotation_matrix
 from openjepa.nn.random import keyed_generator
 from openjepa.parity.recorded_case import Case, Found
+from openjepa.planning.candidates import Imagination
 from openjepa.planning.costs import PathCost, bind, final, l1
-from openjepa.planning.imagination import Imagination
 from openjepa.planning.mean_cem import MeanCEM, vjepa2_ac_planner
 
 SEARCHED = (0, 1, 2, 6)  # axes of an action for the four recorded random numbers: x, y, z, gripper

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import chance, gumbel, hold, to_knots
+from openjepa.planning.candidates import Imagination, chance, gumbel, hold, to_knots
 from openjepa.protocols import ActionBounds, Plan
 
 

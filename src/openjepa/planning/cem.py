@@ -11,9 +11,8 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_host
-from openjepa.planning.categorical import categorical_search, elite_weights
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import (
+from openjepa.planning.candidates import (
+    Imagination,
     centre,
     check_problem,
     half_range,
@@ -22,6 +21,7 @@ from openjepa.planning.sampling import (
     to_knots,
     white_noise,
 )
+from openjepa.planning.categorical import categorical_search, elite_weights
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 

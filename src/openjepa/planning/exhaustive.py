@@ -10,8 +10,7 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_device
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import check_problem, hold, num_knots
+from openjepa.planning.candidates import Imagination, check_problem, hold, num_knots
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 

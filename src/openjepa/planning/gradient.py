@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.planning.categorical import require_box
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import (
+from openjepa.planning.candidates import (
+    Imagination,
     centre,
     check_problem,
     half_range,
@@ -22,6 +21,7 @@ from openjepa.planning.sampling import (
     to_knots,
     white_noise,
 )
+from openjepa.planning.categorical import require_box
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 

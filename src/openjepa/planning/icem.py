@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.planning.candidates import Imagination, check_problem, coloured_noise, num_knots
 from openjepa.planning.cem import CEMConfig, cross_entropy_search
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import check_problem, coloured_noise, num_knots
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_device
+from openjepa.planning.candidates import Imagination, check_problem, white_noise
 from openjepa.planning.categorical import require_box
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import check_problem, white_noise
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.planning.categorical import categorical_search
-from openjepa.planning.imagination import Imagination
-from openjepa.planning.sampling import (
+from openjepa.planning.candidates import (
+    Imagination,
     centre,
     check_problem,
     half_range,
@@ -18,6 +17,7 @@ from openjepa.planning.sampling import (
     to_knots,
     white_noise,
 )
+from openjepa.planning.categorical import categorical_search
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 CHANCE = 0.05  # for categories, the share of uniform chance that every iteration keeps

@@ -154,6 +154,7 @@ def _energy(page: Report, findings: "Findings") -> None:
     seen = torch.from_numpy(world.reset_to(states))
     one = TwoRooms(1, world_config(config))
     z_goal = findings.model.encode(torch.from_numpy(one.reset_to(goal[None]))[:, None])[:, 0]
+    assert findings.critic is not None
     distance = findings.critic(findings.model.encode(seen[:, None])[:, 0], z_goal).numpy()
     free = is_free(states[:, :2].astype(float), states[:, 2:4].astype(float))
     energy = np.where(free, distance, np.nan).reshape(x.shape)

@@ -185,10 +185,10 @@ def told_by_velocity(
         owners.append(np.full(max(0, len(way) - 1), number))
     columns = [np.concatenate(group).astype(np.float64) for group in groups]
     owner = np.concatenate(owners)
-    is_known = np.isfinite(np.concatenate(columns, 1)).all(1).nonzero()[0]
-    is_known = np.random.default_rng(seed).permutation(is_known)[:ROWS]
-    target, *known = (column[is_known] for column in columns)
-    fold = owner[is_known] % 4  # two of four to learn from, one to choose the penalty, one to score
+    whole = np.flatnonzero(np.isfinite(np.concatenate(columns, 1)).all(1))
+    drawn = np.random.default_rng(seed).permutation(whole)[:ROWS]
+    target, *known = (column[drawn] for column in columns)
+    fold = owner[drawn] % 4  # two of four to learn from, one to choose the penalty, one to score
     if min((fold == 0).sum(), (fold == 3).sum()) < 50 or target.std() < 0.02:
         return 0.0, 0.0
     return score_products(known[:3], target, fold), score_products(known, target, fold)

@@ -239,7 +239,7 @@ def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict
     if config.every is None:  # embeddings of earlier versions can be gone on with
         chosen.pop("every")
     files = items.files if isinstance(items, Moments) else items
-    manifest = {"options": chosen, "files": _names(files), "model": encoder.fingerprint()}
+    manifest: dict[str, object] = {"options": chosen, "files": _names(files), "model": encoder.fingerprint()}
     return manifest | ({SAMPLES: _names(items)} if isinstance(items, Moments) else {})
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from openjepa.planning.sampling import around, coloured_noise, half_range, hold, shift, to_knots, white_noise
+from openjepa.planning.candidates import around, coloured_noise, half_range, hold, shift, to_knots, white_noise
 from openjepa.protocols import ActionBounds
 
 
