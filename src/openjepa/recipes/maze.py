@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.agent import load_agent
+from openjepa.agent import ProposalConfig, load_agent
 from openjepa.agent.landmarks import LandmarkConfig
 from openjepa.agent.memory import FailedPlanConfig
 from openjepa.envs import Maze, make_world
@@ -41,6 +41,9 @@ def maze() -> WorldModelConfig:
             landmarks=LandmarkConfig(
                 radius_share=0.1, capacity=400, sample=8000, max_gap=12, min_count=2, reversible=True
             ),
+            # Every plan is searched on from: sixteen proposals alone reach as much, but take 6 % more steps.
+            proposals=ProposalConfig(accept_gain=1.0),
+            reach=6.0,
             replan_every=4,
             failed_plans=FailedPlanConfig(),
             pairs=100,
@@ -64,15 +67,16 @@ def draw_bins(config: WorldModelConfig) -> dict[str, Manifest]:
 
 
 def judge_bin(player: Player, layout: MazeConfig, pairs: Manifest, budget: int, name: str) -> dict[str, Any]:
-    """Success within a budget, and steps of the reached goals as a ratio to the shortest way, on average."""
+    """Success within a budget, and steps to the reached goals as a ratio to those of the shortest ways."""
     judged = JudgeConfig(budget=budget, batch_size=100, latency_pairs=0)
     report = evaluate(player, lambda n: Maze(n, layout), pairs, judged, name=name)
     shortest = [shortest_steps(*ends) for ends in zip(pairs.starts, pairs.goals, strict=True)]
-    ratios = [o.steps / way for o, way in zip(report.outcomes, shortest, strict=True) if o.steps is not None]
+    reached = [(o.steps, way) for o, way in zip(report.outcomes, shortest, strict=True) if o.steps is not None]
+    taken, needed = np.sum(reached, axis=0) if reached else (0, 1)
     return {
         "success": report.success.estimate,
         "ci95": [report.success.low, report.success.high],
-        "step_ratio": float(np.mean(ratios)) if ratios else None,
+        "step_ratio": float(taken / needed) if reached else None,
         "model_steps": report.times.model_steps,
     }
 

@@ -1,5 +1,6 @@
 """Pairs of start and goal in mazes, by how far apart they are along the passages."""
 
+import math
 from dataclasses import asdict
 
 import numpy as np
@@ -13,9 +14,9 @@ from openjepa.nn.random import keyed_seed
 TRIES = 400  # positions that are drawn in one maze for one pair
 
 
-def shortest_steps(start: np.ndarray, goal: np.ndarray) -> float:
+def shortest_steps(start: np.ndarray, goal: np.ndarray) -> int:
     """Steps at full speed along the shortest way between states [P], until the goal counts as reached."""
-    return max(0.0, way_length(start[:2], goal[:2], start[2:]) - REACHED) / STEP
+    return max(0, math.ceil((way_length(start[:2], goal[:2], start[2:]) - REACHED) / STEP))
 
 
 def draw_maze_pairs(
