@@ -52,10 +52,47 @@ def test_small_steps_beside_large_ones_keep_their_places():
 
 
 def test_a_map_is_kept_with_its_weights(landmarks):
-    again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], 2)
+    again = type(landmarks)(len(landmarks), landmarks.edges.shape[1], (1, 2))
     again.load_state_dict(landmarks.state_dict())
     z, goal = ring(torch.arange(8)), ring(torch.tensor(6))
     assert torch.equal(again(z, goal), landmarks(z, goal))
+
+
+def corridor(numbers):
+    """States [..., 1, 2] on a line; one step is one unit."""
+    x = torch.as_tensor(numbers, dtype=torch.float32)
+    return torch.stack([x, torch.zeros_like(x)], -1).unsqueeze(-2)
+
+
+def test_ways_are_stitched_from_pieces_that_were_seen_often_enough():
+    """Walks of a corridor of ten places; the jump from 9 to 0 was seen once only."""
+    walks = torch.tensor(
+        [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9], [9, 0, 0, 0, 0, 0]]
+    )
+    options = {"min_count": 2, "max_gap": 3}
+    one_way = fit_landmarks(corridor(walks), LandmarkConfig(**options))
+    assert one_way(corridor([0, 9]), corridor([9, 0])).tolist() == [9, one_way.far]
+    both = fit_landmarks(corridor(walks), LandmarkConfig(**options, reversible=True))
+    assert both(corridor([0, 9]), corridor([9, 0])).tolist() == [9, 9]
+    assert int(both.gaps.max()) == 3
+
+
+def test_subgoals_lie_within_reach_and_on_the_way():
+    walks = torch.tensor([[0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 8, 9]])
+    places = fit_landmarks(corridor(walks))
+    z, goal = corridor([0, 2, 7, 6]), corridor([9, 9, 9, 2])
+    found = places.subgoals(z, goal, 4)
+    assert found[:, 0, 0].tolist() == [4, 6, 9, 2]  # the goal itself where it is near, or no way is known
+    assert torch.equal(found[2:], goal[2:])
+
+
+def test_a_map_in_the_space_of_a_critic_ignores_what_it_ignores():
+    """The embedding sees the first number only."""
+    walks = corridor(torch.tensor([[0, 1, 2, 3]]))
+    walks[..., 1] = torch.tensor([0.0, 50, -50, 7])[None, :, None]
+    places = fit_landmarks(walks, embedding=lambda z: z[..., 0, :1])
+    assert len(places) == 4
+    assert places(corridor([0]), corridor([3])).item() == 3
 
 
 def test_a_step_that_led_nowhere_is_not_believed_there_again(landmarks):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from openjepa.agent import Agent, AgentCard, AgentConfig, FailedPlanConfig, load_agent, read_card, save_agent
-from openjepa.agent.landmarks import fit_landmarks
+from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
 from openjepa.agent.saved import CARD, note_judged
 from openjepa.errors import CheckpointError, ConfigError, ShapeError
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
@@ -85,6 +85,24 @@ def test_a_map_is_reopened_with_its_memory_of_stuck_steps(tmp_path):
     np.testing.assert_array_equal(actions(again), expected)
     with pytest.raises(ConfigError, match="`stuck_steps` must go with a critic of `Landmarks`"):
         Agent(plain.model, planner, PathCost(squared_l2), bounds, options, SHAPE)
+
+
+def test_a_map_in_the_space_of_the_critic_is_reopened(tmp_path):
+    plain = agent()
+    critic = plain.cost.distance
+    latents = torch.randn(4, 9, 1, 8, generator=torch.Generator().manual_seed(2))
+    places = fit_landmarks(latents, LandmarkConfig(max_gap=2), embedding=critic.embedding)
+    options = AgentConfig(frameskip=2, reach=2.0, seed=5)
+    before = Agent(plain.model, plain.planner, plain.cost, BOX, options, SHAPE, places)
+    expected = actions(before)
+    save_agent(tmp_path / "agent", before, card())
+    again = load_agent(tmp_path)
+    assert again.landmarks is not None
+    assert torch.equal(again.landmarks.nearest(latents), places.nearest(latents))
+    np.testing.assert_array_equal(actions(again), expected)
+    other = Agent(plain.model, plain.planner, PathCost(squared_l2), BOX, options, SHAPE, places)
+    with pytest.raises(ConfigError, match="space of its own critic"):
+        save_agent(tmp_path / "other", other, card())
 
 
 def test_the_card_says_what_is_known(tmp_path):

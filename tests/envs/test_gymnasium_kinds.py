@@ -224,6 +224,8 @@ def test_foreign_worlds_keep_the_contract(kind):
     check_world(lambda count: GymnasiumWorld(kind, count, image_size=20))
 
 
-@pytest.mark.parametrize("name", ["two-rooms", "random-doors", "four-rooms", "noisy-background", "fork", "bridge"])
+@pytest.mark.parametrize(
+    "name", ["two-rooms", "random-doors", "four-rooms", "noisy-background", "maze", "fork", "bridge"]
+)
 def test_drawn_worlds_keep_the_contract(name):
     check_world(lambda count: make_world(name, count))

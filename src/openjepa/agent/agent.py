@@ -1,6 +1,7 @@
 """The acting loop: perceive, remember, decide, act (model-predictive control; LeCun 2022, section 3.1).
 
-`perception.py` turns pictures into states, `memory.py` keeps states and plans that failed, the planner is the actor's
+`perception.py` turns pictures into states, `memory.py` keeps states and plans that failed, `landmarks.py` what was seen
+in training as a map, whose landmarks are subgoals on the way to far goals, the planner is the actor's
 deliberate mode (Mode-2, searching in the world model) with a policy's proposals in it where there is one (Mode-1, see
 `actor.py`), and the cost holds the critic: the learned distance to the goal.
 
@@ -39,6 +40,7 @@ class AgentConfig:
         history: latest frames that a state is computed from, >= 1; more than 1 for a state with a velocity.
         frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
         warm_start: whether a search starts from the last plan, shifted by what was executed.
+        reach: model steps to a subgoal at most, > 0; for an agent with a map.
         failed_plans: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
             to forget at once.
         stuck_steps: whether the agent remembers, until the episode ends, steps between landmarks that led nowhere; the
@@ -53,6 +55,7 @@ class AgentConfig:
     frameskip: int = 1
     warm_start: bool = True
     failed_plans: FailedPlanConfig | None = None
+    reach: float = 8.0
     stuck_steps: bool = False
     seed: int = 0
     device: str = "cpu"
@@ -62,6 +65,8 @@ class AgentConfig:
             raise ConfigError(
                 "`replan_every`, `context_len`, `history`, `frameskip` must be at least 1, `seed` 0 or more."
             )
+        if self.reach <= 0:
+            raise ConfigError(f"`reach` must be above 0; got {self.reach}.")
 
 
 class Agent:
@@ -74,6 +79,7 @@ class Agent:
         bounds: of one primitive action.
         config: the options.
         frame_shape: (C, H, W) of the pictures that it takes, or None for whatever the model takes.
+        landmarks: a map of remembered states, which gives subgoals on the way to goals beyond `config.reach`; or None.
 
     Attributes:
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
@@ -89,6 +95,7 @@ class Agent:
         bounds: ActionBounds,
         config: AgentConfig | None = None,
         frame_shape: tuple[int, int, int] | None = None,
+        landmarks: Landmarks | None = None,
     ) -> None:
         if isinstance(model, nn.Module) and model.training:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
@@ -103,6 +110,7 @@ class Agent:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self._map = distance
         self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
+        self.landmarks = landmarks
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
         self.decisions = 0
@@ -208,7 +216,10 @@ class Agent:
 
     def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
-        cost = bind(self.cost, now.z_goal[there], now.memory.now[there])
+        goals, here = now.z_goal[there], now.memory.now[there]
+        if self.landmarks is not None:
+            goals = self.landmarks.subgoals(here, goals, self.config.reach)
+        cost = bind(self.cost, goals, here)
         if now.failed_plans is None:
             return cost
         z = now.memory.now

@@ -1,16 +1,19 @@
 """A map of landmarks: places of the latent space that were visited, the steps seen between them, the shortest way.
 
     landmarks: farthest points among visited states, until every state is within a share of a step of one
-    edges:     l -> l' where a recorded step led from the cell of l to that of l'
+    edges:     l -> l' where recorded steps led from the cell of l to that of l', as long as the fewest that were seen
     distance:  steps along the shortest way between the landmarks that are nearest to state and goal
 
 A learned distance must be right everywhere, a map only where somebody has been; it knows walls, one-way steps and turns
-exactly. After the graphs of search on the replay buffer (1906.05253) and of sparse graphical memory (2003.06417).
+exactly, and stitches ways that were never walked as one. Best drawn in the space of a critic, in which near means soon:
+there a wall lies between neighbours. After the graphs of search on the replay buffer (1906.05253) and of sparse
+graphical memory (2003.06417).
 
 The map also serves as memory of an episode: a step that was imagined from one landmark to another, and ended where it
 began, is not believed there again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,30 +21,42 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, valid_states
+from openjepa.nn.host import to_device, to_host
 from openjepa.protocols import PathCost
 
+Embedding = Callable[[Tensor], Tensor]
 STILL = 1e-4  # of the longest step: what is shorter is rounding
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
 @dataclass(frozen=True)
 class LandmarkConfig:
-    """How fine a map is.
+    """How fine a map is, and which ways it believes.
 
     Attributes:
         radius_share: largest distance of a visited state from its landmark, as a share of a small step, > 0: one in
             a hundred is smaller. (A turn on the spot may be ten times as long as a step ahead, and both must count.)
         capacity: landmarks at most, >= 1; the map is coarser where they do not suffice.
+        sample: visited states at most among which landmarks are looked for, evenly spread; >= 1.
+        max_gap: recorded steps at most that an edge stands for, >= 1.
+        min_count: how often a gap must have been seen between two cells to be believed, >= 1.
+        reversible: whether every way can be walked back as well.
     """
 
     radius_share: float = 0.5
     capacity: int = 2048
+    sample: int = 100_000
+    max_gap: int = 1
+    min_count: int = 1
+    reversible: bool = False
 
     def __post_init__(self) -> None:
         if self.radius_share <= 0 or self.capacity < 1:
             raise ConfigError(
                 f"`radius_share` must be > 0 and `capacity` at least 1; got {self.radius_share} and {self.capacity}."
             )
+        if min(self.sample, self.max_gap, self.min_count) < 1:
+            raise ConfigError("`sample`, `max_gap` and `min_count` must be at least 1.")
 
 
 class Landmarks(nn.Module):
@@ -52,40 +67,58 @@ class Landmarks(nn.Module):
     Args:
         count: number L of landmarks.
         edges: number of edges.
-        dim: width N * D of a state.
+        shape: (N, D) of a state.
+        embedding: states [..., N, D] to [..., E], where the map is drawn in the space of a critic; None for the
+            states themselves, standardised.
     """
 
     places: Tensor
     edges: Tensor
+    gaps: Tensor
 
-    def __init__(self, count: int, edges: int, dim: int) -> None:
+    def __init__(self, count: int, edges: int, shape: tuple[int, int], embedding: Embedding | None = None) -> None:
         super().__init__()
-        self.standardize = Standardize(dim)
-        self.register_buffer("places", torch.zeros(count, dim))  # standardised
+        self.standardize = Standardize(shape[0] * shape[1])
+        self.register_buffer("places", torch.zeros(count, *shape))
         self.register_buffer("edges", torch.zeros(2, edges, dtype=torch.long))  # from, to
-        self._ways: dict[int, Tensor] = {}  # by goal: steps [L] from every landmark
+        self.register_buffer("gaps", torch.ones(edges))  # steps
+        self.embedding = embedding
+        self._seen: Tensor | None = None  # the places, embedded
+        self._ways: dict[tuple[int, bool], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def far(self) -> float:
+        """Steps that stand for no way: more than any way has."""
+        return float(len(self)) * float(self.gaps.max() if len(self.gaps) else 1)
+
+    def embed(self, z: Tensor) -> Tensor:
+        """States [..., N, D] as the map compares them, [..., E]."""
+        return self.embedding(z) if self.embedding is not None else self.standardize(z.flatten(-2))
+
     def nearest(self, z: Tensor) -> Tensor:
         """The landmark of states [..., N, D]: its number [...]."""
-        flat = self.standardize(z.flatten(-2)).reshape(-1, self.places.shape[1])
-        return _nearest(flat, self.places).view(z.shape[:-2])
+        if self._seen is None:
+            self._seen = self.embed(self.places)
+        flat = self.embed(z)
+        return _nearest(flat.reshape(-1, flat.shape[-1]), self._seen).view(z.shape[:-2])
 
-    def ways(self, goal: int) -> Tensor:
-        """Steps [L] from every landmark to one; L where there is no way."""
-        if goal not in self._ways:
-            steps = torch.full((len(self),), float(len(self)))
-            steps[goal] = 0
-            start, end = self.edges.cpu()
+    def ways(self, landmark: int, *, outward: bool = False) -> Tensor:
+        """Steps [L] from every landmark to one, or outward from it; `far` where there is no way."""
+        if (landmark, outward) not in self._ways:
+            steps = torch.full((len(self),), self.far)
+            steps[landmark] = 0
+            start, end = self.edges.cpu().flip(0) if outward else self.edges.cpu()
+            gaps = self.gaps.cpu()
             while True:
-                shorter = steps.scatter_reduce(0, start, steps[end] + 1, "amin")
+                shorter = steps.scatter_reduce(0, start, steps[end] + gaps, "amin")
                 if torch.equal(shorter, steps):
                     break
                 steps = shorter
-            self._ways[goal] = steps.to(self.places.device)
-        return self._ways[goal]
+            self._ways[landmark, outward] = steps.to(self.places.device)
+        return self._ways[landmark, outward]
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         here, goal = torch.broadcast_tensors(self.nearest(z), self.nearest(z_goal))
@@ -93,36 +126,79 @@ class Landmarks(nn.Module):
         table = torch.stack([self.ways(int(number)) for number in known])  # [goals, L]
         return table[row, here]
 
+    def subgoals(self, z: Tensor, z_goal: Tensor, reach: float) -> Tensor:
+        """What to head for on the way to goals: [B, N, D].
+
+        Of the landmarks at most `reach` steps away it is the one nearest to the goal; the goal itself where that is as
+        near, or where no way is known.
+
+        Args:
+            z: [B, N, D].
+            z_goal: [B, N, D].
+            reach: steps.
+        """
+        here, goal = to_host(torch.stack([self.nearest(z), self.nearest(z_goal)])).tolist()
+        left = torch.stack([self.ways(number) for number in goal])  # [B, L]
+        away = torch.stack([self.ways(number, outward=True) for number in here])
+        chosen = left.masked_fill(away > reach, torch.inf).argmin(1)
+        row = torch.arange(len(z), device=z.device)
+        total = left[row, to_device(torch.tensor(here), z.device)]
+        direct = (total <= reach) | (total >= self.far)
+        return torch.where(direct[:, None, None], z_goal, self.places[chosen].to(z_goal))
+
 
 @torch.no_grad()
-def fit_landmarks(latents: Tensor, config: LandmarkConfig | None = None, *, lengths: Tensor | None = None) -> Landmarks:
+def fit_landmarks(
+    latents: Tensor,
+    config: LandmarkConfig | None = None,
+    *,
+    lengths: Tensor | None = None,
+    embedding: Embedding | None = None,
+) -> Landmarks:
     """Draws the map of whole episodes.
 
     Args:
         latents: [E, T, N, D].
         config: the options.
         lengths: [E] number of states of each episode, T by default.
+        embedding: see `Landmarks`.
     """
     config = config or LandmarkConfig()
-    known = check_episodes(latents, lengths).to(latents.device)
-    flat = latents.detach().float().flatten(2)  # [E, T, N * D]
-    standardize = Standardize(flat.shape[-1]).to(flat.device)
-    standardize.measure(valid_states(flat, known.cpu()))
-    flat = standardize(flat)
-    states = valid_states(flat, known.cpu())
-    step = valid_states((flat[:, 1:] - flat[:, :-1]).norm(dim=-1), known.cpu() - 1)
+    known = check_episodes(latents, lengths)
+    latents = latents.detach().float()
+    blank = Landmarks(0, 0, (latents.shape[2], latents.shape[3]), embedding).to(latents.device)
+    blank.standardize.measure(valid_states(latents, known).flatten(1))
+    seen = torch.cat([blank.embed(part) for part in latents.split(max(1, ROWS // latents.shape[1]))])  # [E, T, W]
+    step = valid_states((seen[:, 1:] - seen[:, :-1]).norm(dim=-1), known - 1)
     moved = step[step > STILL * step.max()]
     radius = config.radius_share * float(moved.sort().values[len(moved) // 100]) if len(moved) else 0.0
-    places = states[_farthest_points(states, radius, config.capacity)]
-    number = _nearest(flat.flatten(0, 1), places).view(flat.shape[:2])
-    pairs = torch.stack([number[:, :-1], number[:, 1:]], -1)
-    pairs = valid_states(pairs, known.cpu() - 1)
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]].unique(dim=0)
-    found = Landmarks(len(places), len(pairs), flat.shape[-1]).to(flat.device)
-    found.standardize.load_state_dict(standardize.state_dict())
-    found.places.copy_(places)
-    found.edges.copy_(pairs.T)
+    states, places = valid_states(seen, known), valid_states(latents, known)
+    every = -(-len(states) // config.sample)
+    states, places = states[::every], places[::every]
+    chosen = _farthest_points(states, radius, config.capacity)
+    number = _nearest(seen.flatten(0, 1), states[chosen]).view(seen.shape[:2])
+    edges, gaps = _observed_edges(number, known, len(chosen), config)
+    found = Landmarks(len(chosen), len(gaps), (latents.shape[2], latents.shape[3]), embedding).to(latents.device)
+    found.standardize.load_state_dict(blank.standardize.state_dict())
+    found.places.copy_(places[chosen])
+    found.edges.copy_(edges)
+    found.gaps.copy_(gaps)
     return found.eval()
+
+
+def _observed_edges(number: Tensor, lengths: Tensor, count: int, config: LandmarkConfig) -> tuple[Tensor, Tensor]:
+    """Edges [2, K] and their gaps [K], the fewest steps that were seen often enough, between cells [E, T] of states."""
+    best = torch.full((count * count,), torch.inf, device=number.device)
+    for gap in range(min(config.max_gap, number.shape[1] - 1), 0, -1):  # the fewest steps are written last
+        known = (lengths - gap).clamp_min(0)
+        pairs = valid_states(torch.stack([number[:, :-gap], number[:, gap:]], -1), known)
+        keys, times = (pairs[:, 0] * count + pairs[:, 1]).unique(return_counts=True)
+        best[keys[times >= config.min_count]] = gap
+    best = best.view(count, count).fill_diagonal_(torch.inf)
+    if config.reversible:
+        best = torch.minimum(best, best.T)
+    edges = best.isfinite().nonzero().T
+    return edges, best[edges[0], edges[1]]
 
 
 def _farthest_points(x: Tensor, radius: float, capacity: int) -> Tensor:

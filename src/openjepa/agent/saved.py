@@ -3,6 +3,7 @@
     agent/agent.json                what each part is, its options, and the SHA-256 of its weights
           world_model.safetensors   perception and world model: encoder, predictor, statistics of actions
           critic.safetensors        learned distance to a goal, where the cost holds one
+          memory.safetensors        landmarks and ways between them, where the agent has a map
           actor.safetensors         policy whose proposals the planner starts from (Mode-1), where there is one
 
 The names are those of LeCun's architecture (A Path Towards Autonomous Machine Intelligence, 2022): perception, world
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import Landmarks
+from openjepa.agent.landmarks import Embedding, Landmarks
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
 from openjepa.files import cause_of, sha256, sync
@@ -38,7 +39,7 @@ from openjepa.train.checkpoint import build_method, describe_method, load_weight
 from openjepa.version import __version__
 
 FORMAT = 1  # of `agent.json`
-CARD, WORLD_MODEL, CRITIC, ACTOR = "agent.json", "world_model", "critic", "actor"
+CARD, WORLD_MODEL, CRITIC, ACTOR, MEMORY = "agent.json", "world_model", "critic", "actor", "memory"
 PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
     "cem": (CEM, CEMConfig),
     "icem": (ICEM, ICEMConfig),
@@ -95,6 +96,8 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
     described: dict[str, Any] = {WORLD_MODEL: _part(parts, WORLD_MODEL, agent.model)}
     described["cost"] = _describe_cost(agent.cost, parts)
     described["planner"] = _describe_planner(agent.planner, parts)
+    if agent.landmarks is not None:
+        described[MEMORY] = _describe_memory(agent, parts)
     values = {**vars(card), "bounds": card.bounds.to_dict(), "options": to_dict(agent.config), **described}
     temporary = folder.with_name(f".writing-{folder.name}")
     try:
@@ -175,7 +178,8 @@ def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
         _load(folder, WORLD_MODEL, model)
         cost = _open_cost(folder, content["cost"], device)
         planner = _open_planner(folder, content["planner"], bounds, device)
-        return Agent(model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape)
+        landmarks = _open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
+        return Agent(model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape, landmarks)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, OpenJEPAError) as error:
@@ -204,9 +208,8 @@ def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
         raise ConfigError(f"the aggregate of a saved cost must be one of {', '.join(AGGREGATES)}.")
     described = {"aggregate": aggregate, "stride": cost.stride, "pose_dim": cost.pose_dim}
     if isinstance(cost.distance, Landmarks):
-        parts[CRITIC] = places = cost.distance
-        count, width = places.places.shape
-        return {**described, "landmarks": {"count": count, "edges": places.edges.shape[1], "dim": width}}
+        parts[CRITIC] = cost.distance
+        return {**described, "landmarks": _describe_landmarks(cost.distance)}
     if isinstance(cost.distance, TemporalDistanceHead):
         parts[CRITIC] = cost.distance
         standardize = cost.distance.standardize.mean
@@ -226,7 +229,7 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
         config = from_dict(TemporalDistanceConfig, critic["config"])
         distance = _load(folder, CRITIC, TemporalDistanceHead(1, critic["width"], config)).to(device)
     if "landmarks" in described:
-        distance = _load(folder, CRITIC, Landmarks(**described["landmarks"])).to(device)
+        distance = _open_landmarks(folder, CRITIC, described["landmarks"]).to(device)
     if distance is None or described["aggregate"] not in AGGREGATES:
         raise CheckpointError(f"{folder / CARD}: the cost {dict(described)} is unknown to this version.")
     return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"], described.get("pose_dim"))
@@ -252,6 +255,43 @@ def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, An
         if type(planner) is kind:
             return {"kind": name, "config": to_dict(planner.config)}
     raise ConfigError(f"the planner must be one of {', '.join(PLANNERS)} to be saved; got {type(planner).__name__}.")
+
+
+def _describe_memory(agent: Agent, parts: dict[str, nn.Module]) -> dict[str, Any]:
+    landmarks, cost = agent.landmarks, agent.cost
+    assert landmarks is not None
+    in_space = landmarks.embedding is not None
+    critic = cost.distance if isinstance(cost, PathCost) else None
+    if in_space and not (isinstance(critic, TemporalDistanceHead) and landmarks.embedding == critic.embedding):
+        raise ConfigError("the map of a saved agent must be drawn in the space of its own critic, or in none.")
+    parts[MEMORY] = landmarks
+    return {**_describe_landmarks(landmarks), "in_space_of_critic": in_space}
+
+
+def _open_memory(folder: Path, described: Mapping[str, Any], cost: PathCost, device: str) -> Landmarks:
+    critic, embedding = cost.distance, None
+    if described["in_space_of_critic"]:
+        if not isinstance(critic, TemporalDistanceHead):
+            raise CheckpointError(f"{folder / CARD}: the map needs a critic, and the agent has none.")
+        embedding = critic.embedding
+    return _open_landmarks(folder, MEMORY, described, embedding).to(device)
+
+
+def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
+    return {
+        "count": len(landmarks),
+        "edges": landmarks.edges.shape[1],
+        "shape": list(landmarks.places.shape[1:]),
+    }
+
+
+def _open_landmarks(
+    folder: Path, name: str, described: Mapping[str, Any], embedding: Embedding | None = None
+) -> Landmarks:
+    tokens, dim = described["shape"]
+    landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
+    _load(folder, name, landmarks)
+    return landmarks
 
 
 def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBounds, device: str) -> Planner:
@@ -325,4 +365,6 @@ def count_parameters(agent: Agent) -> dict[str, int]:
     _part(parts, WORLD_MODEL, agent.model)
     _describe_cost(agent.cost, parts)
     _describe_planner(agent.planner, parts)
+    if agent.landmarks is not None:
+        _describe_memory(agent, parts)
     return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}

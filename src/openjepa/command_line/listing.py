@@ -13,6 +13,8 @@ WORLDS = {
     "four-rooms": "four rooms with four doors, drawn in every episode",
     "distractors": "two rooms, and discs that move by themselves",
     "noisy-background": "two rooms on a background that changes with every frame",
+    "maze": "a perfect maze, one of any number; far goals",
+    "random-mazes": "a maze is drawn anew in every episode",
     "push-t": "push a T-shaped block (needs openjepa[pusht])",
 }
 

@@ -10,6 +10,7 @@ from openjepa.envs.collect import collect
 from openjepa.envs.fork import Fork, ForkConfig
 from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
+from openjepa.envs.maze import Maze, MazeConfig
 from openjepa.envs.policies import POLICIES, Policy, default_policy, make_policy
 from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
 from openjepa.errors import ConfigError, did_you_mean, unknown
@@ -23,6 +24,8 @@ __all__ = [
     "Fork",
     "ForkConfig",
     "GymnasiumWorld",
+    "Maze",
+    "MazeConfig",
     "Policy",
     "StateAdapter",
     "TwoRooms",
@@ -55,6 +58,8 @@ DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
     "fork": lambda num_envs, options: Fork(num_envs, _configured(ForkConfig, options)),
+    "maze": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options)),
+    "random-mazes": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options, layout="random")),
     "bridge": lambda num_envs, options: Bridge(num_envs, _configured(BridgeConfig, options)),
 }
 BY_ID = {"push-t": "gym_pusht/PushT-v0"}  # short names of Gymnasium environments

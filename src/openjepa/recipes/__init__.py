@@ -79,6 +79,13 @@ def _random_doors() -> Recipe:
     return RANDOM_DOORS
 
 
+def _maze() -> Recipe:
+    """world model of a maze and a map of what was seen; goals up to 150 steps away"""  # noqa: D403, D415
+    from openjepa.recipes.maze import MAZE
+
+    return MAZE
+
+
 def _push_t() -> Recipe:
     """world model of Push-T from scripted pushing; acts on image goals (needs openjepa[pusht])"""  # noqa: D403, D415
     from openjepa.recipes.push_t import PUSH_T
@@ -166,6 +173,7 @@ def world_recipe() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
+    "maze": _maze,
     "push-t": _push_t,
     "physics": _physics,
     "ijepa": _ijepa,

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
-from openjepa.agent.landmarks import Landmarks
+from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
-from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
@@ -45,6 +45,8 @@ class ActConfig:
         planner: options of CEM, the search; with a policy it repairs what was proposed.
         policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
         proposals: what is imagined before the search, with a policy.
+        landmarks: of the map of remembered states that gives subgoals on the way to far goals; None for no map.
+        reach: model steps to a subgoal at most.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
@@ -62,6 +64,8 @@ class ActConfig:
     )
     policy: GoalPolicyConfig | None = field(default_factory=GoalPolicyConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    landmarks: LandmarkConfig | None = None
+    reach: float = 8.0
     exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
     replan_every: int = 3
@@ -84,13 +88,30 @@ class WorldModelConfig(LearnConfig):
     act: ActConfig = field(default_factory=ActConfig)
 
 
-def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, Critic, GoalPolicy | None, Memory]:
+@dataclass(frozen=True)
+class Learned:
+    """The parts that an agent is made of.
+
+    Attributes:
+        model: perception and world model.
+        critic: what tells how far a goal is.
+        policy: the actor's reactive mode, or None.
+        landmarks: the map of remembered states, or None.
+        memory: the training episodes in its latents.
+    """
+
+    model: LeWM
+    critic: Critic
+    policy: GoalPolicy | None
+    landmarks: Landmarks | None
+    memory: Memory
+
+
+def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
     """Compacts the latent where that is wanted, refines the predictor, trains critic and policy, on frozen latents.
 
-    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both.
-
-    Returns:
-        the model that acts, its critic, its policy where one is wanted, and the memory in its latents.
+    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both, the
+    map is drawn in the critic's space.
     """
     act = config.act
     if act.compact is None:
@@ -110,9 +131,10 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> tuple[LeWM, Critic, G
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            critic = pool.submit(fit_critic, model, memory, config)
-            model, head = refined.result(), critic.result()
-        return model, head, _learn_policy(model, head, memory, config), memory
+            fitted = pool.submit(fit_critic, model, memory, config)
+            model, critic = refined.result(), fitted.result()
+        policy = _learn_policy(model, critic, memory, config)
+        return Learned(model, critic, policy, _draw_map(model, critic, memory, act.landmarks), memory)
     finally:
         torch.set_num_threads(threads)
 
@@ -134,32 +156,36 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
     )
 
 
-def make_agent(config: WorldModelConfig, model: LeWM, critic: Critic, policy: GoalPolicy | None = None) -> Agent:
-    """Puts the parts together; bounds and pictures are those of the recorded play.
+def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:
+    if options is None:
+        return None
+    if model.states.memory:
+        raise ConfigError("`act.landmarks` must be None for states that hold a velocity, which no goal picture shows.")
+    embedding = critic.embedding if isinstance(critic, TemporalDistanceHead) else None
+    return fit_landmarks(memory.latents, options, lengths=memory.lengths, embedding=embedding)
 
-    Args:
-        config: of the recipe.
-        model: perception and world model.
-        critic: what tells how far a goal is.
-        policy: of the actor's reactive mode, or None for a search alone.
-    """
-    act, store = config.act, open_store(config)
+
+def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
+    """Puts the parts together; bounds and pictures are those of the recorded play."""
+    act, store, model = config.act, open_store(config), learned.model
     bounds = bounds_of(store, config)
     wide = bounds.with_frameskip(config.frameskip)
     planner: Planner = Exhaustive(wide, act.exhaustive) if act.exhaustive else CEM(wide, act.planner)
-    if policy is not None:
-        planner = ProposeVerifyRepair(policy, wide, act.proposals, repair=act.planner)
+    if learned.policy is not None:
+        planner = ProposeVerifyRepair(learned.policy, wide, act.proposals, repair=act.planner)
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
         history=1 + model.states.memory,
         failed_plans=act.failed_plans,
-        stuck_steps=isinstance(critic, Landmarks),
+        reach=act.reach,
+        stuck_steps=isinstance(learned.critic, Landmarks),
         seed=config.seed,
     )
-    cost = path_cost(model, critic, config)
-    return Agent(model.eval(), planner, cost, bounds, options, tuple(store.column("frames").shape[1:]))
+    cost = path_cost(model, learned.critic, config)
+    shape = tuple(store.column("frames").shape[1:])
+    return Agent(model.eval(), planner, cost, bounds, options, shape, learned.landmarks)
 
 
 def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] = ()) -> None:
@@ -173,8 +199,8 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
                 return
         except CheckpointError:
             pass  # damaged, or of another version: it is made anew
-    model, critic, policy, memory = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent(config, model, critic, policy), config, run_dir, memory, choices)
+    learned = learn_to_act(load_method(run_dir), config)
+    save_finished(make_agent(config, learned), config, run_dir, learned.memory, choices)
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:

@@ -83,8 +83,9 @@ def run(config: DemoConfig) -> dict[str, Any]:
         record = {"recipe": config.world, **to_dict(recipe)}
         model: LeWM = train(experiment.method, experiment.source, recipe.train, run_dir, recipe_config=record).method
     with clock("heads", "learning to plan: predictor, temporal distance and policy on frozen latents"):
-        model, critic, policy, memory = learn_to_act(model, recipe)
-        agent = make_agent(recipe, model, critic, policy)
+        learned = learn_to_act(model, recipe)
+        model, critic, memory = learned.model, learned.critic, learned.memory
+        agent = make_agent(recipe, learned)
         save_finished(agent, recipe, run_dir, memory)
     with clock("diagnose", "looking at the latents"):
         assert experiment.held_out is not None
