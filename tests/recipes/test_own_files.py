@@ -1,5 +1,6 @@
 """A few long videos: drawn in proportion to duration, held out by time, and probed only where that means something."""
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from openjepa.config import override
 from openjepa.data.items import FileItems
+from openjepa.errors import DataError
 from openjepa.recipes import load_recipe
 from openjepa.recipes.own_files import split_files, split_time
 from openjepa.recipes.pictures import TOY
@@ -105,3 +107,25 @@ def test_classes_that_are_not_there_are_said(tmp_path, capsys):
     _, probe = open_data(toy("ijepa", data=tmp_path)[1])
     assert probe.train.labels is None
     assert "has no classes: k-NN and linear are left out" in capsys.readouterr().err
+
+
+def test_tar_shards_are_trained_on(tmp_path, capsys):
+    pytest.importorskip("av")
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
+            for i in range(3):
+                brightening(tmp_path / "clip.mp4", 3 + i)
+                tar.add(tmp_path / "clip.mp4", f"{shard}{i}.mp4")
+    (tmp_path / "clip.mp4").unlink()
+    recipe, config = toy(data=tmp_path)
+    experiment = recipe.build(config)
+    assert "holds tar shards, which are trained on whole" in capsys.readouterr().err
+    assert experiment.diagnostics is None
+    assert len(experiment.source.items) == 6
+    assert experiment.source.batch(0).clips.shape[2:] == (3, 48, 48)
+    recipe, config = toy(data=tmp_path / "1.tar")
+    assert len(recipe.build(config).source.items) == 3
+    (tmp_path / "empty").mkdir()
+    recipe, config = toy(data=tmp_path / "empty")
+    with pytest.raises(DataError, match="must hold files ending in"):
+        recipe.build(config)
