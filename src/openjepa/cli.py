@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import tyro
 
-from openjepa.command_line import collecting, judging, seeing, serving, stores, surprising, training
+from openjepa.command_line import collecting, exporting, judging, seeing, serving, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.env_options import HELP as ENV_HELP
 from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
-from openjepa.errors import ConfigError, OpenJEPAError, unknown
+from openjepa.errors import ConfigError, OpenJEPAError, brief, unknown
 from openjepa.version import __version__
 
 
@@ -145,6 +145,12 @@ COMMANDS: dict[str, Command | Group] = {
         lambda words: surprising.SurpriseOptions,
         surprising.surprise,
     ),
+    "export": Command(
+        "write an agent's encoder, predictor, critic and policy as ONNX files, compared with PyTorch",
+        "RUN --to onnx [--out FOLDER]",
+        lambda words: exporting.ExportOptions,
+        exporting.export,
+    ),
     "completions": Command(
         "print the completion script of a shell",
         "bash|zsh|fish",
@@ -204,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return OK
         if error.strerror is None:
             raise
-        return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
+        return _complain(f"{error.strerror}: {brief(error.filename or 'unknown file', 200)}")
     except KeyboardInterrupt:
         command = COMMANDS.get(name)
         if isinstance(command, Group):

@@ -141,7 +141,7 @@ def check_shape(x: Any, pattern: str, *, name: str, sizes: Mapping[str, int] | N
     >>> check_shape(np.zeros((2, 3, 8, 8)), "B C=3 H W", name="images")
     {'B': 2, 'C': 3, 'H': 8, 'W': 8}
     """
-    shape = tuple(int(n) for n in x.shape)
+    shape = tuple(x.shape)  # plain or symbolic numbers: an exporter may be looking
     axes = pattern.split()
     if axes and axes[0] == "...":
         axes = axes[1:]

@@ -68,6 +68,25 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Lends an empty folder to fill, which then becomes `path`, where nothing must be yet.
+
+    Raises:
+        OSError: as the disk says it; nothing is left then, as after any other error inside.
+    """
+    draft = draft_of(path)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.rename(path)
+        sync(path.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
 def replace_text(path: Path, text: str) -> None:
     """Writes a small file in one atomic step.
 

@@ -81,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         files = self.server.files
-        if found := re.search(r"^/me/tiny/resolve/[^/]+/(.*)", self.path):
+        if found := re.search(r"^(?:/datasets)?/me/tiny/resolve/[^/]+/(.*)", self.path):
             content = files[found[1]]
             if self.command == "GET":
                 self.server.downloads.append(found[1])
@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         elif "/me/tiny/tree/" in self.path:
             listed = [{"type": "file", "path": p, "size": len(f), "oid": "b" * 40} for p, f in files.items()]
             self.answer(listed)
-        elif self.path.startswith("/api/models/me/tiny"):
+        elif re.match("/api/(models|datasets)/me/tiny", self.path):
             self.answer(
                 {"id": "me/tiny", "sha": COMMIT, "private": True, "siblings": [{"rfilename": p} for p in files]}
             )

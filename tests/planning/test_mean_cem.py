@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
+from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPredictorConfig
 from openjepa.models.posed_world_model import PosedWorldModel
 from openjepa.planning import MeanCEM, MeanCEMConfig, PathCost, bind, vjepa2_ac_planner
-from openjepa.planning.costs import final, squared_l2
+from openjepa.planning.costs import final, l1, squared_l2
 from openjepa.protocols import ActionBounds
 
 NEVER = bind(PathCost(), torch.zeros(1, 1, 2))
@@ -86,12 +87,60 @@ def test_frames_are_encoded_one_by_one_and_normalised() -> None:
     torch.testing.assert_close(model.encode(frames[:, 1:2]), z[:, 1:2])
 
 
+def plan_for(goals: torch.Tensor, streams: Any, seed: int = 0, **options: Any) -> Any:
+    pose = torch.zeros(len(goals), 1, 7)
+    model = PosedWorldModel(lambda clips: clips, Hand(), pose)
+    cost = bind(PathCost(squared_l2, final), goals[:, None])
+    generators = streams(seed + len(goals))[seed:]
+    return vjepa2_ac_planner(num_samples=100, **options).plan(model, pose.unsqueeze(2), cost, generators=generators)
+
+
+def test_a_search_that_has_early_stop_ends_and_nobody_waits_for_others(streams: Any) -> None:
+    goals = torch.zeros(2, 7)
+    goals[0, 0], goals[1, 0], goals[1, 6] = 0.05, -0.1, 0.6
+    whole = plan_for(goals, streams, num_iterations=30)
+    ended = plan_for(goals, streams, num_iterations=30, early_stop=0.01)
+    assert ended.model_steps < whole.model_steps / 2
+    torch.testing.assert_close(ended.actions.sum(1), whole.actions.sum(1), atol=2e-3, rtol=0)
+    for i in (0, 1):  # as if the other environment were not there
+        alone = plan_for(goals[i : i + 1], streams, seed=i, num_iterations=30, early_stop=0.01)
+        torch.testing.assert_close(ended.actions[i], alone.actions[0])
+    assert (
+        plan_for(goals, streams, early_stop=1e9).actions == plan_for(goals, streams, num_iterations=1).actions
+    ).all()
+
+
+@pytest.mark.parametrize("context", [1, 3])
+def test_plans_with_a_real_predictor_do_not_depend_on_neighbours_or_memory(context: int, streams: Any) -> None:
+    config = PoseActionPredictorConfig(embed_dim=12, predictor_dim=24, depth=2, num_heads=2, native_rows=2)
+    predictor = PoseActionPredictor(config, generator=torch.Generator().manual_seed(0)).eval()
+    generator = torch.Generator().manual_seed(1)
+    z, poses, past, goal = (
+        torch.randn(*shape, generator=generator)
+        for shape in ((2, context, 4, 12), (2, context, 7), (2, context - 1, 7), (2, 4, 12))
+    )
+    model = PosedWorldModel(lambda clips: clips, predictor, poses)
+
+    def plan(rows: slice, micro_batch: int | None) -> torch.Tensor:
+        planner = vjepa2_ac_planner(num_samples=20, num_iterations=3, micro_batch=micro_batch)
+        cost = bind(PathCost(l1, final), goal[rows])
+        generators = streams(2)[rows]
+        return planner.plan(
+            model.at(poses[rows]), z[rows], cost, generators=generators, context_actions=past[rows]
+        ).actions
+
+    both = plan(slice(0, 2), None)
+    for micro_batch in (None, 2, 7):
+        torch.testing.assert_close(plan(slice(1, 2), micro_batch), both[1:], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_elites": 1}, "`num_elites` must be at least 2 and below `num_samples`"),
         ({"limit": (0.0,)}, "`limit` in"),
         ({"momentum_std": (1.0,)}, "`momentum_std` must be in"),
+        ({"early_stop": 0.0}, "`early_stop` must be > 0, or None for all iterations; got 0.0."),
         ({"max_l1": 0.0}, "`max_l1` must be > 0, or None for no limit; got 0.0."),
     ],
 )

@@ -1,14 +1,16 @@
 """A few long videos: drawn in proportion to duration, held out by time, and probed only where that means something."""
 
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from openjepa.config import override
+from openjepa.data.items import FileItems
 from openjepa.errors import DataError
 from openjepa.recipes import load_recipe
-from openjepa.recipes.own_files import split_time
+from openjepa.recipes.own_files import split_files, split_time
 from openjepa.recipes.pictures import TOY
 from openjepa.recipes.pretraining import open_data
 from openjepa.train import train
@@ -37,6 +39,15 @@ def test_a_split_by_time_by_hand():
     assert split.fit == [(0, pytest.approx(800.0)), (0, pytest.approx(836.0)), (0, pytest.approx(872.0))]
     assert split.score == [(0, pytest.approx(928.0)), (0, pytest.approx(964.0))]
     assert split_time(np.array([30.0, 20.0]), clip=2.0, share=0.2, counts=(600, 400)) is None
+
+
+def test_a_file_that_is_listed_twice_is_on_one_side():
+    items = FileItems(tuple(Path(f"{i % 20}.png") for i in range(40)), tuple(range(40)))
+    kept, held_out = split_files(items, 8, 0)
+    assert 4 <= len(held_out) == len(set(held_out.paths)) <= 8
+    assert len(kept) == 2 * (20 - len(held_out))
+    assert not set(kept.paths) & set(held_out.paths)
+    assert all(items.paths[label] == path for path, label in zip(kept.paths, kept.labels, strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,16 @@ from PIL import Image
 from openjepa import load_agent
 from openjepa.agent import read_card
 from openjepa.cli import main
+from openjepa.command_line.training import robot_store, train_options
 from openjepa.data import EpisodeStore
+from openjepa.data.robot.lerobot_writer import LeRobotOptions, write_lerobot
+from openjepa.data.robot.meaning import StatedMeaning, StatedVector
 from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.protocols import ActionBounds, Episode
 from openjepa.recipes.acting import recorded_bounds
 from openjepa.recipes.measured_choices import change_by_lag, choose_frameskip, choose_window
+from openjepa.recipes.world import WorldConfig, resolve
 
 QUICK = ["--train.steps", "2", "--train.warmup-steps", "0", "--train.device", "cpu", "--train.precision", "fp32"]
 QUICK += ["--fit-steps", "5"]
@@ -44,7 +48,7 @@ def store(tmp_path, monkeypatch):
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_of_episodes_is_learned_from_and_left_as_it_was(store, capsys):
@@ -102,6 +106,21 @@ def test_a_world_is_played_learned_and_judged(tmp_path, monkeypatch, capsys):
     assert "must be 64 x 64 px" in capsys.readouterr().err
     assert main(["plan", "runs/four-rooms", "--world", "bridge"]) == 2
     assert "must take the actions that this agent learned" in capsys.readouterr().err
+
+
+def test_a_robots_data_are_learned_from_through_a_store_beside_the_run(store):
+    stated = StatedMeaning(StatedVector(kind="displacement", frame="base", units=("px",)))
+    write_lerobot(EpisodeStore.open("robot"), "arm", LeRobotOptions(fps=5, codec="png", stated=stated))
+    before = everything(Path("arm"))
+    word = train_options(["arm"])
+    assert word.__name__ == "TrainOptions"
+    made = robot_store(Path("arm"), Path("runs/arm"), 32)
+    assert made == Path("runs/arm-episodes")
+    assert len(EpisodeStore.open(made)) == len(EpisodeStore.open("robot"))
+    resolved = resolve(WorldConfig(data=made), "", {})
+    assert resolved.choices[0].endswith("numbers; displacement in base, unit px; 5 a second, unknown")
+    assert robot_store(Path("arm"), Path("runs/arm"), 32) == made  # a second start finds it
+    assert everything(Path("arm")) == before
 
 
 def test_training_again_changes_nothing(store):
@@ -167,6 +186,15 @@ def test_bounds_of_recorded_actions():
     box = recorded_bounds(np.array([[-1.0, 5.0, 0.0], [3.0, 5.0, 0.5]]))
     assert box.low.tolist() == [-1.0, 4.5, 0.0]
     assert box.high.tolist() == [3.0, 5.5, 0.5]
+
+
+def test_bounds_of_a_recorded_ball():
+    angle = np.linspace(0, 2 * np.pi, 100)
+    disc = np.stack([np.cos(angle), np.sin(angle)], 1)
+    found = recorded_bounds(disc)
+    assert found.max_norm == pytest.approx(1.0, abs=0.01)
+    assert recorded_bounds(np.concatenate([disc, [[0.9, 0.9]]])).max_norm is None
+    assert recorded_bounds(disc + 2).max_norm is None
 
 
 def test_a_radius_is_for_worlds_without_a_rule(tmp_path, monkeypatch, capsys):

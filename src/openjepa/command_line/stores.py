@@ -1,14 +1,13 @@
-"""`openjepa data`: look at a store of episodes, verify it, repair it, draw, merge and convert it."""
+"""`openjepa data`: look at recorded episodes, verify, repair, draw, merge and convert them."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
 from openjepa.command_line.command import OK, SICK, Command, Group
+from openjepa.command_line.converting import ConvertOptions, convert, progress_bar
+from openjepa.data.robot.meaning import StatedMeaning, StatedVector
 from openjepa.errors import ConfigError
 
 
@@ -22,8 +21,11 @@ class StoreOptions:
 def info(options: StoreOptions) -> int:
     """Prints what is inside."""
     from openjepa.data import describe
+    from openjepa.data.robot.lerobot_check import describe_lerobot
+    from openjepa.data.robot.lerobot_layout import is_lerobot
 
-    for name, value in describe(options.path).items():
+    found = describe_lerobot(options.path) if is_lerobot(options.path) else describe(options.path)
+    for name, value in found.items():
         if isinstance(value, dict):
             print(f"{name}:")
             for key, inner in value.items():
@@ -33,10 +35,30 @@ def info(options: StoreOptions) -> int:
     return OK
 
 
-def check(options: StoreOptions) -> int:
-    """Verifies every byte; status 1 for damaged rows."""
-    from openjepa.data import check
+@dataclass(frozen=True)
+class CheckOptions:
+    """Options of `data check`."""
 
+    path: tyro.conf.Positional[Path]  # folder of an episode store, or of a LeRobot data set
+    action: StatedVector = field(default_factory=StatedVector)  # of a data set: what the numbers of an action mean
+    proprio: StatedVector = field(default_factory=StatedVector)  # of a data set: what the robot's own numbers mean
+
+
+def check(options: CheckOptions) -> int:
+    """Verifies every byte; status 1 for damaged rows of a store, 2 for a data set that is not what it says."""
+    from openjepa.data import check
+    from openjepa.data.robot.lerobot_check import check_lerobot
+    from openjepa.data.robot.lerobot_layout import is_lerobot
+
+    stated = StatedMeaning(options.action, options.proprio)
+    if is_lerobot(options.path):
+        with progress_bar() as progress:
+            print(check_lerobot(options.path, stated=stated, progress=progress))
+        return OK
+    if stated != StatedMeaning():
+        raise ConfigError(
+            f"`--action` and `--proprio` are for LeRobot data sets; `{options.path}` is none. Leave them out."
+        )
     report = check(options.path)
     print(report)
     return OK if report.is_sound else SICK
@@ -83,58 +105,22 @@ def merge(options: MergeOptions) -> int:
     """Copies the episodes of several stores into one."""
     from openjepa.data.store_merge import merge
 
-    with _bar() as progress:
+    with progress_bar() as progress:
         count = merge(options.sources, options.out, progress=progress)
     print(f"{options.out}: {count} episodes of {len(options.sources)} stores")
     return OK
 
 
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Options of `data convert`; one of the two is an HDF5 file (.h5, .hdf5), the other a store."""
-
-    source: tyro.conf.Positional[Path]  # what there is
-    destination: tyro.conf.Positional[Path]  # what is made
-
-
-def convert(options: ConvertOptions) -> int:
-    """Writes a store as an HDF5 file, or an HDF5 file as a store."""
-    from openjepa.data.store_hdf5 import SUFFIXES, from_hdf5, to_hdf5
-
-    source, destination = options.source, options.destination
-    to_file = destination.suffix.lower() in SUFFIXES
-    if to_file == (source.suffix.lower() in SUFFIXES):
-        raise ConfigError(
-            f"one of the two must be an HDF5 file ({', '.join(SUFFIXES)}) and the other a store; got `{source}` and "
-            f"`{destination}`."
-        )
-    with _bar() as progress:
-        if to_file:
-            count = to_hdf5(source, destination, progress=progress)
-        else:
-            count = from_hdf5(source, destination, progress=progress, say=print)
-    print(f"{destination}: {count} episodes of {source}")
-    return OK
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    from tqdm import tqdm
-
-    with tqdm(unit="episode", file=sys.stderr, disable=None) as bar:
-
-        def show(done: int, wanted: int) -> None:
-            bar.total = wanted
-            bar.update(done - bar.n)
-
-        yield show
-
-
 DATA = Group(
     "look at recorded episodes, verify, repair, draw, merge and convert them",
     {
-        "info": Command("show what is in a store", "PATH", lambda words: StoreOptions, info),
-        "check": Command("verify every byte of a store (status 1: damaged)", "PATH", lambda words: StoreOptions, check),
+        "info": Command("show what is in a store or a LeRobot data set", "PATH", lambda words: StoreOptions, info),
+        "check": Command(
+            "verify every byte of a store (status 1: damaged) or a LeRobot data set (status 2)",
+            "PATH",
+            lambda words: CheckOptions,
+            check,
+        ),
         "repair": Command(
             "bring back every whole episode of a damaged store", "PATH", lambda words: StoreOptions, repair
         ),
@@ -152,8 +138,8 @@ DATA = Group(
             resumes=True,
         ),
         "convert": Command(
-            "write a store as an HDF5 file, or the other way round",
-            "PATH FILE.h5 | FILE.h5 PATH",
+            "write a store as an HDF5 file or a LeRobot data set, or the other way round; read DROID folders",
+            "SOURCE DESTINATION",
             lambda words: ConvertOptions,
             convert,
             resumes=True,

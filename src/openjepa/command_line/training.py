@@ -1,6 +1,7 @@
 """`openjepa demo`, `openjepa compare` and `openjepa train`."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,13 +81,17 @@ def _check_generic(word: str) -> None:
         ConfigError: where it is neither, with the nearest recipe.
         DataError: for a folder that holds no store.
     """
+    from openjepa.data.robot.convert import is_robot_data
     from openjepa.envs import WORLDS, is_environment_id
     from openjepa.studies import experiments
 
     path = Path(word)
     if path.is_dir():
-        if not (path / "store.json").is_file():
-            raise DataError(f"`{word}` must be a store of episodes; it has no store.json. See `openjepa collect`.")
+        if not (path / "store.json").is_file() and not is_robot_data(path):
+            raise DataError(
+                f"`{word}` must be a store of episodes (store.json), a LeRobot data set (meta/info.json) or hold DROID "
+                "trajectories; it is none. See `openjepa collect`."
+            )
     elif word not in WORLDS and not is_environment_id(word):
         raise unknown("recipe", word, [*experiments(), *WORLDS], command="openjepa list")
 
@@ -99,14 +104,14 @@ def train(options: Any, env: Mapping[str, Any] | None = None) -> int:
     from openjepa.studies import experiments, load_experiment
     from openjepa.train import train
 
+    run_dir = options.run_dir or Path("runs") / _run_name(options.what)
     if options.what in experiments():
         if env:
             raise ConfigError(f"`--env.` options are for worlds; `{options.what}` is a recipe with options of its own.")
         name, recipe, config = options.what, load_experiment(options.what), options.config
     else:
         name, recipe = "world", world_recipe()
-        config = _resolved(options, dict(env or {}))
-    run_dir = options.run_dir or Path("runs") / _run_name(options.what)
+        config = _resolved(options, dict(env or {}), run_dir)
     experiment = recipe.build(config)
     result = train(
         experiment.method,
@@ -125,18 +130,37 @@ def train(options: Any, env: Mapping[str, Any] | None = None) -> int:
     return OK
 
 
-def _resolved(options: Any, env: dict[str, Any]) -> Any:
+def _resolved(options: Any, env: dict[str, Any], run_dir: Path) -> Any:
     """The generic recipe with every option chosen; says what was measured."""
+    from openjepa.data.robot.convert import is_robot_data
     from openjepa.recipes.world import resolve
 
     path = Path(options.what)
     config, world = options.config, options.what
     if path.is_dir():
+        if not (path / "store.json").is_file() and is_robot_data(path):
+            path = robot_store(path, run_dir, config.image_size)
         config, world = replace(config, data=path), ""
     resolved = resolve(config, world, env)
     for line in resolved.choices:
         print(line)
     return resolved
+
+
+def robot_store(folder: Path, run_dir: Path, size: int) -> Path:
+    """A robot's data as a store beside the run; the folder itself is only read. One process of several writes it."""
+    from openjepa.data import EpisodeStore
+    from openjepa.data.robot.convert import open_robot_data, to_store
+
+    out = run_dir.with_name(f"{run_dir.name}-episodes")
+    with open_robot_data(folder, size=size, other_cameras=False) as data:
+        if os.environ.get("RANK", "0") == "0":
+            count = to_store(data, out, say=print)
+            print(f"{out}: {count} episodes of {folder}, the centre square of each frame at {size} px (--image-size)")
+        else:
+            while not (out / "store.json").is_file() or len(EpisodeStore.open(out)) < len(data):
+                time.sleep(0.5)
+    return out
 
 
 def _run_name(what: str) -> str:

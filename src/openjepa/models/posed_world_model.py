@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,23 @@ class PosePredictor(Protocol):
 
     def rollout(self, z: Tensor, actions: Tensor, poses: Tensor) -> Tensor:
         """Predicts H states [B, H, N, D] from z [B, T, N, D], actions and poses [B, T - 1 + H, 7]."""
+        ...
+
+
+class Begun(Protocol):
+    """A context that was taken in; `models.action_predictor.BegunRollout` is one."""
+
+    def rollout(self, actions: Tensor, poses: Tensor) -> Tensor:
+        """Predicts H states [B * S, H, N, D] under actions [B * S, H, 7], with poses [B * S, H - 1, 7]."""
+        ...
+
+
+@runtime_checkable
+class SharingPredictor(Protocol):
+    """A predictor that takes a context in once for all candidate plans; `PoseActionPredictor` is one."""
+
+    def begin(self, z: Tensor, actions: Tensor, poses: Tensor) -> Begun:
+        """Takes in z [B, T, N, D], actions [B, T - 1, 7] and poses [B, T, 7]."""
         ...
 
 
@@ -66,6 +83,31 @@ class PosedWorldModel:
                 f"{list(self.poses.shape)}. Bind them with `at`."
             )
         known = self.poses.repeat_interleave(len(z) // batch, 0)  # candidates of an environment share its pose
-        imagined = integrate_poses(known[:, -1], actions[:, context - 1 : -1]) if actions.shape[1] > context else None
-        poses = known if imagined is None else torch.cat((known, imagined), 1)
+        poses = torch.cat((known, _imagined(known[:, -1], actions[:, context - 1 :])), 1)
         return self.predictor.rollout(z, actions, poses)
+
+    def begin(self, z: Tensor, context_actions: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Takes the context in once for all candidates; see `openjepa.planning.candidates.BeginningModel`."""
+        batch, context = self.poses.shape[:2]
+        check_shape(z, f"B={batch} T={context} N D", name="z")
+        actions = self.poses.new_zeros(batch, 0, self.poses.shape[-1]) if context_actions is None else context_actions
+        if not isinstance(self.predictor, SharingPredictor):
+
+            def anew(candidates: Tensor) -> Tensor:
+                plans = len(candidates) // batch
+                past = actions.repeat_interleave(plans, 0)
+                return self.rollout(z.repeat_interleave(plans, 0), torch.cat((past, candidates), 1))
+
+            return anew
+        begun = self.predictor.begin(z, actions, self.poses)
+
+        def on(candidates: Tensor) -> Tensor:
+            start = self.poses[:, -1].repeat_interleave(len(candidates) // batch, 0)
+            return begun.rollout(candidates, _imagined(start, candidates))
+
+        return on
+
+
+def _imagined(pose: Tensor, actions: Tensor) -> Tensor:
+    """Poses [B, H - 1, 7] after all of H actions [B, H, 7] but the last, from a pose [B, 7]."""
+    return integrate_poses(pose, actions[:, :-1]) if actions.shape[1] > 1 else pose.new_zeros(len(pose), 0, 7)

@@ -63,13 +63,15 @@ class Attention(nn.Module):
         self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: AttnMask = None) -> Tensor:  # noqa: D102
+        return self.proj(attend(*self.heads(x, rope), attn_mask))
+
+    def heads(self, x: Tensor, rope: RotaryTable | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, N, heads, head_dim] of tokens [B, N, D]."""
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [B, N, 3, heads, head_dim]
         if rope is None:
-            q, k, v = qkv.unbind(2)
-        else:
-            q, k = rotate(qkv[:, :, :2], rope).unbind(2)
-            v = qkv[:, :, 2]
-        return self.proj(attend(q, k, v, attn_mask))
+            return qkv.unbind(2)
+        q, k = rotate(qkv[:, :, :2], rope).unbind(2)
+        return q, k, qkv[:, :, 2]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: AttnMask = None) -> Tensor:
@@ -136,6 +138,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rope: RotaryTable | None = None, attn_mask: AttnMask = None) -> Tensor:  # noqa: D102
         x = x + self.attn(self.norm1(x), rope, attn_mask)
+        return x + self.mlp(self.norm2(x))
+
+    def after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The block behind its attention: tokens and what their queries found, each [B, N, D], to [B, N, D]."""
+        x = x + self.attn.proj(attended)
         return x + self.mlp(self.norm2(x))
 
 

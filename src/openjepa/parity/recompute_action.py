@@ -8,7 +8,7 @@ from torch import Tensor
 from openjepa.interop import meta_files
 from openjepa.interop.state_files import State
 from openjepa.interop.vjepa2_ac import load_action_predictor
-from openjepa.losses.latent_prediction import latent_prediction_loss
+from openjepa.losses.frame_prediction import frame_prediction_loss
 from openjepa.models.action_predictor import PoseActionPredictor
 from openjepa.nn.poses import integrate_poses
 from openjepa.nn.tokens import normalize_features
@@ -38,9 +38,8 @@ def action_conditioned(case: Case) -> State:
     rolled = predictor.rollout(z[:, :1], actions[:, :count], poses[:, :count], _first(cameras, count), grid=grid)
     out["teacher_forcing_output"] = forced.flatten(1, 2)
     out["rollout_output"] = rolled.flatten(1, 2)
-    out["loss_teacher_forcing"] = latent_prediction_loss(forced, z[:, 1:], "l1")
-    out["loss_rollout"] = latent_prediction_loss(rolled, z[:, 1 : count + 1], "l1")
-    out["loss"] = out["loss_teacher_forcing"] + out["loss_rollout"]
+    losses = frame_prediction_loss(predictor, z, actions, poses, cameras, rollout_steps=count, grid=grid)
+    out["loss"], out["loss_teacher_forcing"], out["loss_rollout"] = losses
     if "planning_rollout" in case.outputs:
         out |= _planning(case, predictor, z, actions, poses, cameras, grid)
     if "nonsquare_features" in inputs:

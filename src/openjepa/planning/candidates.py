@@ -4,9 +4,10 @@ Noise has a stream per environment, and widths are relative to the bounds: a std
 dimension, whatever its unit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,19 @@ from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.risk import BoundRiskCost
 from openjepa.protocols import ActionBounds, BranchingModel, PathCost, Plan, WorldModel
+
+
+@runtime_checkable
+class BeginningModel(Protocol):
+    """A world model that takes a context in once for all candidate plans; optional, for planning at speed."""
+
+    def begin(self, z: Tensor, context_actions: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Takes in z [B, T, N, D] and actions [B, T - 1, A].
+
+        Returns:
+            what maps candidates [B * S, H, A], those of an environment side by side, to states [B * S, H, N, D].
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,8 +54,14 @@ class Imagination:
     def paths(self, candidates: Tensor) -> Tensor:
         """Imagined states [B, S, H, N, D] after each action of candidates [B, S, H, A]."""
         batch, samples, horizon = candidates.shape[:3]
-        z_path = self.model.rollout(*self._rows(candidates))  # [B * S, H, N, D]
+        begun = self._begun
+        z_path = self.model.rollout(*self._rows(candidates)) if begun is None else begun(candidates.flatten(0, 1))
         return z_path.view(batch, samples, horizon, *z_path.shape[2:])
+
+    @cached_property
+    def _begun(self) -> Callable[[Tensor], Tensor] | None:
+        """What rolls candidates out from a context that was taken in once, where the model can do that."""
+        return self.model.begin(self.z, self.context_actions) if isinstance(self.model, BeginningModel) else None
 
     def scores(self, candidates: Tensor) -> Tensor:
         """Cost [B, S] of candidates [B, S, H, A]; under a `RiskCost`, of all their futures."""

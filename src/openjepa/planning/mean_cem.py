@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.nn.host import to_device
+from openjepa.nn.host import to_device, to_host
 from openjepa.planning.candidates import Imagination, check_problem, white_noise
 from openjepa.planning.categorical import require_box
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
@@ -37,7 +37,10 @@ class MeanCEMConfig:
         fixed: (axis, value) of axes that are not searched.
         forced: (axis, first step, value): samples have this value from that step on, whatever the limit.
         dead_zone: an action that is returned is 0 where its absolute value is below this, per axis.
-        micro_batch: candidates of all environments in one call of the model; None is all at once.
+        micro_batch: candidates of all environments in one call of the model; None is all at once. It sets how much
+            memory a decision takes.
+        early_stop: an environment's search ends when the elites' standard deviation of every searched number is below
+            this, in half ranges; None goes through all iterations.
     """
 
     horizon: int = 2
@@ -54,6 +57,7 @@ class MeanCEMConfig:
     forced: tuple[tuple[int, int, float], ...] = ()
     dead_zone: tuple[float, ...] = (0.0,)
     micro_batch: int | None = 2048
+    early_stop: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.horizon, self.num_iterations) < 1:
@@ -68,6 +72,8 @@ class MeanCEMConfig:
             raise ConfigError("`momentum_mean` and `momentum_std` must be in [0, 1), for every axis.")
         if self.max_l1 is not None and self.max_l1 <= 0:
             raise ConfigError(f"`max_l1` must be > 0, or None for no limit; got {self.max_l1}.")
+        if self.early_stop is not None and self.early_stop <= 0:
+            raise ConfigError(f"`early_stop` must be > 0, or None for all iterations; got {self.early_stop}.")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}.")
 
@@ -125,18 +131,25 @@ class MeanCEM:
         for axis, value in c.fixed:
             mean[..., axis] = value
         keep_mean, keep_std = self._axes(c.momentum_mean, noise), self._axes(c.momentum_std, noise)
-        history = []
+        history: list[Tensor] = []
+        searching = torch.ones(batch, 1, 1, dtype=torch.bool, device=mean.device)
         for i in range(c.num_iterations):
             candidates = self._allowed(noise[:, i] * std.unsqueeze(1) + mean.unsqueeze(1), middle, half)
             costs = problem.scores(candidates)  # [B, S]
             elite_cost, elite = costs.topk(c.num_elites, dim=1, largest=False)
             elites = candidates.take_along_dim(elite[..., None, None], 1)  # [B, E, H, A]
-            mean = elites.mean(1) * (1 - keep_mean) + mean * keep_mean
-            std = elites.std(1) * (1 - keep_std) + std * keep_std  # unbiased
+            spread = elites.std(1)  # unbiased
+            # Who has settled stays as it is, so that nobody's plan depends on how long others search.
+            mean = torch.where(searching, elites.mean(1) * (1 - keep_mean) + mean * keep_mean, mean)
+            std = torch.where(searching, spread * (1 - keep_std) + std * keep_std, std)
             history.append(elite_cost[:, 0])
+            if c.early_stop is not None:
+                searching = searching & (spread > c.early_stop * half).flatten(1).any(1)[:, None, None]
+                if not to_host(searching.any()):
+                    break
         found = self.bounds.clip(torch.where(mean.abs() < self._axes(c.dead_zone, noise), 0.0, mean))
         finalists = found.unsqueeze(1) if guess is None else torch.stack([found, self.bounds.clip(guess)], 1)
-        steps = c.num_iterations * c.num_samples * c.horizon
+        steps = len(history) * c.num_samples * c.horizon
         return problem.best_plan(finalists, steps, {"best_cost": torch.stack(history, 1)})
 
     def _allowed(self, samples: Tensor, middle: Tensor, half: Tensor) -> Tensor:
@@ -172,6 +185,8 @@ def vjepa2_ac_planner(
     gripper_momentum: tuple[float, float] = (0.15, 0.15),
     num_elites: int = 10,
     max_l1: float | None = None,
+    micro_batch: int | None = 2048,
+    early_stop: float | None = None,
 ) -> MeanCEM:
     """The planner that was published with V-JEPA 2-AC: steps of the hand and of the gripper, no rotation.
 
@@ -189,6 +204,8 @@ def vjepa2_ac_planner(
         gripper_momentum: likewise of the gripper.
         num_elites: kept candidates.
         max_l1: largest |x| + |y| + |z| of a step (m); None is off.
+        micro_batch: candidates in one call of the model; None is all at once.
+        early_stop: see `MeanCEMConfig`.
     """
     reach = np.array([max_step] * 3 + [np.pi] * 3 + [1.0], np.float32)
     return MeanCEM(
@@ -200,6 +217,8 @@ def vjepa2_ac_planner(
             num_iterations=num_iterations,
             limit=(*(1.0,) * 6, 0.75),
             max_l1=max_l1,
+            micro_batch=micro_batch,
+            early_stop=early_stop,
             momentum_mean=(*(momentum[0],) * 6, gripper_momentum[0]),
             momentum_std=(*(momentum[1],) * 6, gripper_momentum[1]),
             fixed=((3, 0.0), (4, 0.0), (5, 0.0), *fixed),

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from openjepa.agent import FailedPlanConfig
 from openjepa.data import EpisodeStore
+from openjepa.data.robot.meaning import RobotSpec
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig
 from openjepa.heads.goal_policy import GoalPolicyConfig
@@ -119,6 +120,7 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
     try:
         _check_store(store)
         found = choose(store, config)
+        found = replace(found, lines=(*_meaning(store), *found.lines))
     finally:
         store.close()
     return _with_choices(base, config, replace(found, lines=(*reasons, *found.lines)))
@@ -126,7 +128,7 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
 
 def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
-        return PlayConfig(world, dict(options), "", (), 2, 1, 1, config.held_out, config.data, read_only=True), ()
+        return PlayConfig(world, dict(options), "", (), None, 2, 1, 1, config.held_out, config.data, read_only=True), ()
     found = choose_play(world, options, seed=config.seed)
     steps = config.episode_steps or found.steps
     play = PlayConfig(
@@ -134,6 +136,7 @@ def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[
         dict(options),
         config.policy or found.policy,
         () if config.policy else found.favoured,
+        None if config.policy else found.keep,
         config.episodes or (found.episodes if config.episode_steps is None else max(2, RECORDED // steps)),
         steps,
         config.num_envs,
@@ -152,6 +155,17 @@ def _check_store(store: EpisodeStore) -> None:
     shape = store.column("frames").shape[1:]
     if len(shape) != 3 or shape[0] != 3:
         raise DataError(f"frames of `{store.path}` must be [3, H, W]; they are {list(shape)}.")
+
+
+def _meaning(store: EpisodeStore) -> tuple[str, ...]:
+    """What the actions of a robot's data mean, where the store says it; it is kept with the agent."""
+    plain = store.record(0).info.get("robot")
+    if plain is None:
+        return ()
+    spec = RobotSpec.of(plain, str(store.path))
+    axes = ", ".join(spec.action.names) or f"{store.column('actions').shape[1]} numbers"
+    meaning = f"{spec.action.kind} in {spec.action.frame}, unit {', '.join(spec.action.units)}"
+    return (f"actions: {axes}; {meaning}; {spec.fps:g} a second, {spec.robot_type}",)
 
 
 def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> ResolvedWorld:

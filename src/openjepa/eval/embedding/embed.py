@@ -153,8 +153,8 @@ def _manifest(encoder: FrozenEncoder, config: EmbedConfig, items: Items) -> dict
     if config.every is None:  # embeddings of earlier versions can be gone on with
         chosen.pop("every")
     files = items.files if isinstance(items, Moments) else items
-    manifest: dict[str, object] = {"options": chosen, "files": _names(files), "model": encoder.fingerprint()}
-    return manifest | ({SAMPLES: _names(items)} if isinstance(items, Moments) else {})
+    samples = {SAMPLES: _names(items)} if isinstance(items, Moments) else {}
+    return {"options": chosen, "files": _names(files), "model": encoder.fingerprint(), **samples}
 
 
 def _names(items: Items) -> dict[str, object]:

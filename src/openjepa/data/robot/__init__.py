@@ -1,0 +1,1 @@
+"""Data of robots: LeRobot data sets, DROID folders, and what their numbers mean."""

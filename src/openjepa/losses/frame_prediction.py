@@ -1,0 +1,67 @@
+"""The loss of V-JEPA 2-AC (arXiv 2506.09985): the next frame from true frames, and from the predictor's own.
+
+The second part feeds predictions back, as the published code does since its correction of June 2025, and gradients flow
+through all of it. Its first prediction is that of the first part, and counts in both.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from openjepa.errors import ConfigError
+from openjepa.losses.latent_prediction import latent_prediction_loss
+from openjepa.nn.tokens import normalize_features
+
+
+class FramePredictor(Protocol):
+    """What the loss asks of a predictor; `models.action_predictor.PoseActionPredictor` is one."""
+
+    __call__: Callable[..., Tensor]
+    rollout: Callable[..., Tensor]
+
+
+class FramePredictionLoss(NamedTuple):
+    """The loss, which is the sum of the two parts, and the parts."""
+
+    loss: Tensor
+    teacher_forcing: Tensor
+    rollout: Tensor
+
+
+def frame_prediction_loss(
+    predictor: FramePredictor,
+    z: Tensor,
+    actions: Tensor,
+    poses: Tensor,
+    cameras: Tensor | None = None,
+    *,
+    rollout_steps: int = 2,
+    **options: Any,
+) -> FramePredictionLoss:
+    """Mean absolute error of predicted frames, one step from true ones and `rollout_steps` from the first alone.
+
+    Args:
+        predictor: predicts the next frame of every frame.
+        z: [B, T, N, D] normalised features of the frames, without gradients.
+        actions: [B, T - 1, A].
+        poses: [B, T, P] or [B, T - 1, P]; the last is not read.
+        cameras: as the poses, where the predictor uses them.
+        rollout_steps: J, from 1 to T - 1.
+        options: of the predictor, such as `grid`.
+
+    Raises:
+        ConfigError: for a roll-out that is longer than the clip.
+    """
+    steps = actions.shape[1]
+    if not 1 <= rollout_steps <= steps:
+        raise ConfigError(f"`rollout_steps` must be from 1 to {steps}, the actions of a clip; got {rollout_steps}.")
+
+    def first(count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        return actions[:, :count], poses[:, :count], None if cameras is None else cameras[:, :count]
+
+    forced = normalize_features(predictor(z[:, :-1], *first(steps), **options))
+    rolled = predictor.rollout(z[:, :1], *first(rollout_steps), **options)
+    teacher_forcing = latent_prediction_loss(forced, z[:, 1:], "l1")
+    rollout = latent_prediction_loss(rolled, z[:, 1 : rollout_steps + 1], "l1")
+    return FramePredictionLoss(teacher_forcing + rollout, teacher_forcing, rollout)
