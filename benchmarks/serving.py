@@ -1,12 +1,14 @@
 """Abuses a policy server: thousands of requests, many of them wrong, from clients that come, go, stall and shout.
 
-    python benchmarks/serving.py [--requests 10000] [--clients 6] [--budget-ms 50] [--run RUN]
+    python benchmarks/serving.py [--requests 10000] [--clients 6] [--run RUN]
+    python benchmarks/serving.py --requests 2000 --clients 1 --iterations 200 --budget-ms 100
 
 `openjepa serve` runs in a process of its own, with the agent of a run, or a small untrained one. Honest clients play
 episodes, each in sessions of its own, and compare every answer with what the same agent does alone; beside them others
 send damaged messages, oversized frames and broken HTTP, disconnect in the middle, and never read (these are not
 counted). The last line is JSON: `crashes` (the server ended, or failed inside), `cross_talk` (answers that differ from
-the agent alone), latency, memory from beginning to end, and the share of answers within the budget.
+the agent alone), latency, memory from beginning to end, and the share of decisions within the budget. A plan that was
+cut short is another start for the next one, so an episode is compared up to there.
 """
 
 import argparse
@@ -26,10 +28,10 @@ from pathlib import Path
 import numpy as np
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-SLACK_MS = 10  # beyond the budget: one call of the model, which is always waited for, and the answer's way
+SLACK_MS = 20  # beyond the budget: one call of the model, which is always waited for
 
 
-def save_agent_of_noise(folder: Path) -> None:
+def save_agent_of_noise(folder: Path, iterations: int) -> None:
     """A small agent with random weights."""
     import torch
 
@@ -41,7 +43,7 @@ def save_agent_of_noise(folder: Path) -> None:
 
     torch.manual_seed(0)
     bounds = make_world("two-rooms").bounds
-    planner = CEM(bounds, CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=2))
+    planner = CEM(bounds, CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=iterations))
     agent = Agent(LeWM(LeWMConfig(embed_dim=16)).eval(), planner, PathCost(), bounds, AgentConfig(), (3, 64, 64))
     save_agent(folder, agent, AgentCard(bounds, (3, 64, 64), world="two-rooms"))
 
@@ -76,6 +78,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.latency: list[float] = []
         self.server_ms: list[float] = []
+        self.decision_ms: list[float] = []
 
     def take(self) -> bool:
         """Whether one more request may be sent."""
@@ -114,6 +117,7 @@ def honest(uri: str, tally: Tally, known: list[dict], number: int) -> None:
     while True:
         with Client(uri) as client:
             pair = [generator.randrange(len(known)) for _ in range(2)]
+            comparable = dict.fromkeys("ab", True)
             for name in "ab":
                 client.reset(name)
             for step in range(len(known[0]["observations"])):
@@ -124,14 +128,16 @@ def honest(uri: str, tally: Tally, known: list[dict], number: int) -> None:
                     answer = client.infer(known[episode]["observations"][step], name)
                     took = (time.perf_counter() - began) * 1e3
                     cut_short = answer["server_timing"]["cut_short"]
+                    comparable[name] &= not cut_short
                     same = np.array_equal(answer["actions"], known[episode]["actions"][step])
                     with tally.lock:
                         tally.counts["ok"] += 1
                         tally.counts["cut_short"] += cut_short
-                        tally.counts["compared"] += not cut_short
-                        tally.counts["cross_talk"] += not same and not cut_short
+                        tally.counts["compared"] += comparable[name]
+                        tally.counts["cross_talk"] += comparable[name] and not same
                         tally.latency.append(took)
                         tally.server_ms.append(answer["server_timing"]["total_ms"])
+                        tally.decision_ms.append(answer["server_timing"]["infer_ms"])
 
 
 def malformed(uri: str, tally: Tally, known: list[dict], number: int) -> None:
@@ -232,7 +238,7 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, object]:
     run = options.run
     if run is None:
         run = root / "agent"
-        save_agent_of_noise(run)
+        save_agent_of_noise(run, options.iterations)
     known = episodes(run, 8, 10)
     log = root / "log"
     process, uri = start(run, options, log)
@@ -261,9 +267,9 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, object]:
     process.terminate()
     status = process.wait(20)
     failures = log.read_text().count("a request failed")
-    quantiles = lambda values: {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)}  # noqa: E731
-    server_ms = np.array(tally.server_ms)
-    within = None if not options.budget_ms else float((server_ms <= options.budget_ms + SLACK_MS).mean())
+    quantiles = lambda values: {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99, 100)}  # noqa: E731
+    decisions = np.array(tally.decision_ms)
+    within = None if not options.budget_ms else float((decisions <= options.budget_ms + SLACK_MS).mean())
     return {
         "processor": processor().text(),
         "requests": options.requests,
@@ -275,6 +281,7 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, object]:
         "cross_talk": tally.counts["cross_talk"],
         "client_ms": quantiles(tally.latency),
         "server_ms": quantiles(tally.server_ms),
+        "decision_ms": quantiles(tally.decision_ms),
         "budget_ms": options.budget_ms,
         "within_budget": within,
         "memory_mb": [round(sizes[int(i * (len(sizes) - 1))], 1) for i in (0, 0.25, 0.5, 0.75, 1)],
@@ -287,6 +294,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=6, help="honest ones")
     parser.add_argument("--budget-ms", type=float, default=0, help="0 for none")
+    parser.add_argument("--iterations", type=int, default=2, help="rounds of the untrained agent's search")
     parser.add_argument("--run", type=Path, help="a finished run; a small untrained agent otherwise")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,8 +1,9 @@
 """Any planner, kept to a budget of time: where it runs out, the best plan that was scored so far.
 
 A planner asks a world model for imagined paths and a cost for what they are worth. Both are watched here, so no planner
-has to know of time. It is looked at the clock after every call of the cost: a budget is kept within the time of one
-(`micro_batch` makes it short for a large model), and the first call is always waited for.
+has to know of time. After every call of the cost the clock is looked at, and the search ends where another call would
+come too late if it took as long as the longest one before. The first call is always waited for; `micro_batch` makes it
+short for a large model.
 """
 
 import time
@@ -66,6 +67,7 @@ class _Seen:
 
     def __init__(self, batch: int, clock: Callable[[], float], until: float) -> None:
         self.clock, self.until = clock, until
+        self.looked, self.longest = clock(), 0.0
         self.asked: tuple[Tensor, Tensor] | None = None  # actions and imagined states of the last call of the model
         self.best: list[tuple[float, Tensor, Tensor] | None] = [None] * batch
         self.steps = 0
@@ -82,7 +84,9 @@ class _Seen:
                 known = self.best[number]
                 if known is None or value < known[0]:
                     self.best[number] = value, actions[i, best[i]], z_path[i, best[i]]
-        if self.clock() >= self.until and all(best is not None for best in self.best):
+        now = self.clock()
+        self.looked, self.longest = now, max(self.longest, now - self.looked)
+        if now + self.longest > self.until and all(best is not None for best in self.best):
             raise _OutOfTime
 
     def plan(self) -> Plan:
