@@ -98,12 +98,12 @@ def plan_for(goals: torch.Tensor, streams: Any, seed: int = 0, **options: Any) -
 def test_a_search_that_has_early_stop_ends_and_nobody_waits_for_others(streams: Any) -> None:
     goals = torch.zeros(2, 7)
     goals[0, 0], goals[1, 0], goals[1, 6] = 0.05, -0.1, 0.6
-    whole = plan_for(goals, streams, num_iterations=30)
-    ended = plan_for(goals, streams, num_iterations=30, early_stop=0.01)
+    whole = plan_for(goals, streams, num_iterations=120)
+    ended = plan_for(goals, streams, num_iterations=120, early_stop=0.02)
     assert ended.model_steps < whole.model_steps / 2
-    torch.testing.assert_close(ended.actions.sum(1), whole.actions.sum(1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(ended.actions.sum(1), whole.actions.sum(1), atol=0.02, rtol=0)
     for i in (0, 1):  # as if the other environment were not there
-        alone = plan_for(goals[i : i + 1], streams, seed=i, num_iterations=30, early_stop=0.01)
+        alone = plan_for(goals[i : i + 1], streams, seed=i, num_iterations=120, early_stop=0.02)
         torch.testing.assert_close(ended.actions[i], alone.actions[0])
     assert (
         plan_for(goals, streams, early_stop=1e9).actions == plan_for(goals, streams, num_iterations=1).actions

@@ -20,15 +20,15 @@ def way_length(start: np.ndarray, goal: np.ndarray, walls: np.ndarray) -> float:
     """
     cells = cells_of(walls)
     pitch = (SIZE - 2 * BORDER) / cells
-    ends = [np.asarray(position, float) for position in (start, goal)]
-    first, last = (_cell(position, pitch, cells) for position in ends)
+    begin, end = (np.asarray(position, float) for position in (start, goal))
+    first, last = (_cell(position, pitch, cells) for position in (begin, end))
     places = [(2 * row, 2 * column) for row, column in cell_path(first, last, walls)]
     path = [places[0]]
     for a, b in pairwise(places):
         path += [((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), b]
-    path = _ending_in(path, _place(ends[1], last, pitch))
-    path = _ending_in(path[::-1], _place(ends[0], first, pitch))[::-1]
-    corners = _tight(*ends, [_gate(a, b, pitch) for a, b in pairwise(path)])
+    path = _ending_in(path, _place(end, last, pitch))
+    path = _ending_in(path[::-1], _place(begin, first, pitch))[::-1]
+    corners = _tight(begin, end, [_gate(a, b, pitch) for a, b in pairwise(path)])
     return float(sum(np.linalg.norm(b - a) for a, b in pairwise(corners)))
 
 

@@ -121,8 +121,9 @@ def export_onnx(
 
 
 def _planner_options(agent: Agent) -> dict[str, Any]:
-    kinds = (*(kind for kind, _ in PLANNERS.values()), ProposeVerifyRepair)
-    return {"options": to_dict(agent.planner.config)} if isinstance(agent.planner, kinds) else {}
+    planner: Any = agent.planner
+    is_known = isinstance(planner, ProposeVerifyRepair) or any(type(planner) is kind for kind, _ in PLANNERS.values())
+    return {"options": to_dict(planner.config)} if is_known else {}
 
 
 def _modules(agent: Agent) -> dict[str, tuple[nn.Module, dict[str, Callable[[int], Tensor]], str]]:

@@ -17,8 +17,15 @@ from openjepa.nn.tokens import normalize_features
 class FramePredictor(Protocol):
     """What the loss asks of a predictor; `models.action_predictor.PoseActionPredictor` is one."""
 
-    __call__: Callable[..., Tensor]
-    rollout: Callable[..., Tensor]
+    @property
+    def __call__(self) -> Callable[..., Tensor]:
+        """Tokens that follow those of true frames."""
+        ...
+
+    @property
+    def rollout(self) -> Callable[..., Tensor]:
+        """Tokens that follow the predictor's own."""
+        ...
 
 
 class FramePredictionLoss(NamedTuple):

@@ -306,7 +306,7 @@ class BegunRollout:
         known = model._conditions(poses, cameras)  # [B * S, H - 1, C - 1, P]
         tokens = self.x.shape[1] + 1 - model.config.num_conditions
         past = None if self.past is None else [seen.repeat(plans) for seen in self.past]
-        path = []
+        path: list[Tensor] = []
         for step in range(actions.shape[1]):
             rope = model._rope(self.frame + step, 1, tokens, self.grid, actions.device)
             own = taken[:, step : step + 1]

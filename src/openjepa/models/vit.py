@@ -287,7 +287,7 @@ class VisionTransformer(nn.Module):
             if rope is not None:
                 rope = rope.gather(_with_prefix(token_idx, prefix))
         if self.prefix_tokens is not None:
-            x = torch.cat((self.prefix_tokens.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.prefix_tokens.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
         return x, rope
 
     def _attn_mask(self, grid: Grid, token_idx: Tensor | None, device: torch.device) -> Tensor | None:
@@ -318,7 +318,7 @@ def _with_prefix(token_idx: Tensor, prefix: int) -> Tensor:
     """Row numbers of [prefix | tokens] in a table that starts with the prefix; [B, K] to [B, P + K]."""
     if not prefix:
         return token_idx
-    first = torch.arange(prefix, device=token_idx.device).expand(len(token_idx), -1)
+    first = torch.arange(prefix, device=token_idx.device).expand(token_idx.shape[0], -1)
     return torch.cat((first, token_idx + prefix), dim=1)
 
 

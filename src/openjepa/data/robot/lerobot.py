@@ -269,7 +269,7 @@ class LeRobotData:
                 )
             content = path.read_bytes()
         try:
-            picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+            picture = np.asarray(Image.open(io.BytesIO(content or b"")).convert("RGB"))
         except (OSError, TypeError, ValueError) as error:
             raise DataError(f"a picture of `{camera.key}` of {self.where(row)} cannot be decoded ({error}).") from error
         picture = np.ascontiguousarray(picture.transpose(2, 0, 1))

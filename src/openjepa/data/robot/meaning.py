@@ -163,7 +163,8 @@ def plain_vector(vector: Vector) -> dict[str, Any]:
 
 def vector_of(plain: Mapping[str, Any]) -> Vector:
     """Reads what `plain_vector` wrote."""
-    return Vector(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})
+    options: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+    return Vector(**options)
 
 
 @dataclass(frozen=True)
