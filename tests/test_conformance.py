@@ -13,7 +13,7 @@ from torch import Tensor
 
 import openjepa.agent
 import openjepa.planning
-from openjepa.agent import ProposeVerifyRepair
+from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
 from openjepa.eval.health.conformance import check_branching_model, check_method, check_planner, check_world_model
 from openjepa.heads.futures import FuturesConfig
@@ -38,6 +38,7 @@ from openjepa.planning import (
     MeanCEMConfig,
     MPPIConfig,
 )
+from openjepa.planning.budget import Budgeted
 from openjepa.protocols import ActionBounds, ImageBatch, TrajectoryBatch, VideoBatch
 
 
@@ -201,7 +202,10 @@ PLANNERS: dict[type, Callable[[ActionBounds], Any]] = {
     MeanCEM: lambda bounds: MeanCEM(bounds, MeanCEMConfig(HORIZON, num_samples=128, num_elites=8)),
     MPPI: lambda bounds: MPPI(bounds, MPPIConfig(HORIZON)),
     GradientPlanner: lambda bounds: GradientPlanner(bounds, GradientPlannerConfig(HORIZON)),
-    ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(towards_the_goal, bounds, repair=CEMConfig(HORIZON)),
+    ProposeVerifyRepair: lambda bounds: ProposeVerifyRepair(
+        towards_the_goal, bounds, ProposalConfig(accept_gain=1.0), repair=CEMConfig(HORIZON)
+    ),
+    Budgeted: lambda bounds: Budgeted(CEM(bounds, CEMConfig(HORIZON))),
     Exhaustive: lambda bounds: Exhaustive(bounds, ExhaustiveConfig(HORIZON)),
 }
 FOR_BOXES_ONLY = {MeanCEM, GradientPlanner}

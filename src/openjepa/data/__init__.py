@@ -1,15 +1,14 @@
 """Images, videos and trajectories: every set yields typed batches.
 
-Stores are NumPy; what makes tensors of them is imported when it is first asked for.
+What is asked for is imported then: stores are NumPy, and what makes tensors of them is PyTorch.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from openjepa.data.episode_store import EpisodeStore
-from openjepa.data.store_check import StoreReport, check, describe
-from openjepa.data.store_repair import repair
-
 if TYPE_CHECKING:
+    from openjepa.data.episode_store import EpisodeStore
+    from openjepa.data.store_check import StoreReport, check, describe
+    from openjepa.data.store_repair import repair
     from openjepa.data.windows import ColumnStatistics, WindowConfig, WindowSource, split, statistics
 
 __all__ = [
@@ -29,8 +28,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module `openjepa.data` has no attribute `{name}`")
-    from openjepa.data import windows
-
-    value = getattr(windows, name)
+    module: Any
+    if name == "EpisodeStore":
+        from openjepa.data import episode_store as module
+    elif name == "repair":
+        from openjepa.data import store_repair as module
+    elif name in ("StoreReport", "check", "describe"):
+        from openjepa.data import store_check as module
+    else:
+        from openjepa.data import windows as module
+    value = getattr(module, name)
     globals()[name] = value
     return value

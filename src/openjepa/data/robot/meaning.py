@@ -4,13 +4,15 @@ Nothing here is guessed. What a data set does not say is `unknown` until the use
 held against the numbers.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from openjepa.errors import ConfigError, DataError, unknown
+
+if TYPE_CHECKING:  # options are read without NumPy
+    import numpy as np
 
 Kind = Literal["absolute", "displacement", "velocity", "unknown"]
 Frame = Literal["base", "hand", "camera", "world", "joints", "pixels", "unknown"]
@@ -19,12 +21,12 @@ Frame = Literal["base", "hand", "camera", "world", "joints", "pixels", "unknown"
 LARGEST: Mapping[str, tuple[float, float]] = {
     "m": (20.0, 2.0),
     "mm": (20e3, 2e3),
-    "rad": (4 * np.pi, 2 * np.pi),
+    "rad": (4 * math.pi, 2 * math.pi),
     "deg": (720.0, 360.0),
     "px": (1e5, 1e5),
-    "gripper": (np.inf, np.inf),  # its range is that of the convention
-    "1": (np.inf, np.inf),
-    "unknown": (np.inf, np.inf),
+    "gripper": (math.inf, math.inf),  # its range is that of the convention
+    "1": (math.inf, math.inf),
+    "unknown": (math.inf, math.inf),
 }
 ROOM = 0.05  # of the way from closed to open, by which a gripper may overshoot
 
@@ -70,7 +72,7 @@ class Vector:
             raise DataError(f"`{name}` has {width} axes; units are stated for {len(self.units)}. Give 1 or {width}.")
         return self.units if len(self.units) == width else self.units * width
 
-    def check(self, values: np.ndarray, name: str, where: str) -> None:
+    def check(self, values: "np.ndarray", name: str, where: str) -> None:
         """Holds values [T, A] against their units.
 
         Raises:
@@ -85,8 +87,8 @@ class Vector:
                 room = ROOM * (high - low)
                 low, high = (low - high - room, high - low + room) if step else (low - room, high + room)
                 if self.kind == "velocity":
-                    low, high = -np.inf, np.inf
-            wrong = np.flatnonzero((column < low) | (column > high))
+                    low, high = -math.inf, math.inf
+            wrong = ((column < low) | (column > high)).nonzero()[0]
             if len(wrong):
                 axis_name = self.names[axis] if len(self.names) == values.shape[1] else str(axis)
                 raise DataError(
@@ -116,7 +118,7 @@ class RobotSpec:
     source: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.fps) and self.fps > 0):
+        if not (math.isfinite(self.fps) and self.fps > 0):
             raise ConfigError(f"`fps` must be a rate above 0; got {self.fps}.")
 
     def plain(self) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class RobotSpec:
         """The same with what the user states."""
         return replace(self, action=stated.action.over(self.action), proprio=stated.proprio.over(self.proprio))
 
-    def check(self, actions: np.ndarray, proprio: np.ndarray | None, where: str) -> None:
+    def check(self, actions: "np.ndarray", proprio: "np.ndarray | None", where: str) -> None:
         """Holds actions [T, A] and proprioception [T + 1, P] against their units."""
         self.action.check(actions, "action", where)
         if proprio is not None:
