@@ -38,7 +38,7 @@ def agent(kind="mlp", *, policy=False, learned=True, state="frame", encoder="con
         embed_dim=8,
         predictor=predictor,
         state=state,
-        encoder=FrameEncoderConfig(encoder, image_size=32),
+        encoder=FrameEncoderConfig(encoder, image_size=32, **({"patch_size": 8} if encoder == "vit" else {})),
         proprio_dim=proprio,
     )
     model = LeWM(config).eval()
@@ -74,6 +74,7 @@ KINDS = {
     "policy and plain distance": {"policy": True, "learned": False},
     "keypoints, two frames a state": {"encoder": "keypoints", "state": "pair"},
     "transformers": {"encoder": "vit", "kind": "transformer"},
+    "attention over places": {"encoder": "attn"},
     "own measurements": {"proprio": 3},
 }
 
@@ -102,7 +103,7 @@ def test_every_part_gives_what_pytorch_gives_in_any_batch(tmp_path, options):
     np.testing.assert_allclose(found, cost, atol=1e-4, rtol=1e-4)
     if "actor" in run:
         found = run["actor"].run(None, {"state": z.numpy(), "goal": z.flip(0).numpy()})[0]
-        np.testing.assert_allclose(found, one.planner.policy(z, z.flip(0)), atol=1e-4)
+        np.testing.assert_allclose(found, one.planner.policy(z, z.flip(0)).detach(), atol=1e-4)
 
 
 def test_the_command_says_how_far_each_part_is_and_the_example_acts(tmp_path, capsys, monkeypatch):

@@ -68,7 +68,7 @@ class PairState:
 
     def of(self, poses: Tensor) -> Tensor:
         """Poses [B, T, N, D] of successive frames to states [B, T, N, 2 D]."""
-        way = poses.diff(dim=1, prepend=poses[:, :1])
+        way = poses - torch.cat([poses[:, :1], poses[:, :-1]], 1)
         return torch.cat([poses, way], -1)
 
     def predictor(self, config: LatentPredictorConfig, action_dim: int) -> nn.Module:

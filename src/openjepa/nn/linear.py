@@ -26,11 +26,16 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiplies: x W^T + b, as `torch.nn.functional.linear`; [..., D], [E, D] and [E] to [..., E]."""
-    if torch.compiler.is_compiling() or not has_slow_mkl() or not _is_plain(x, weight):
+    if is_recorded() or not has_slow_mkl() or not _is_plain(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return _Linear.apply(x, weight, bias)
     return _multiply(x, weight, bias)
+
+
+def is_recorded() -> bool:
+    """Whether a compiler or an exporter looks on, who must see an ordinary linear map."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 @functools.cache
