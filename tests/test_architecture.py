@@ -17,7 +17,7 @@ FLOORS = {
     "train": 4,
     "agent": 5,
     **dict.fromkeys(["eval", "interop"], 6),
-    **dict.fromkeys(["recipes", "parity"], 7),
+    **dict.fromkeys(["recipes", "parity", "serve"], 7),
     "studies": 8,
     "cli": 9,
 }

@@ -166,6 +166,8 @@ def test_unknown_options_get_the_nearest_one(capsys, option, near):
         (["--train.steps", "abc"], "`--train.steps` must be a whole number; got `abc`."),
         (["--train.steps=1.5"], "`--train.steps` must be a whole number; got `1.5`."),
         (["--method.gain", "much"], "`--method.gain` must be a number; got `much`."),
+        (["--method.gain", "nan"], "`--method.gain` must be a finite number; got `nan`."),
+        (["--method.gain=-inf"], "`--method.gain` must be a finite number; got `-inf`."),
         (["--train.steps", "0"], "`steps` must be at least 1; got 0."),
         (["--train.steps"], "`--train.steps` needs a value. See openjepa train --help."),
         (["--speed", "fst"], "`--speed` must be one of slow, fast; got `fst`; did you mean `fast`?"),

@@ -12,6 +12,10 @@ LONGEST = 60
 
 # What the output of an example holds; a new example adds a line.
 SAYS = {
+    "act_through_a_server": [
+        "pictures of [64, 64] pixels for two-rooms",
+        "server timing: ['cut_short', 'infer_ms', 'queue",
+    ],
     "act_with_onnx": ["Give a folder: openjepa train two-rooms; openjepa export"],
     "masks": ["I-JEPA: context (4, ", "short tubes: ", "long tubes: "],
     "plan_in_a_toy_world": ["arrivals [[0.5, -0.5], [-0.75, 0.25]]"],

@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import tyro
 
-from openjepa.command_line import collecting, exporting, judging, seeing, stores, surprising, training
+from openjepa.command_line import collecting, exporting, judging, seeing, serving, stores, surprising, training
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.env_options import HELP as ENV_HELP
 from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
-from openjepa.errors import ConfigError, OpenJEPAError, unknown
+from openjepa.errors import ConfigError, OpenJEPAError, brief, unknown
 from openjepa.version import __version__
 
 
@@ -83,6 +83,12 @@ COMMANDS: dict[str, Command | Group] = {
         judging.plan,
         takes_env=True,
     ),
+    "serve": Command(
+        "let robots and simulators elsewhere act with a run, over a WebSocket",
+        "RUN [--port N] [--budget-ms MS]",
+        lambda words: serving.ServeOptions,
+        serving.serve_agent,
+    ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
         "RUN [--data STORE]",
@@ -97,8 +103,8 @@ COMMANDS: dict[str, Command | Group] = {
         resumes=True,
     ),
     "verify": Command(
-        "recompute a recorded case and show the largest difference of every output",
-        "FOLDER",
+        "recompute a recorded case, or list the measured numbers of the documentation",
+        "FOLDER | --claims [REPOSITORY]",
         lambda words: seeing.VerifyOptions,
         seeing.verify,
     ),
@@ -204,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return OK
         if error.strerror is None:
             raise
-        return _complain(f"{error.strerror}: {error.filename or 'unknown file'}")
+        return _complain(f"{error.strerror}: {brief(error.filename or 'unknown file', 200)}")
     except KeyboardInterrupt:
         command = COMMANDS.get(name)
         if isinstance(command, Group):

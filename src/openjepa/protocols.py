@@ -240,7 +240,7 @@ class Plan:
         actions: [B, T, A], inside the bounds, in the environment's units.
         cost: [B], of exactly these actions under the model.
         z_path: [B, T, N, D], the imagined states after each action.
-        model_steps: predictor steps spent per environment.
+        model_steps: predictor steps spent per environment, on average.
         terms: diagnostics by name, each [B] or [B, iterations].
     """
 

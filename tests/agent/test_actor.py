@@ -75,7 +75,7 @@ def test_only_what_gains_too_little_is_repaired(box: ActionBounds, streams: Any)
     plan = planner.plan(PointWorld(), z, cost, generators=streams(2))
     assert plan.terms["stage"].tolist() == [0, 1]
     assert plan.terms["steps"].tolist() == [6, 6 + (2 * 32 + 2) * 6]
-    assert plan.model_steps == 6 + (2 * 32 + 2) * 6
+    assert plan.model_steps == 6 + (2 * 32 + 2) * 6 // 2  # on average
     assert plan.cost[0] < 1e-8
     assert plan.cost[1] < 0.2
     for i in range(2):  # and an environment does not care about its neighbours

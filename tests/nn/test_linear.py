@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 import openjepa.nn.linear as module
 from openjepa.nn.linear import Linear, linear
+from openjepa.nn.processor import parse
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def used(monkeypatch):
         pytest.skip("this build of PyTorch has no oneDNN")
     calls = []
     original = module._multiply
-    monkeypatch.setattr(module, "has_slow_mkl", lambda: True)
+    monkeypatch.setattr(module, "onednn_pays", lambda: module.PAYS["Zen 5"])
     monkeypatch.setattr(module, "_multiply", lambda *args: calls.append(1) or original(*args))
     return calls
 
@@ -76,3 +77,30 @@ def test_names_and_weights_are_those_of_a_linear_layer(used):
     x = torch.randn(2, 70, 96)
     torch.testing.assert_close(layer(x), other(x), atol=1e-5, rtol=1e-5)
     assert isinstance(layer, torch.nn.Linear)
+
+
+def test_weight_gradients_stay_with_pytorch_where_they_lose(used, monkeypatch):
+    monkeypatch.setattr(module, "onednn_pays", lambda: module.PAYS["Zen 4"])
+    x, weight, bias = inputs()
+    linear(x, weight, bias).sum().backward()
+    assert len(used) == 2  # the output and the gradient of the input
+    torch.testing.assert_close(weight.grad, x.detach().sum((0, 1)).expand(128, 96), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "flags", "expected"),
+    [
+        ("AuthenticAMD", 26, "avx2 avx512f", {"outputs", "weight gradients"}),
+        ("AuthenticAMD", 25, "avx2 avx512f", {"outputs"}),
+        ("AuthenticAMD", 25, "avx2", set()),  # Zen 3
+        ("AuthenticAMD", 27, "avx2 avx512f", set()),  # not known yet
+        ("GenuineIntel", 26, "avx2 avx512f", set()),
+        ("", 0, "", set()),
+    ],
+)
+def test_the_rule_follows_the_generation_of_the_core(monkeypatch, vendor, family, flags, expected):
+    core = parse(f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 17\nflags\t\t: {flags}\n\nvendor_id : x\n")
+    monkeypatch.setattr(module, "processor", lambda: core)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    usable = torch.backends.mkl.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    assert module.onednn_pays.__wrapped__() == (expected if usable else set())

@@ -1,11 +1,16 @@
 """A few long videos: drawn in proportion to duration, held out by time, and probed only where that means something."""
 
+import tarfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from openjepa.config import override
+from openjepa.data.items import FileItems
+from openjepa.errors import DataError
 from openjepa.recipes import load_recipe
-from openjepa.recipes.own_files import split_time
+from openjepa.recipes.own_files import split_files, split_time
 from openjepa.recipes.pictures import TOY
 from openjepa.recipes.pretraining import open_data
 from openjepa.train import train
@@ -34,6 +39,15 @@ def test_a_split_by_time_by_hand():
     assert split.fit == [(0, pytest.approx(800.0)), (0, pytest.approx(836.0)), (0, pytest.approx(872.0))]
     assert split.score == [(0, pytest.approx(928.0)), (0, pytest.approx(964.0))]
     assert split_time(np.array([30.0, 20.0]), clip=2.0, share=0.2, counts=(600, 400)) is None
+
+
+def test_a_file_that_is_listed_twice_is_on_one_side():
+    items = FileItems(tuple(Path(f"{i % 20}.png") for i in range(40)), tuple(range(40)))
+    kept, held_out = split_files(items, 8, 0)
+    assert 4 <= len(held_out) == len(set(held_out.paths)) <= 8
+    assert len(kept) == 2 * (20 - len(held_out))
+    assert not set(kept.paths) & set(held_out.paths)
+    assert all(items.paths[label] == path for path, label in zip(kept.paths, kept.labels, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +107,25 @@ def test_classes_that_are_not_there_are_said(tmp_path, capsys):
     _, probe = open_data(toy("ijepa", data=tmp_path)[1])
     assert probe.train.labels is None
     assert "has no classes: k-NN and linear are left out" in capsys.readouterr().err
+
+
+def test_tar_shards_are_trained_on(tmp_path, capsys):
+    pytest.importorskip("av")
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
+            for i in range(3):
+                brightening(tmp_path / "clip.mp4", 3 + i)
+                tar.add(tmp_path / "clip.mp4", f"{shard}{i}.mp4")
+    (tmp_path / "clip.mp4").unlink()
+    recipe, config = toy(data=tmp_path)
+    experiment = recipe.build(config)
+    assert "holds tar shards, which are trained on whole" in capsys.readouterr().err
+    assert experiment.diagnostics is None
+    assert len(experiment.source.items) == 6
+    assert experiment.source.batch(0).clips.shape[2:] == (3, 48, 48)
+    recipe, config = toy(data=tmp_path / "1.tar")
+    assert len(recipe.build(config).source.items) == 3
+    (tmp_path / "empty").mkdir()
+    recipe, config = toy(data=tmp_path / "empty")
+    with pytest.raises(DataError, match="must hold files ending in"):
+        recipe.build(config)

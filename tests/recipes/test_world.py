@@ -188,6 +188,15 @@ def test_bounds_of_recorded_actions():
     assert box.high.tolist() == [3.0, 5.5, 0.5]
 
 
+def test_bounds_of_a_recorded_ball():
+    angle = np.linspace(0, 2 * np.pi, 100)
+    disc = np.stack([np.cos(angle), np.sin(angle)], 1)
+    found = recorded_bounds(disc)
+    assert found.max_norm == pytest.approx(1.0, abs=0.01)
+    assert recorded_bounds(np.concatenate([disc, [[0.9, 0.9]]])).max_norm is None
+    assert recorded_bounds(disc + 2).max_norm is None
+
+
 def test_a_radius_is_for_worlds_without_a_rule(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["eval", "missing", "--radius", "1"]) == 2

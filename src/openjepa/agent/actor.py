@@ -131,7 +131,8 @@ class ProposeVerifyRepair:
             )
             stage.index_fill_(0, rows, 1)
             steps[rows] += better.model_steps
-            found = _keep_better(replace(found, model_steps=found.model_steps + better.model_steps), rows, better)
+            mean = found.model_steps + round(better.model_steps * len(unsolved) / len(z))
+            found = _keep_better(replace(found, model_steps=mean), rows, better)
         return replace(found, terms={"stage": stage, "steps": steps})
 
     def candidates(

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -35,6 +36,7 @@ def parse(kind: type[T], words: Sequence[str], *, program: str, summary: str) ->
     known = option_types(kind)
     words = _spell_out_booleans(words, known)
     _refuse_unknown(words, known)
+    _refuse_not_finite(words, known)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -117,6 +119,29 @@ def _refuse_unknown(words: Sequence[str], known: dict[str, Any]) -> None:
             near = _hyphens(near)
         hint = f"; did you mean `--{near}`?" if near else "."
         raise ConfigError(f"unknown option `{brief(word.split('=')[0])}`{hint}")
+
+
+def _refuse_not_finite(words: Sequence[str], known: dict[str, Any]) -> None:
+    """Refuses NaN and infinity, which pass every check of a range that asks what a number must not be."""
+    option = ""
+    for word in words:
+        if word == "--":
+            return
+        if _name(word) is not None:
+            option, _, word = word.partition("=")
+        if _takes_float(known.get(_name(option) or "")) and _is_endless(word):
+            raise ConfigError(f"`{option}` must be a finite number; got `{word}`.")
+
+
+def _is_endless(word: str) -> bool:
+    try:
+        return not math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+def _takes_float(kind: Any) -> bool:
+    return kind is float or any(map(_takes_float, typing.get_args(kind)))
 
 
 def _name(word: str) -> str | None:

@@ -15,6 +15,7 @@ from openjepa.command_line.options import FLAT
 from openjepa.errors import ConfigError
 
 if TYPE_CHECKING:
+    from openjepa.eval.embedding.ray_engine import RayEngine
     from openjepa.eval.probing.frozen_encoder import FrozenEncoder
     from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, ProbeReport
 
@@ -25,11 +26,18 @@ MODEL = "--model NAME_OR_PATH"  # as the usage of a command shows it
 class VerifyOptions:
     """Options of `verify`."""
 
-    folder: tyro.conf.Positional[Path]  # holds case.json, a checkpoint, inputs and outputs; or several such folders
+    folder: tyro.conf.Positional[Path | None] = None  # of a case: case.json, checkpoint, inputs, outputs; or of several
+    claims: bool = False  # instead: every measured number of the documentation of the repository here, or in `folder`
 
 
 def verify(options: VerifyOptions) -> int:
-    """Recomputes a recorded case; status 1 where an output is beyond its tolerance."""
+    """Recomputes a recorded case, or lists claims; status 1 where something is beyond its tolerance, or differs."""
+    if options.claims:
+        from openjepa.parity.claims import run as list_claims
+
+        return list_claims(str(options.folder or "."))
+    if options.folder is None:
+        raise ConfigError("`openjepa verify` needs the folder of a recorded case, or `--claims`; got neither.")
     from openjepa.parity.verify import run
 
     return run(str(options.folder))
@@ -63,8 +71,36 @@ class EncoderOptions:
     offline: bool = False  # fetch nothing, fail instead
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who computes: this process, or workers on a cluster."""
+
+    engine: Literal["process", "ray"] = "process"  # ray = workers of a Ray cluster compute, this process writes
+    address: str | None = None  # ray: HOST:PORT of the head, or auto; None starts a cluster of this machine alone
+    workers: int | None = None  # ray: processes; None = as many as there is room for
+    cpus_per_worker: int = 1  # ray: cores, and threads, of each
+    gpus_per_worker: float = 0.0  # ray: GPUs of each, a fraction shares one; 0 computes on the CPU
+
+
 Model = Annotated[str, tyro.conf.arg(metavar="MODEL")]
 Loading = Annotated[EncoderOptions, tyro.conf.arg(name="")]
+Computing = Annotated[EngineOptions, tyro.conf.arg(name="")]
+
+
+def open_engine(options: EngineOptions) -> "RayEngine | None":
+    """Returns the engine that was asked for; None for this process.
+
+    Raises:
+        ConfigError: for options of a cluster without `--engine ray`.
+        MissingDependencyError: where Ray is not installed.
+    """
+    if options.engine == "process":
+        if options != EngineOptions():
+            raise ConfigError("options of a cluster need `--engine ray`; got engine process. Add it.")
+        return None
+    from openjepa.eval.embedding.ray_engine import RayConfig, RayEngine
+
+    return RayEngine(RayConfig(options.address, options.workers, options.cpus_per_worker, options.gpus_per_worker))
 
 
 def open_encoder(model: str, options: EncoderOptions) -> "FrozenEncoder":
@@ -110,6 +146,7 @@ class EmbedOptions:
     path: tyro.conf.Positional[Path]  # a folder of pictures and videos, or one file
     model: Model  # a published name, a path in any layout, a training run, or owner/name on the Hub
     loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
+    computing: Computing = field(default=EngineOptions(), metadata={FLAT: True})
     out: Path = Path("embeddings")  # folder of the embeddings; an interrupted one is gone on with
     kind: Literal["auto", "images", "videos"] = "auto"  # auto takes both, by their endings
     view: Literal["clip", "per_frame", "prefix"] = "clip"  # prefix: every latent frame sees only what came before
@@ -128,9 +165,10 @@ class EmbedOptions:
 
 def embed(options: EmbedOptions) -> int:
     """Embeds every picture and video of a folder, or goes on where an earlier start was stopped."""
-    from openjepa.eval.embedding.embed import EmbedConfig, run_embed
+    from openjepa.eval.embedding.embed import EmbedConfig, compute_parts, run_embed
 
     _require_path(options.path)
+    engine = open_engine(options.computing)
     encoder = open_encoder(options.model, options.loading)
     config = EmbedConfig(
         path=options.path,
@@ -150,8 +188,10 @@ def embed(options: EmbedOptions) -> int:
         max_damaged_share=options.max_damaged_share,
     )
     with _bar("file") as show:
-        report = run_embed(encoder, config, progress=show)
+        report = run_embed(encoder, config, progress=show, engine=engine or compute_parts)
     print(report.text())
+    if engine is not None and engine.replaced:
+        print(f"{engine.replaced} workers died and were replaced; their parts were computed again")
     return OK
 
 
@@ -212,6 +252,7 @@ class ProbeOptions:
     train: tyro.conf.Positional[Path]  # folder of class folders, or a list of `path label` lines
     model: Model  # a published name, a path in any layout, a training run, or owner/name on the Hub
     loading: Loading = field(default=EncoderOptions(), metadata={FLAT: True})
+    computing: Computing = field(default=EngineOptions(), metadata={FLAT: True})
     test: Path | None = None  # likewise; None holds out a share of the training files
     test_share: float = 0.2  # that share of every class, between 0 and 1
     probes: tuple[Literal["knn", "linear", "attentive"], ...] = ("knn", "linear")  # which, in this order
@@ -236,10 +277,14 @@ def probe(options: ProbeOptions) -> int:
     """Probes a frozen encoder, each number beside the same probe on random weights."""
     from openjepa.eval.probing.attentive_probe import PUBLISHED_DECAYS, PUBLISHED_RATES, AttentiveTrainConfig
     from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, run_probe
+    from openjepa.eval.probing.probe_in_parts import run_probe_in_parts
 
     _require_path(options.train)
     if options.test is not None:
         _require_path(options.test)
+    engine = open_engine(options.computing)
+    if engine is not None and options.task == "anticipation":
+        raise ConfigError("`--engine ray` goes with `--task classes`; got anticipation.")
     encoder = open_encoder(options.model, options.loading)
     heads = AttentiveTrainConfig(
         options.learning_rates or PUBLISHED_RATES, options.weight_decays or PUBLISHED_DECAYS, epochs=options.epochs
@@ -262,6 +307,8 @@ def probe(options: ProbeOptions) -> int:
     say = partial(print, file=sys.stderr)
     if options.task == "anticipation":
         report = _anticipate(encoder, options, config)
+    elif engine is not None:
+        report = run_probe_in_parts(encoder, config, engine, progress=say)
     else:
         report = run_probe(encoder, config, progress=say)
     print(report.text())

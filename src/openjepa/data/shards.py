@@ -5,6 +5,7 @@ is scanned once, headers only; a sample is then one read at a known offset, so b
 function of its number, which a stream of shards cannot be.
 """
 
+import copy
 import json
 import os
 import tarfile
@@ -58,6 +59,12 @@ class ShardItems:
         """The bytes of the picture or video."""
         sample = self._samples[index]
         return _read(self.shards[sample.shard], *sample.content)
+
+    def excerpt(self, part: range) -> "ShardItems":
+        """Returns some samples alone, numbered from 0; no shard is scanned again."""
+        found = copy.copy(self)
+        found._samples = self._samples[part.start : part.stop]
+        return found
 
     def label(self, index: int) -> int | None:
         """From `key.cls`, or the entry `label` of `key.json`."""

@@ -206,13 +206,15 @@ POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
 }
 
 
-def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = ()) -> Policy:
+def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = (), keep: float | None = None) -> Policy:
     """Makes a policy by its name in `POLICIES`.
 
     Args:
         name: of the policy.
         bounds: of its actions.
         favoured: choices that `one-hot` play prefers.
+        keep: how lasting `smooth` and `drift` play are, see there; None is their own. Where things are slow, actions
+            must last for them to get anywhere.
 
     Raises:
         ConfigError: for an unknown name, with the nearest one, or one that cannot play such actions.
@@ -221,6 +223,8 @@ def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = ()
         raise unknown("policy", name, POLICIES)
     if favoured and name == "one-hot":
         return OneHotRandom(bounds, favoured=favoured)
+    if keep is not None and name in ("smooth", "drift"):
+        return SmoothRandom(bounds, keep) if name == "smooth" else Drift(bounds, keep)
     return POLICIES[name](bounds)
 
 

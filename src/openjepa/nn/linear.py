@@ -1,19 +1,26 @@
-"""A linear layer that multiplies float32 matrices on AMD processors at full speed.
+"""A linear layer that multiplies float32 matrices with oneDNN on the cores where that was measured to pay.
 
-PyTorch hands float32 products to MKL, whose kernels for AMD processors leave half of the AVX-512 units
-idle. oneDNN, which is part of PyTorch, uses them: measured on a Zen 5 core, 2.3 times as fast, with
-differences of float32 rounding. The choice follows from the processor alone, never from a measurement, so
-that a run repeats bit for bit.
+PyTorch hands float32 products to MKL, whose kernels for AMD processors leave units of AVX-512 idle. oneDNN, which
+is part of PyTorch, uses them, with differences of float32 rounding. What that is worth depends on the core: on Zen 5
+all three products of a layer gain, on Zen 4, whose units are half as wide, outputs and input gradients gain and
+weight gradients lose. Other cores were not measured and are left to PyTorch. The choice follows from the
+processor's generation alone, never from a measurement, so that a run repeats bit for bit.
 """
 
 import functools
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openjepa.nn.processor import processor
+
+Product = Literal["outputs", "weight gradients"]  # input gradients have the shape of outputs, and go with them
+PAYS: dict[str, frozenset[Product]] = {
+    "Zen 4": frozenset({"outputs"}),
+    "Zen 5": frozenset({"outputs", "weight gradients"}),
+}
 SMALLEST = 1 << 20  # multiplications; below it the call costs more than it saves
 
 
@@ -26,7 +33,7 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiplies: x W^T + b, as `torch.nn.functional.linear`; [..., D], [E, D] and [E] to [..., E]."""
-    if is_recorded() or not has_slow_mkl() or not _is_plain(x, weight):
+    if is_recorded() or "outputs" not in onednn_pays() or not _is_plain(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return _Linear.apply(x, weight, bias)
@@ -39,16 +46,13 @@ def is_recorded() -> bool:
 
 
 @functools.cache
-def has_slow_mkl() -> bool:
-    """Whether this is an AMD processor with AVX-512, served by MKL, and oneDNN is at hand."""
+def onednn_pays() -> frozenset[Product]:
+    """Which products are faster with oneDNN than with MKL on this processor; none where it was not measured."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
-        return False
+        return frozenset()
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+        return frozenset()
+    return PAYS.get(processor().generation, frozenset())
 
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
@@ -85,6 +89,13 @@ class _Linear(torch.autograd.Function):
         rows, grad_rows = x.flatten(0, -2), grad.flatten(0, -2)  # [N, D], [N, E]
         return (
             linear(grad, weight.t()) if wants_x else None,
-            linear(grad_rows.t(), rows.t()) if wants_weight else None,
+            _weight_gradient(grad_rows, rows) if wants_weight else None,
             grad_rows.sum(0) if wants_bias and ctx.has_bias else None,
         )
+
+
+def _weight_gradient(grad: Tensor, rows: Tensor) -> Tensor:
+    """Multiplies [N, E] and [N, D] to [E, D]."""
+    if "weight gradients" in onednn_pays():
+        return linear(grad.t(), rows.t())
+    return grad.t() @ rows

@@ -29,6 +29,8 @@ from openjepa.recipes.remembered_play import Memory, remember, remember_compact
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
+BALL = 1.05  # longest recorded action over the shortest range of an axis, up to which actions lie in a ball
+
 
 @dataclass(frozen=True)
 class ActConfig:
@@ -187,11 +189,17 @@ def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:
 
 
 def recorded_bounds(actions: np.ndarray) -> ActionBounds:
-    """Bounds of recorded actions [rows, A]: choices where every row is one-hot, else the box that they lie in."""
+    """Bounds of recorded actions [rows, A]: choices where every row is one-hot, else the box that they lie in.
+
+    Where two or three axes have one range around zero and no action is longer than it, they lie in a ball.
+    """
     if groups := categories_of(actions):
         return ActionBounds.of_categories(groups)
     low, high = actions.min(0).astype(np.float64), actions.max(0).astype(np.float64)
     still = high - low < 1e-8  # a dead column can still be planned over
+    reach, longest = np.maximum(-low, high), float(np.linalg.norm(actions, axis=1).max())
+    if 2 <= len(low) <= 3 and longest <= BALL * min(reach.min(), high.min(), -low.max()):
+        return ActionBounds(-reach, reach, longest)
     return ActionBounds(np.where(still, low - 0.5, low), np.where(still, high + 0.5, high))
 
 

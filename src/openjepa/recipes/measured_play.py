@@ -13,13 +13,14 @@ import numpy as np
 
 from openjepa.data import EpisodeStore
 from openjepa.envs import collect, default_policy, is_environment_id, make_policy, make_world
-from openjepa.recipes.measured_choices import LARGEST_SIDE, choose_frameskip, choose_size
+from openjepa.recipes.measured_choices import LARGEST_SIDE, choose_frameskip, choose_size, choose_state
 from openjepa.recipes.measured_motion import categories_of, idle_choices, measure_motion, read_clips
 
 USUAL_SIDE, PROBE_SIDE = 64, 128  # px of recorded frames, and of those that are looked at
 EPISODES, STEPS = 8, 100
 SEEN_PX = 5.0  # side of what moves, below which an encoder with patches of 4 px hardly finds it
 USUAL_STEPS, LONGEST = 60, 200  # environment steps of an episode
+KEEP = 0.85  # share of an action's heading or value that lasts to the next model step
 RECORDED = 36_000  # environment steps in all
 
 
@@ -33,6 +34,7 @@ class PlayChoices:
         episodes: number of them.
         policy: what plays.
         favoured: choices that it prefers.
+        keep: how lasting its actions are; None is the policy's own.
         lines: one line of reason for each choice that is not the usual one.
     """
 
@@ -41,6 +43,7 @@ class PlayChoices:
     episodes: int
     policy: str
     favoured: tuple[int, ...] = ()
+    keep: float | None = None
     lines: tuple[str, ...] = ()
 
 
@@ -90,4 +93,8 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
     episodes = max(2, RECORDED // steps)
     if steps != usual.steps:
         lines.append(f"episode-steps {steps}: in {frameskip} steps so little moves that an episode must be long")
-    return PlayChoices(side, steps, episodes, usual.policy, favoured, tuple(lines))
+    keep = None
+    if frameskip > 1 and not categories and choose_state(motion)[0] == "pair":
+        keep = round(KEEP ** (1 / frameskip), 3)
+        lines.append(f"play.keep {keep}: what moves has inertia, and actions last {frameskip} times as long as usual")
+    return PlayChoices(side, steps, episodes, usual.policy, favoured, keep, tuple(lines))

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from openjepa.data.folders import walk
 from openjepa.data.images import ImageConfig, ImageSource
-from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, list_files
+from openjepa.data.items import IMAGE_SUFFIXES, VIDEO_SUFFIXES, FileItems, Items, list_files
 from openjepa.data.sampling import DamageLog
+from openjepa.data.shards import ShardItems
 from openjepa.data.video_csv import read_video_csv
 from openjepa.data.videos import ClipConfig, VideoSource, open_video, video_seconds
+from openjepa.errors import DataError
 from openjepa.eval.health.online_probe import OnlineProbe
 from openjepa.eval.health.read_out import ProbedSet
 from openjepa.eval.probing.frozen_probes import FrozenProbeConfig, load_set
@@ -34,7 +37,14 @@ MEASURED = 1000  # files, up to which clips are drawn in proportion to duration;
 def open_own_files(config: Any) -> tuple[BatchSource, OnlineProbe | None]:
     """The training batches, and the probe on what is kept; None where there is too little to keep."""
     encoder = config.method.encoder
-    items = list_own_files(config.data, encoder)
+    try:
+        items = list_own_files(config.data, encoder)
+    except DataError:  # no pictures and no videos: perhaps there are shards of them
+        shards = list_own_shards(config.data, encoder)
+        if shards is None:
+            raise
+        _say(f"left out: `{config.data}` holds tar shards, which are trained on whole; probe with `openjepa probe`")
+        return open_source(shards, config), None
     wanted = min(sum(config.probing.items), int(config.probing.max_share * len(items)))
     if wanted >= FEWEST:
         kept, held_out = split_files(items, wanted, config.seed)
@@ -49,12 +59,12 @@ def open_own_files(config: Any) -> tuple[BatchSource, OnlineProbe | None]:
 
 
 def open_source(
-    items: FileItems, config: Any, seconds: np.ndarray | None = None, ends: np.ndarray | None = None
+    items: Items, config: Any, seconds: np.ndarray | None = None, ends: np.ndarray | None = None
 ) -> BatchSource:
     """The training batches of files.
 
     Args:
-        items: pictures or videos.
+        items: pictures or videos, as files or in shards.
         config: of the recipe.
         seconds: [N] how long each video is; None asks its header.
         ends: [N] seconds before which clips end; None for the whole.
@@ -151,8 +161,18 @@ def _read_clips(items: FileItems, starts: list[tuple[int, float]], config: Any) 
     return torch.from_numpy(np.stack(clips))
 
 
+def list_own_shards(path: Path, encoder: ViTConfig) -> ShardItems | None:
+    """Lists the samples of a tar file, or of all in a folder; None where there is no tar file."""
+    tars = walk(path, (".tar",)) if path.is_dir() else [path] if path.suffix.lower() == ".tar" else []
+    return (
+        ShardItems(tars, (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) if encoder.is_video else IMAGE_SUFFIXES) if tars else None
+    )
+
+
 def list_own_files(path: Path, encoder: ViTConfig) -> FileItems:
     """Lists pictures or videos; the folders of a folder are classes if every file lies in one of several."""
+    if path.suffix.lower() == ".tar":
+        raise DataError(f"`{path}` must be a folder, a list, a picture or a video; it holds shards.")
     if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
         return read_video_csv(path)
     suffixes = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) if encoder.is_video else IMAGE_SUFFIXES

@@ -128,7 +128,7 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
 
 def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
-        return PlayConfig(world, dict(options), "", (), 2, 1, 1, config.held_out, config.data, read_only=True), ()
+        return PlayConfig(world, dict(options), "", (), None, 2, 1, 1, config.held_out, config.data, read_only=True), ()
     found = choose_play(world, options, seed=config.seed)
     steps = config.episode_steps or found.steps
     play = PlayConfig(
@@ -136,6 +136,7 @@ def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[
         dict(options),
         config.policy or found.policy,
         () if config.policy else found.favoured,
+        None if config.policy else found.keep,
         config.episodes or (found.episodes if config.episode_steps is None else max(2, RECORDED // steps)),
         steps,
         config.num_envs,

@@ -30,6 +30,7 @@ class PlayConfig:
         options: of that world, by name.
         policy: what plays.
         favoured: choices that `one-hot` play prefers.
+        keep: how lasting `smooth` and `drift` play are, 0 to 1; None is their own.
         episodes: recorded, >= 2.
         steps: of an episode.
         num_envs: played at once.
@@ -44,6 +45,7 @@ class PlayConfig:
     options: dict[str, Any] = field(default_factory=dict)
     policy: str = "smooth"
     favoured: tuple[int, ...] = ()
+    keep: float | None = None
     episodes: int = 1500
     steps: int = 40
     num_envs: int = 100
@@ -76,11 +78,12 @@ class LearnConfig:
         play = self.play
         world = play.world.replace("/", "-").replace(":", "-")
         size = "" if play.image_size is None else f"-{play.image_size}px"
-        own = (
-            f"-{hashlib.sha256(json.dumps([play.options, play.favoured], sort_keys=True).encode()).hexdigest()[:8]}"
-            if play.options or play.favoured
-            else ""
-        )
+        beside = {
+            name: value
+            for name, value in (("env", play.options), ("play", play.favoured), ("keep", play.keep))
+            if value
+        }
+        own = f"-{hashlib.sha256(json.dumps(beside, sort_keys=True).encode()).hexdigest()[:8]}" if beside else ""
         name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
         return play.data or Path("runs/data") / name
 
@@ -124,7 +127,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     ):
         collect(
             world,
-            make_policy(play.policy, world.bounds, favoured=play.favoured),
+            make_policy(play.policy, world.bounds, favoured=play.favoured, keep=play.keep),
             store,
             play.episodes,
             play.steps,

@@ -45,6 +45,18 @@ def tiny_masked():
     return energy_model(VJEPA2(VJEPA2Config(encoder=ViTConfig(**CLIP, tubelet_size=2), **SMALL)))
 
 
+@pytest.mark.parametrize("make", [lambda: tiny_masked(), lambda: CausalEnergy(tiny_causal())])
+def test_energies_that_are_not_finite_are_refused(make):
+    judge = make()
+    predictor = judge.networks[2] if isinstance(judge, MaskedEnergy) else judge.method.predictor
+    judge.energies(clips(2, 12, 3, 16, 16))
+    with torch.no_grad():
+        for parameter in predictor.parameters():
+            parameter.fill_(3e38)  # finite weights whose products are not
+    with pytest.raises(DataError, match="features must be finite; the encoder gives NaN or infinity for"):
+        judge.energies(clips(2, 12, 3, 16, 16))
+
+
 def test_windows_cover_the_clip_and_are_never_padded():
     assert window_starts(8, 8) == [0]
     assert window_starts(12, 8) == [0, 2, 4]

@@ -171,8 +171,9 @@ class EmbeddingStore:
         return {i for c in self.commits for i in range(c.first, c.first + c.count)}
 
     def damaged(self) -> dict[str, str]:
-        """Name of each damaged file to one line that says why."""
-        return {name: why for c in self.commits for name, why in c.damaged.items()}
+        """Name of each damaged file to one line that says why, in the order of the files."""
+        in_order = sorted(self.commits, key=lambda c: c.first)
+        return {name: why for c in in_order for name, why in c.damaged.items()}
 
     def add(
         self, first: int, count: int, rows: Rows | None, damaged: dict[str, str], stamps: Sequence[str] = ()

@@ -27,11 +27,15 @@ class Moments:
     Args:
         files: pictures and videos.
         every: seconds from one moment to the next, > 0.
+        stretches: known ones; None looks into the videos.
     """
 
-    def __init__(self, files: Items, every: float) -> None:
+    def __init__(self, files: Items, every: float, stretches: list[Stretch] | None = None) -> None:
         self.files, self.every = files, every
-        self.stretches = [
+        self.stretches = self._stretches() if stretches is None else stretches
+
+    def _stretches(self) -> list[Stretch]:
+        return [
             Stretch(file, first, min(TOGETHER, count - first))
             for file, count in enumerate(self._counts().tolist())
             for first in range(0, count, TOGETHER)

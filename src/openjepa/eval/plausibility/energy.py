@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, DataError
+from openjepa.eval.probing.frozen_encoder import check_finite
 from openjepa.methods.causal_jepa import CausalJEPA
 from openjepa.models.masked_predictor import MaskedPredictor
 from openjepa.models.vit import VisionTransformer
@@ -54,7 +55,11 @@ class EnergyModel(Protocol):
         ...
 
     def energies(self, clips: Tensor) -> np.ndarray:
-        """Returns the energies of clips [B, T, 3, H, W] uint8; [B, K, P], NaN where a row has none."""
+        """Returns the energies of clips [B, T, 3, H, W] uint8; [B, K, P], NaN where a row has none.
+
+        Raises:
+            DataError: where the networks give NaN or infinity, which would pass for a row that has none.
+        """
         ...
 
     def untrained(self, seed: int) -> "EnergyModel":
@@ -155,7 +160,7 @@ class MaskedEnergy:
                 z = context_encoder.encode(tokens, context_idx)
                 z_pred = predictor(z, context_idx, target_idx, grid=tokens.grid)
             columns.append((z_pred.float() - gather_tokens(h, target_idx)).abs().mean((1, 2)))
-        return torch.stack(columns, 1).cpu()
+        return check_finite(torch.stack(columns, 1)).cpu()
 
     def untrained(self, seed: int) -> "MaskedEnergy":
         """The same networks with weights drawn anew; one encoder in both places, as at the start of training."""
@@ -195,6 +200,7 @@ class CausalEnergy:
     def energies(self, clips: Tensor) -> np.ndarray:
         """Energies [B, K, P] of clips [B, T, 3, H, W] uint8."""
         memory, length = self.method.config.context_len, clips.shape[1]
+        horizons = self.method.config.horizons[self.first :]
         frames = self.positions(length)
         starts = window_starts(length, min(memory, length))
         out = np.full((len(starts), len(clips), len(self.rows), length), np.nan)
@@ -202,11 +208,11 @@ class CausalEnergy:
             rows = slice(at * self.batch_size, at * self.batch_size + len(part))
             z = self.method.encode(part.to(next(self.method.parameters()).device))
             for i, start in enumerate(starts):
-                window = self.method.surprise(z[:, start : start + memory])[..., self.first :]  # [B, T, K]
+                window = self.method.surprise(z[:, start : start + memory])[..., self.first :].cpu()  # [B, T, K]
+                is_foretold = torch.arange(window.shape[1])[:, None] >= torch.tensor(horizons)  # [T, K]
+                check_finite(window[:, is_foretold])
                 skip = memory // 2 if start else 0
-                out[i, rows, :, start + skip : start + window.shape[1]] = (
-                    window.cpu().numpy().transpose(0, 2, 1)[..., skip:]
-                )
+                out[i, rows, :, start + skip : start + window.shape[1]] = window.numpy().transpose(0, 2, 1)[..., skip:]
         return nan_mean(out, 0)[..., frames]
 
     def untrained(self, seed: int) -> "CausalEnergy":
@@ -246,7 +252,8 @@ class RolloutEnergy:
             )
         z = self.model.encode(clips)
         z_pred = self.model.rollout(z[:, :-1].flatten(0, 1)[:, None], actions.flatten(0, 1)[:, None])[:, 0]
-        return (z_pred - z[:, 1:].flatten(0, 1)).square().mean((1, 2)).view(len(clips), 1, -1).cpu().numpy()
+        errors = (z_pred - z[:, 1:].flatten(0, 1)).square().mean((1, 2))
+        return check_finite(errors.view(len(clips), 1, -1)).cpu().numpy()
 
     def untrained(self, seed: int) -> "RolloutEnergy":
         """Not known for a model from elsewhere."""

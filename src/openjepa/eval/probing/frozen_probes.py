@@ -5,7 +5,7 @@ and a pre-trained one can probe below it.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,6 +181,18 @@ def read_sets(
     Raises:
         DataError: where the sets have no class in common.
     """
+    train_items, test_items, numbers = labelled_sets(config)
+    damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
+    train, test = (load_set(items, config, damage, times, numbers) for items in (train_items, test_items))
+    return train, test, damage.reasons
+
+
+def labelled_sets(config: FrozenProbeConfig) -> tuple[FileItems, FileItems, dict[str, int]]:
+    """Lists the files of training and test set, and the numbers of the classes by name.
+
+    Raises:
+        DataError: where the sets have no class in common.
+    """
     train_items = _labelled(config.train)
     test_items = None if config.test is None else _labelled(config.test)
     if test_items is None:
@@ -191,10 +203,7 @@ def read_sets(
             f"`{config.test}` must have classes of `{config.train}`, {listing(own)}; it has {listing(other)}. Classes "
             "are folders of the same name, or the same numbers in lists."
         )
-    numbers = {name: i for i, name in enumerate({**own, **other})}
-    damage = DamageLog(len(train_items) + len(test_items), config.max_damaged_share)
-    train, test = (load_set(items, config, damage, times, numbers) for items in (train_items, test_items))
-    return train, test, damage.reasons
+    return train_items, test_items, {name: i for i, name in enumerate({**own, **other})}
 
 
 def probe_arrays(
@@ -213,14 +222,21 @@ def probe_arrays(
     files = tuple(train.files[i] for i in chosen.tolist()) if train.files else ()
     train = LabelledSet(train.pixels[chosen], train.labels[chosen], files)
     say = progress or (lambda line: None)
-    found: dict[str, list[tuple[float, float | None]]] = {name: [] for name in config.probes}
+    found: dict[Kind, list[tuple[float, float | None]]] = {name: [] for name in config.probes}
     for name, network in (("encoder", encoder), ("random init", control)):
         say(f"{name}: encoding {len(train.labels) + len(test.labels)} files")
         dense = "attentive" in config.probes
         x, test_x = (_encode(network, s.pixels, config.batch_size, dense=dense) for s in (train, test))
         for probe in config.probes:
             say(f"{name}: {probe} probe")
-            found[probe].append(_score(probe, x, train.labels, test_x, test.labels, config))
+            found[probe].append(score_probe(probe, x, train.labels, test_x, test.labels, config))
+    return probe_report(found, train, test)
+
+
+def probe_report(
+    found: Mapping[Kind, Sequence[tuple[float, float | None]]], train: LabelledSet, test: LabelledSet
+) -> ProbeReport:
+    """The report on what `score_probe` gave for the encoder and for its control, by probe."""
     rows = tuple(ProbeRow(p, s[0][0], s[1][0], s[0][1]) for p, s in found.items())
     return ProbeReport(rows, len(train.labels), len(test.labels), **without_probe(train, test))
 
@@ -235,9 +251,10 @@ def without_probe(train: LabelledSet, test: LabelledSet) -> dict[str, Any]:
     }
 
 
-def _score(
+def score_probe(
     probe: Kind, x: Tensor, labels: Tensor, test_x: Tensor, test_labels: Tensor, config: FrozenProbeConfig
 ) -> tuple[float, float | None]:
+    """Accuracy of a probe on features [N, D] or [N, L, D] and [M, ...], and its best free choice on the test set."""
     if probe == "attentive":
         tuned = AttentiveTrainConfig(**{**config.attentive.__dict__, "seed": config.seed})
         heads = attentive_probe(x, labels, test_x, test_labels, tuned)

@@ -1,0 +1,1 @@
+"""A saved agent behind a WebSocket, for robots and simulators elsewhere."""
