@@ -1,6 +1,6 @@
 """One decision of V-JEPA 2-AC with the reference's budget: ours beside a straight port of the published planner.
 
-    python benchmarks/ac_planning.py [--grid 4] [--depth 2] [--micro-batch 32] [--share 1.0] [--precision bf16]
+    python benchmarks/ac_planning.py [--grid 4] [--depth 2] [--micro-batch 128] [--share 1.0] [--precision bf16]
 
 Both search with the same network, problem and random numbers. The port does what the published planner does: context
 and goal repeated for every candidate, all candidates at once, all frames anew at every step of a roll-out, float32.
@@ -36,7 +36,7 @@ from openjepa.planning.mean_cem import MeanCEM, vjepa2_ac_planner
 STEP = 0.075  # m, largest step of an axis
 BUDGETS = {1: (800, 10), 8: (300, 15)}  # horizon: candidates, iterations
 ELITES, KEEP = 10, 0.15
-EARLY_STOP = 0.02  # of the half range
+COST_STOP = 0.01  # of the range of the first candidates' costs
 
 
 class Port:
@@ -114,7 +114,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def planner(horizon: int, options: argparse.Namespace, early_stop: float | None = EARLY_STOP) -> MeanCEM:
+def planner(horizon: int, options: argparse.Namespace, cost_stop: float | None = COST_STOP) -> MeanCEM:
     """Ours, with the reference's budget."""
     samples, iterations = budget(horizon, options.share)
     return vjepa2_ac_planner(
@@ -126,7 +126,7 @@ def planner(horizon: int, options: argparse.Namespace, early_stop: float | None 
         momentum=(KEEP, KEEP),
         gripper_momentum=(KEEP, KEEP),
         micro_batch=options.micro_batch,
-        early_stop=early_stop,
+        cost_stop=cost_stop,
     )
 
 
@@ -148,13 +148,13 @@ def decide(horizon: int, options: argparse.Namespace) -> dict[str, Any]:
     fast = replace(world, predictor=copy_of(predictor, dtype))
     cost = bind(PathCost(l1, final), goal)
 
-    def ours(early_stop: float | None) -> Any:
-        search = planner(horizon, options, early_stop)
+    def ours(cost_stop: float | None) -> Any:
+        search = planner(horizon, options, cost_stop)
         return search.search(Imagination(fast, z, cost, None, options.micro_batch), full)
 
-    ours(EARLY_STOP) if options.share < 0.5 else fast.rollout(z, full[:, 0, 0])  # first calls choose kernels
+    ours(COST_STOP) if options.share < 0.5 else fast.rollout(z, full[:, 0, 0])  # first calls choose kernels
     before = peak()
-    early, plan = seconds(lambda: ours(EARLY_STOP))
+    early, plan = seconds(lambda: ours(COST_STOP))
     whole, _ = seconds(lambda: ours(None))
     held = peak() - before
     port = Port(predictor)
@@ -230,7 +230,7 @@ def main(words: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", type=int, default=4, help="rows of tokens of a frame")
     parser.add_argument("--depth", type=int, default=2, help="blocks of the predictor")
-    parser.add_argument("--micro-batch", type=int, default=32, help="candidates in one call: memory")
+    parser.add_argument("--micro-batch", type=int, default=128, help="candidates in one call: memory")
     parser.add_argument("--share", type=float, default=1.0, help="of the reference's candidates")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     options = parser.parse_args(words)

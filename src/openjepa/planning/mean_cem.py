@@ -39,8 +39,9 @@ class MeanCEMConfig:
         dead_zone: an action that is returned is 0 where its absolute value is below this, per axis.
         micro_batch: candidates of all environments in one call of the model; None is all at once. It sets how much
             memory a decision takes.
-        early_stop: an environment's search ends when the elites' standard deviation of every searched number is below
-            this, in half ranges; None goes through all iterations.
+        cost_stop: an environment's search ends when the costs of its elites differ by less than this share of how much
+            those of its first candidates differed; None goes through all iterations. Costs, not actions: what the
+            cost does not see never agrees.
     """
 
     horizon: int = 2
@@ -57,7 +58,7 @@ class MeanCEMConfig:
     forced: tuple[tuple[int, int, float], ...] = ()
     dead_zone: tuple[float, ...] = (0.0,)
     micro_batch: int | None = 2048
-    early_stop: float | None = None
+    cost_stop: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.horizon, self.num_iterations) < 1:
@@ -72,8 +73,8 @@ class MeanCEMConfig:
             raise ConfigError("`momentum_mean` and `momentum_std` must be in [0, 1), for every axis.")
         if self.max_l1 is not None and self.max_l1 <= 0:
             raise ConfigError(f"`max_l1` must be > 0, or None for no limit; got {self.max_l1}.")
-        if self.early_stop is not None and self.early_stop <= 0:
-            raise ConfigError(f"`early_stop` must be > 0, or None for all iterations; got {self.early_stop}.")
+        if self.cost_stop is not None and self.cost_stop <= 0:
+            raise ConfigError(f"`cost_stop` must be > 0, or None for all iterations; got {self.cost_stop}.")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}.")
 
@@ -133,18 +134,20 @@ class MeanCEM:
         keep_mean, keep_std = self._axes(c.momentum_mean, noise), self._axes(c.momentum_std, noise)
         history: list[Tensor] = []
         searching = torch.ones(batch, 1, 1, dtype=torch.bool, device=mean.device)
+        first = mean.new_zeros(batch)  # difference of the first candidates' costs
         for i in range(c.num_iterations):
             candidates = self._allowed(noise[:, i] * std.unsqueeze(1) + mean.unsqueeze(1), middle, half)
             costs = problem.scores(candidates)  # [B, S]
             elite_cost, elite = costs.topk(c.num_elites, dim=1, largest=False)
             elites = candidates.take_along_dim(elite[..., None, None], 1)  # [B, E, H, A]
-            spread = elites.std(1)  # unbiased
             # Who has settled stays as it is, so that nobody's plan depends on how long others search.
             mean = torch.where(searching, elites.mean(1) * (1 - keep_mean) + mean * keep_mean, mean)
-            std = torch.where(searching, spread * (1 - keep_std) + std * keep_std, std)
+            std = torch.where(searching, elites.std(1) * (1 - keep_std) + std * keep_std, std)  # unbiased
             history.append(elite_cost[:, 0])
-            if c.early_stop is not None:
-                searching = searching & (spread > c.early_stop * half).flatten(1).any(1)[:, None, None]
+            if c.cost_stop is not None:
+                first = costs.amax(1) - costs.amin(1) if i == 0 else first
+                agree = elite_cost[:, -1] - elite_cost[:, 0] < c.cost_stop * first
+                searching = searching & ~agree[:, None, None]
                 if not to_host(searching.any()):
                     break
         found = self.bounds.clip(torch.where(mean.abs() < self._axes(c.dead_zone, noise), 0.0, mean))
@@ -186,7 +189,7 @@ def vjepa2_ac_planner(
     num_elites: int = 10,
     max_l1: float | None = None,
     micro_batch: int | None = 2048,
-    early_stop: float | None = None,
+    cost_stop: float | None = None,
 ) -> MeanCEM:
     """The planner that was published with V-JEPA 2-AC: steps of the hand and of the gripper, no rotation.
 
@@ -205,7 +208,7 @@ def vjepa2_ac_planner(
         num_elites: kept candidates.
         max_l1: largest |x| + |y| + |z| of a step (m); None is off.
         micro_batch: candidates in one call of the model; None is all at once.
-        early_stop: see `MeanCEMConfig`.
+        cost_stop: see `MeanCEMConfig`.
     """
     reach = np.array([max_step] * 3 + [np.pi] * 3 + [1.0], np.float32)
     return MeanCEM(
@@ -218,7 +221,7 @@ def vjepa2_ac_planner(
             limit=(*(1.0,) * 6, 0.75),
             max_l1=max_l1,
             micro_batch=micro_batch,
-            early_stop=early_stop,
+            cost_stop=cost_stop,
             momentum_mean=(*(momentum[0],) * 6, gripper_momentum[0]),
             momentum_std=(*(momentum[1],) * 6, gripper_momentum[1]),
             fixed=((3, 0.0), (4, 0.0), (5, 0.0), *fixed),
