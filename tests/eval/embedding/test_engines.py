@@ -276,6 +276,7 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch):
         RayEngine()
 
 
+@pytest.mark.slow  # a cluster takes a minute to start on a busy machine
 def test_ray_itself_replaces_a_worker_that_dies(pictures, tmp_path):
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
