@@ -28,7 +28,7 @@ def way_length(start: np.ndarray, goal: np.ndarray, walls: np.ndarray) -> float:
         path += [((a[0] + b[0]) // 2, (a[1] + b[1]) // 2), b]
     path = _ending_in(path, _place(ends[1], last, pitch))
     path = _ending_in(path[::-1], _place(ends[0], first, pitch))[::-1]
-    corners = _tight(*ends, [_gate(a, b, pitch) for a, b in pairwise(path)])
+    corners = _tight(ends[0], ends[1], [_gate(a, b, pitch) for a, b in pairwise(path)])
     return float(sum(np.linalg.norm(b - a) for a, b in pairwise(corners)))
 
 

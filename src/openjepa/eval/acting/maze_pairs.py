@@ -59,8 +59,8 @@ def draw_maze_pairs(
             dropped += 1
             continue
         way = way_length(start[:2], goal[:2], start[2:])
-        plain = (tuple(float(x) for x in state) for state in (start, goal))
-        pairs.append(Pair(len(pairs), *plain, way))
+        here, there = (tuple(float(x) for x in state) for state in (start, goal))
+        pairs.append(Pair(len(pairs), here, there, way))
     protocol = {
         "pairs": "drawn",
         "success": "distance_px < reached_px",
