@@ -287,7 +287,7 @@ class VisionTransformer(nn.Module):
             if rope is not None:
                 rope = rope.gather(_with_prefix(token_idx, prefix))
         if self.prefix_tokens is not None:
-            x = torch.cat((self.prefix_tokens.to(x.dtype).expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.prefix_tokens.to(x.dtype).expand(x.shape[0], -1, -1), x), dim=1)
         return x, rope
 
     def _attn_mask(self, grid: Grid, token_idx: Tensor | None, device: torch.device) -> Tensor | None:
