@@ -235,7 +235,11 @@ def _write(
         inputs = {name: draw(size) for name, draw in draws.items()}
         with torch.no_grad():
             wanted = module(*inputs.values()).numpy()
-        found = session.run(None, {name: x.numpy() for name, x in inputs.items()})[0]
+        try:
+            found = session.run(None, {name: x.numpy() for name, x in inputs.items()})[0]
+        except Exception as error:  # its errors have no class of their own
+            why = " ".join(str(error).split())[:160]
+            raise ConfigError(f"{path.name} must run with a batch of {size}; ONNX Runtime says: {why}.") from error
         difference = np.abs(found - wanted) if found.shape == wanted.shape else np.array(np.inf)
         largest = max(largest, float(difference.max()))
         if not (difference <= tolerance * (1 + np.abs(wanted).max())).all():
