@@ -183,6 +183,14 @@ def test_damaged_shards_are_one_line(tmp_path):
         ShardItems([tmp_path / "b.tar"])
     with pytest.raises(DataError, match=r"c.tar` must be a plain tar file"):
         ShardItems([tmp_path / "c.tar"])
+    tar_of(tmp_path / "d.tar", [("d/0.png", png(1)), ("d/trip.2020.png", png(2)), ("d/trip.2021.png", png(3))])
+    with pytest.raises(DataError, match=r"`d/trip.2020.png` in .*d.tar` must have no dot before its ending"):
+        ShardItems([tmp_path / "d.tar"])
+    tar_of(tmp_path / "e.tar", [("0.png", png(1)), ("0.seg.png", png(2))])  # a second picture beside the sample's own
+    assert len(ShardItems([tmp_path / "e.tar"])) == 1
+    tar_of(tmp_path / "f.tar", [("0.png", png(1)), ("0.png", png(2))])
+    with pytest.raises(DataError, match=r"f.tar` must hold `0.png` once"):
+        ShardItems([tmp_path / "f.tar"])
 
 
 def test_rows_of_a_data_set_are_read_when_needed():

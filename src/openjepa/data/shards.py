@@ -33,7 +33,8 @@ class ShardItems:
         suffixes: endings of the picture or video of a sample, most wanted first.
 
     Raises:
-        DataError: for a shard that is compressed, cut off, or without pictures and videos.
+        DataError: for a shard that is compressed, cut off, or without pictures and videos, and where the name of a
+            picture has a dot before its ending, or stands twice.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ def _scan(number: int, shard: Path, suffixes: Sequence[str]) -> list[_Sample]:
                 if not member.isfile() or name.startswith("."):
                     continue
                 stem, _, ending = name.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                members.setdefault(key, {})[f".{ending.lower()}"] = (member.offset_data, member.size)
+                key, ending = f"{folder}/{stem}" if folder else stem, f".{ending.lower()}"
+                if ending in members.setdefault(key, {}):
+                    raise DataError(f"`{shard}` must hold `{member.name}` once; it has two files of that name.")
+                members[key][ending] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError, EOFError) as error:
         hint = " Unpack it first." if shard.suffix in (".gz", ".tgz", ".zst", ".xz", ".bz2") else ""
         raise DataError(f"`{shard}` must be a plain tar file; {error}.{hint}") from error
@@ -89,6 +92,11 @@ def _scan(number: int, shard: Path, suffixes: Sequence[str]) -> list[_Sample]:
     for key, files in members.items():
         found = next((files[s] for s in suffixes if s in files), None)
         if found is None:
+            if dotted := next((s for s in files if s.endswith(tuple(suffixes))), None):
+                raise DataError(
+                    f"`{key}{dotted}` in `{shard}` must have no dot before its ending: the first one ends the name of a "
+                    "sample. Rename it."
+                )
             continue
         if sum(found) > size:
             raise DataError(f"`{shard}` must hold `{key}` whole; it ends before. It is cut off.")
