@@ -163,11 +163,11 @@ def test_a_picture_in_which_nothing_moves():
     assert (found.step, found.still, found.cell, found.known_with_velocity) == (0.0, 1.0, None, 0.0)
 
 
-def resolved(tmp_path, made):
+def resolved(tmp_path, made, **options):
     with EpisodeStore.create(tmp_path / "store") as store:
         for clip in made:
             store.append(Episode(clip.frames, clip.actions))
-    return resolve(WorldConfig(data=tmp_path / "store"), "", {})
+    return resolve(WorldConfig(data=tmp_path / "store", **options), "", {})
 
 
 def test_choices_on_a_grid_are_searched_on_a_map(tmp_path):
@@ -177,6 +177,28 @@ def test_choices_on_a_grid_are_searched_on_a_map(tmp_path):
     assert (found.method.categories, found.method.state, found.frameskip) == ((3,), "frame", 1)
     assert (found.act.critic, found.act.exhaustive.horizon) == ("map", 5)  # 3^5 plans
     assert any("jumps between 8 cells" in line for line in found.choices)
+
+
+@pytest.mark.parametrize(("encoder", "unit"), [("conv", 16), ("keypoints", 16), ("vit", 14)])
+def test_an_encoder_that_the_user_wants_gets_a_size_that_it_takes(tmp_path, encoder, unit):
+    found = resolved(tmp_path, clips(turn_and_step, count=8), encoder=encoder)
+    assert found.method.encoder.kind == encoder
+    assert found.method.encoder.image_size % unit == 0
+
+
+@pytest.mark.parametrize(("sizes", "options"), [((2,) * 13, {}), ((3,), {"horizon": 12})])
+def test_choices_are_sampled_where_the_plans_are_too_many(tmp_path, sizes, options):
+    """13 switches are 8,192 choices at every step, three choices over 12 steps half a million plans."""
+    rng = np.random.default_rng(0)
+
+    def switches(clip):
+        drawn = [np.eye(size, dtype=np.float32)[rng.integers(size, size=len(clip.actions))] for size in sizes]
+        return Clip(clip.frames, np.concatenate(drawn, 1))
+
+    found = resolved(tmp_path, [switches(clip) for clip in clips(turn_and_step, count=8)], **options)
+    assert found.method.categories == sizes
+    assert found.act.exhaustive is None
+    assert any(line.startswith("search by samples: ") for line in found.choices)
 
 
 def test_inertia_makes_a_pair(tmp_path):

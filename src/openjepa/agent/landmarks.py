@@ -123,7 +123,7 @@ class Landmarks(nn.Module):
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         here, goal = torch.broadcast_tensors(self.nearest(z), self.nearest(z_goal))
         known, row = goal.unique(return_inverse=True)
-        table = torch.stack([self.ways(int(number)) for number in known])  # [goals, L]
+        table = torch.stack([self.ways(number) for number in to_host(known).tolist()])  # [goals, L]
         return table[row, here]
 
     def subgoals(self, z: Tensor, z_goal: Tensor, reach: float) -> Tensor:
@@ -243,7 +243,7 @@ class StuckSteps:
         """
         here, there, now = (self.landmarks.nearest(z) for z in (start, imagined, seen))
         stuck = (now == here) & (there != here)
-        if bool(stuck.any()):
+        if to_host(stuck.any()):
             self._steps.append(torch.where(stuck, here * len(self.landmarks) + there, -1))
 
     def doubt(self, cost: PathCost, z: Tensor, horizon: int, rows: Tensor) -> PathCost:
@@ -283,7 +283,7 @@ class StuckCost:
         begin = self.landmarks.nearest(self.z)[:, None, None].expand_as(place[..., :1])
         step = torch.cat([begin, place[..., :-1]], -1) * len(self.landmarks) + place
         stuck = (step.unsqueeze(-1) == self.steps[:, None, None]).any(-1)  # [B, S, T]
-        if not bool(stuck.any()):
+        if not to_host(stuck.any()):
             return self.cost(z_path)
         free = (~stuck).cumprod(-1).sum(-1)  # [B, S], steps before the first one that leads nowhere
         start = self.z[:, None, None].expand_as(z_path[:, :, :1])

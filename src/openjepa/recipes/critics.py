@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
+from openjepa.agent.saved import AGGREGATES
 from openjepa.heads.critic import TemporalDistanceHead, fit_temporal_distance
 from openjepa.methods.lewm import LeWM
 from openjepa.nn.random import keyed_generator
@@ -39,8 +40,6 @@ def fit_critic(model: LeWM, memory: "Memory", config: "WorldModelConfig") -> Cri
 
 def path_cost(model: LeWM, critic: Critic, config: "WorldModelConfig") -> PathCost:
     """The intrinsic cost of a plan: the critic's distance to the goal, over the imagined path."""
-    from openjepa.agent.saved import AGGREGATES
-
     act = config.act
     pose_dim = model.config.embed_dim if model.states.memory else None
     stride = 1 if act.exhaustive else act.planner.knot_steps

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from openjepa.data import EpisodeStore
+from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.planning import ExhaustiveConfig
 from openjepa.recipes.measured_motion import Motion, categories_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ LONGEST_WINDOW, LONGEST_WINDOW_SKIPPED = 9, 5  # frames, with every frame and wi
 USED_STEPS = 0.97  # share of the steps that windows must be able to use
 LONGEST_PLAN = 24  # model steps: what is farther is the critic's to know
 LARGEST_SIDE = 96  # px that the encoder sees at most: larger pictures cost time in proportion to their area
+UNITS = {"vit": FrameEncoderConfig.patch_size}  # px of which a picture's side must be a multiple; else 16
 CELL = 5  # px of the encoder's cells where things jump between cells, fewer where the picture would be too large
 SMALLEST_CELL = 3
 INERTIA = 0.3  # share of the next way that only the way before tells, from which on a state holds a velocity
@@ -47,6 +50,7 @@ class Choices:
         critic: what tells how far a goal is.
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
         choices: those that a search tries, None for all.
+        looks_at_all: whether a search looks at every plan.
         is_static: whether most of what differs between pictures never changes in an episode.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
@@ -66,6 +70,7 @@ class Choices:
     critic: Literal["steps", "map", "latent"] = "steps"
     categories: tuple[int, ...] = ()
     choices: tuple[int, ...] | None = None
+    looks_at_all: bool = False
     is_static: bool = False
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
@@ -82,11 +87,6 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         lines.append(line)
     clips = read_clips(store, frameskip=frameskip)
     motion = measure_motion(clips, seed=config.seed)
-    size, patch, line = choose_size(max(height, width), motion.cell)
-    if (height, width) != (size, size):
-        lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
-    if config.encoder in (None, "attn") and motion.cell is not None:
-        lines.append(line)
     state, line = choose_state(motion)
     lines.append(line)
     is_fine = state == "pair" or motion.cell is not None  # a turn on the spot, a speed: little of the picture
@@ -94,6 +94,12 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if config.encoder is None:
         why = "where, and what is there: headings and ways are small" if is_fine else "things glide"
         lines.append(f"encoder {encoder}: {why}")
+    cell = motion.cell if encoder == "attn" else None
+    size, patch, line = choose_size(max(height, width), cell, UNITS.get(encoder, 16))
+    if (height, width) != (size, size):
+        lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
+    if cell is not None:
+        lines.append(line)
     is_static = motion.within < STATIC
     if is_static:
         lines.append(
@@ -112,10 +118,13 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
     if tried is not None:
         lines.append(f"choices {tried}: of {categories[0]}, the others change no picture")
-    if categories:
-        count = np.prod(categories, dtype=float) ** frameskip if tried is None else len(tried)
+    count = float(len(tried)) if tried is not None else float(np.prod(categories, dtype=float)) ** frameskip
+    if categories and count <= CHOSEN_PLANS:
         limit = max(1, int(np.log(CHOSEN_PLANS) / np.log(max(2, count)) + 1e-9))
     horizon = config.horizon or int(np.clip(longest, min(3, limit), limit))
+    looks_at_all = bool(categories) and count**horizon <= ExhaustiveConfig.max_plans
+    if categories and not looks_at_all:
+        lines.append(f"search by samples: {count:.0f} choices at each of {horizon} steps are too many to look at all")
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
     critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
@@ -137,25 +146,27 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         critic=critic,
         categories=categories,
         choices=tried,
+        looks_at_all=looks_at_all,
         is_static=is_static,
         encoder_options=options,
         lines=tuple(lines),
     )
 
 
-def choose_size(side: int, cell: float | None) -> tuple[int, int, str]:
+def choose_size(side: int, cell: float | None, unit: int = 16) -> tuple[int, int, str]:
     """Side of the picture that the network sees, side of the cells of `attn`, and why.
 
     Args:
         side: of the recorded frames, px.
         cell: side in px of the cells that things jump between, or None where they glide.
+        unit: of what the side must be a multiple where there are no cells.
     """
     if cell is not None:
         count = round(side / cell)
         for patch in range(CELL, SMALLEST_CELL - 1, -1):
             if patch * count <= LARGEST_SIDE:
                 return patch * count, patch, f"encoder.patch-size {patch}: what moves jumps between {count} cells"
-    size = int(np.clip(16 * round(side / 16), 32, LARGEST_SIDE))
+    size = unit * int(np.clip(round(side / unit), -(-32 // unit), LARGEST_SIDE // unit))
     return size, 4, f"encoder.patch-size 4: {'what moves glides' if cell is None else 'there are many small cells'}"
 
 

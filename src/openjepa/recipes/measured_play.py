@@ -31,7 +31,6 @@ class PlayChoices:
     Attributes:
         image_size: side of a frame, px.
         steps: environment steps of an episode.
-        episodes: number of them.
         policy: what plays.
         favoured: choices that it prefers.
         keep: how lasting its actions are; None is the policy's own.
@@ -40,7 +39,6 @@ class PlayChoices:
 
     image_size: int
     steps: int
-    episodes: int
     policy: str
     favoured: tuple[int, ...] = ()
     keep: float | None = None
@@ -59,7 +57,7 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
     stage = make_world(world, EPISODES, env_options=options, image_size=size)
     try:
         policy, most = default_policy(stage.bounds), min(stage.max_steps, LONGEST)
-        usual = PlayChoices(USUAL_SIDE, min(most, USUAL_STEPS), RECORDED // USUAL_STEPS, policy)
+        usual = PlayChoices(USUAL_SIDE, min(most, USUAL_STEPS), policy)
         if size is None:
             return usual
         with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "probe") as store:
@@ -90,11 +88,10 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
         share = motion.size / PROBE_SIDE
         lines.append(f"image-size {side}: what moves is {share:.1%} of the picture wide, {share * side:.1f} px")
     steps = int(np.clip(frameskip * USUAL_STEPS / 2, usual.steps, most))
-    episodes = max(2, RECORDED // steps)
     if steps != usual.steps:
         lines.append(f"episode-steps {steps}: in {frameskip} steps so little moves that an episode must be long")
     keep = None
     if frameskip > 1 and not categories and choose_state(motion)[0] == "pair":
         keep = round(KEEP ** (1 / frameskip), 3)
         lines.append(f"play.keep {keep}: what moves has inertia, and actions last {frameskip} times as long as usual")
-    return PlayChoices(side, steps, episodes, usual.policy, favoured, keep, tuple(lines))
+    return PlayChoices(side, steps, usual.policy, favoured, keep, tuple(lines))

@@ -128,19 +128,30 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
 
 def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
-        return PlayConfig(world, dict(options), "", (), None, 2, 1, 1, config.held_out, config.data, read_only=True), ()
+        own = PlayConfig(
+            world,
+            dict(options),
+            policy="",
+            episodes=2,
+            steps=1,
+            num_envs=1,
+            held_out=config.held_out,
+            data=config.data,
+            read_only=True,
+        )
+        return own, ()
     found = choose_play(world, options, seed=config.seed)
     steps = config.episode_steps or found.steps
     play = PlayConfig(
         world,
         dict(options),
-        config.policy or found.policy,
-        () if config.policy else found.favoured,
-        None if config.policy else found.keep,
-        config.episodes or (found.episodes if config.episode_steps is None else max(2, RECORDED // steps)),
-        steps,
-        config.num_envs,
-        config.held_out,
+        policy=config.policy or found.policy,
+        favoured=() if config.policy else found.favoured,
+        keep=None if config.policy else found.keep,
+        episodes=config.episodes or max(2, RECORDED // steps),
+        steps=steps,
+        num_envs=config.num_envs,
+        held_out=config.held_out,
         image_size=config.image_size or found.image_size,
         workers=config.workers,
     )
@@ -209,7 +220,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             num_iterations=4,
             knot_steps=found.knot_steps,
         ),
-        exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if chosen else None,
+        exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         pairs=config.pairs,
