@@ -94,7 +94,7 @@ def _scan(number: int, shard: Path, suffixes: Sequence[str]) -> list[_Sample]:
         if found is None:
             if dotted := next((s for s in files if s.endswith(tuple(suffixes))), None):
                 raise DataError(
-                    f"`{key}{dotted}` in `{shard}` must have no dot before its ending: the first one ends the name of a "
+                    f"`{key}{dotted}` in `{shard}` must have no dot before its ending: the first ends the name of a "
                     "sample. Rename it."
                 )
             continue
