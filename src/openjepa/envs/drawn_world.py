@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openjepa.errors import ConfigError
+from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
+
+ROUNDING = 1e-4  # by which an action may leave its bounds
 
 
 class DrawnWorld:
@@ -47,6 +49,20 @@ class DrawnWorld:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def allowed(self, actions: np.ndarray) -> np.ndarray:
+        """Actions [B, A] as float64, as they are; refuses others than [-1, 1] and, in a ball, longer ones than 1."""
+        actions = np.asarray(actions)
+        check_shape(actions, f"B={self.num_envs} A={self.bounds.dim}", name="actions")
+        is_ball = self.bounds.max_norm is not None
+        reach = np.linalg.norm(actions, axis=1, keepdims=True) if is_ball else actions
+        within = np.abs(reach) <= 1 + ROUNDING
+        if not within.all():  # also catches NaN
+            rule = "have a norm of at most 1" if is_ball else "be in [-1, 1]"
+            raise ConfigError(
+                f"`actions` must {rule}; got {reach[~within][0]:.3g}. Clip them with `world.bounds.clip`."
+            )
+        return actions.astype(np.float64)
 
     def check_seeds(self, seeds: Sequence[int]) -> None:
         """Refuses another number of seeds than environments."""

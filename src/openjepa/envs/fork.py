@@ -95,12 +95,7 @@ class Fork(DrawnWorld):
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Drives on with throttle [B, 1] in [-1, 1]."""
-        actions = np.asarray(actions)
-        check_shape(actions, f"B={self.num_envs} A=1", name="actions")
-        if not (np.abs(actions) <= 1 + 1e-4).all():  # also catches NaN
-            worst = actions[~(np.abs(actions) <= 1 + 1e-4)][0]
-            raise ConfigError(f"`actions` must be in [-1, 1]; got {worst:.3g}. Clip them with `world.bounds.clip`.")
-        speed = SPEED + THROTTLE * actions[:, 0].astype(np.float64)
+        speed = SPEED + THROTTLE * self.allowed(actions)[:, 0]
         x, y, way, slope, luck = self._states.T.copy()
         straight = np.where(way < 0, np.minimum(speed, np.maximum(FORK[0] - x, 0)), 0)  # part before the fork
         arrives = (way < 0) & (straight < speed)

@@ -110,15 +110,7 @@ class Maze(DrawnWorld):
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Moves by up to 1.5 px along actions [B, 2] with norm at most 1, sliding along walls."""
-        actions = np.asarray(actions)
-        check_shape(actions, f"B={self.num_envs} A=2", name="actions")
-        norm = np.linalg.norm(actions, axis=1)
-        if not (norm <= 1 + 1e-4).all():  # also catches NaN
-            worst = norm[~(norm <= 1 + 1e-4)][0]
-            raise ConfigError(
-                f"`actions` must have a norm of at most 1; got {worst:.3g}. Clip them with `world.bounds.clip`."
-            )
-        self._positions = move(self._positions, actions.astype(np.float64), self._walls)
+        self._positions = move(self._positions, self.allowed(actions), self._walls)
         return self.render()
 
     def render(self) -> np.ndarray:

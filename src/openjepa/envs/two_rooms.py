@@ -144,15 +144,7 @@ class TwoRooms(DrawnWorld):
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Moves by up to 3 px along actions [B, 2] with norm at most 1, sliding along walls."""
-        actions = np.asarray(actions)
-        check_shape(actions, f"B={self.num_envs} A=2", name="actions")
-        norm = np.linalg.norm(actions, axis=1)
-        if not (norm <= 1 + 1e-4).all():  # also catches NaN
-            worst = norm[~(norm <= 1 + 1e-4)][0]
-            raise ConfigError(
-                f"`actions` must have a norm of at most 1; got {worst:.3g}. Clip them with `world.bounds.clip`."
-            )
-        self._positions = move(self._positions, actions.astype(np.float64), self._layouts)
+        self._positions = move(self._positions, self.allowed(actions), self._layouts)
         self._distractors[..., :2] += self._distractors[..., 2:]
         outside = (self._distractors[..., :2] < 4) | (self._distractors[..., :2] > SIZE - 4)
         self._distractors[..., 2:][outside] *= -1
