@@ -15,6 +15,7 @@ import openjepa.agent
 import openjepa.planning
 from openjepa.agent import ProposalConfig, ProposeVerifyRepair
 from openjepa.baselines import RIVALS
+from openjepa.config import to_dict
 from openjepa.eval.health.conformance import check_branching_model, check_method, check_planner, check_world_model
 from openjepa.heads.futures import FuturesConfig
 from openjepa.losses.sigreg import SIGRegConfig
@@ -22,6 +23,7 @@ from openjepa.methods import METHODS
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.token_transformer import TokenTransformerConfig
+from openjepa.models.upper_level import LevelConfig
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.views import ViewConfig
 from openjepa.planning import (
@@ -95,6 +97,13 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
             "num_local": 2,
         },
         CLIPS,
+    ),
+    "hjepa": (
+        {
+            "level1_config": {"encoder": to_dict(FrameEncoderConfig(**SEEING))},
+            "levels": (LevelConfig(2, embed_dim=4, hidden_dim=8, macro_dim=2, rollout=1),),
+        },
+        WINDOWS,
     ),
     "causal_jepa": (
         {

@@ -11,13 +11,15 @@ same alone, in any batch, and when its neighbours have finished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from openjepa.agent.configurator import ConfiguratorConfig, Setup, Situation, configure
+from openjepa.agent.experience import Experience, grown, keep
 from openjepa.agent.landmarks import Landmarks, StuckSteps
 from openjepa.agent.memory import FailedPlanConfig, FailedPlans, Moves, ShortTermMemory
 from openjepa.agent.perception import Perception
@@ -29,6 +31,7 @@ from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import centre, shift
 from openjepa.planning.costs import PathCost as DistanceCost
 from openjepa.planning.costs import bind
+from openjepa.planning.hierarchical import Hierarchy
 from openjepa.planning.risk import RiskCost
 from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
 
@@ -91,6 +94,8 @@ class Agent:
         config: the options.
         frame_shape: (C, H, W) of the pictures that it takes, or None for whatever the model takes.
         landmarks: a map of remembered states, which gives subgoals on the way to goals beyond `config.reach`; or None.
+        hierarchy: upper levels, which give subgoals where no map does; or None.
+        diary: folder where an agent with a map keeps its episodes, by which the map grows; or None.
 
     Attributes:
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
@@ -109,6 +114,8 @@ class Agent:
         config: AgentConfig | None = None,
         frame_shape: tuple[int, int, int] | None = None,
         landmarks: Landmarks | None = None,
+        hierarchy: Hierarchy | None = None,
+        diary: Path | None = None,
     ) -> None:
         if isinstance(model, nn.Module) and model.training:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
@@ -123,7 +130,7 @@ class Agent:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self._map = distance
         self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
-        self.landmarks = landmarks
+        self.landmarks, self.hierarchy, self.diary = landmarks, hierarchy, diary
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
         self.decisions = 0
@@ -146,13 +153,23 @@ class Agent:
                 default.
             goal_proprio: [B, P] or None.
         """
+        self.finish()
         z_goal = self.perception.goal(goal_frames, goal_proprio)  # [B, N, D]
         ids = list(range(len(z_goal))) if env_ids is None else [int(i) for i in env_ids]
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks)
+        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks, self.diary is not None)
         self.last_plan, self.decisions, self.thoughts = None, 0, []
+
+    def finish(self) -> None:
+        """Ends the episode: with a diary, it is kept on disk and the map grows by it; else nothing happens."""
+        if self.diary is not None and self._episode is not None and self.landmarks is not None:
+            lived = self._episode.experiences()
+            for experience in lived:
+                keep(self.diary, experience)
+            self.landmarks = grown(self.landmarks, lived)
+            self._episode = None
 
     @torch.no_grad()
     def act(
@@ -207,7 +224,7 @@ class Agent:
 
     def _replan(self, now: "_Episode", rows: Tensor) -> None:
         there = to_device(rows, now.z_goal.device)
-        left = now.look(rows, there)
+        left = now.look(rows, there, self.decisions * self.config.replan_every)
         self._compare(now, rows)
         setups: list[tuple[Setup | None, str]] = [(None, "")] * len(rows)
         if self.config.configurator is not None:
@@ -230,7 +247,8 @@ class Agent:
         assert self.config.configurator is not None
         failed = len(now.routes.failed[row]) if now.routes is not None else 0
         situation = Situation(steps, now.moves.idle[row], failed)
-        means = means_of(self.planner, remembers_failures=now.failed_plans is not None)
+        levels = 1 if self.hierarchy is None else 1 + len(self.hierarchy)
+        means = replace(means_of(self.planner), levels=levels, remembers_failures=now.failed_plans is not None)
         return configure(situation, means, self.config.configurator, self.config.reach)
 
     def _plan(self, now: "_Episode", rows: Tensor, setup: Setup | None) -> Plan:
@@ -253,8 +271,13 @@ class Agent:
     def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
         goals, here = now.z_goal[there], now.memory.now[there]
-        if now.routes is not None and (setup is None or setup.mode == "retrieval"):
+        mode = "search" if setup is None and now.routes is None else "retrieval" if setup is None else setup.mode
+        if mode == "retrieval" and now.routes is not None:
             goals = now.routes.subgoals(rows.tolist(), here, goals, self.config.reach)
+        elif mode == "search" and self.hierarchy is not None:
+            luck = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions, 1) for i in rows.tolist()]
+            levels = None if setup is None else setup.levels
+            goals = self.hierarchy.subgoals(now.memory.context(there), goals, luck, levels)
         cost = bind(self.cost, goals, here)
         if now.failed_plans is None or not self.decisions:
             return cost
@@ -295,10 +318,13 @@ class _Episode:
         config: AgentConfig,
         places: Landmarks | None,
         landmarks: Landmarks | None,
+        keeps: bool,
     ) -> None:
         self.z_goal, self.env_ids = z_goal, env_ids
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
         self.moves = Moves(len(z_goal))
+        self._keeps = keeps
+        self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
         self.memory = ShortTermMemory(config.context_len)
         self.failed_plans: FailedPlans | StuckSteps | None = None
         if config.failed_plans is not None:
@@ -311,11 +337,26 @@ class _Episode:
         self.part = 0  # primitive actions of the present model action
         self.active = torch.ones(len(z_goal), dtype=torch.bool)
 
-    def look(self, rows: Tensor, there: Tensor) -> list[float | None]:
+    def look(self, rows: Tensor, there: Tensor, step: int) -> list[float | None]:
         """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
         z = self.memory.now[there]
+        if self._keeps:
+            self._lived.append((step, rows.tolist(), to_host(z)))
         self.moves.look(rows.tolist(), z)
         return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
+
+    def experiences(self) -> list[Experience]:
+        """What every environment lived through, those that never acted left out."""
+        found = []
+        for row in range(len(self.env_ids)):
+            moments = [(step, z[rows.index(row)]) for step, rows, z in self._lived if row in rows]
+            if not moments or self.routes is None:
+                continue
+            places = self.routes.landmarks.places.cpu()
+            failed = torch.tensor(self.routes.failed[row], dtype=torch.long).view(-1, 2)
+            steps = torch.tensor([step for step, _ in moments])
+            found.append(Experience(torch.stack([z for _, z in moments]), steps, places[failed]))
+        return found
 
     def retire(self, active: Tensor) -> None:
         """Lets only these environments [B] go on."""

@@ -83,6 +83,7 @@ class Landmarks(nn.Module):
         self.register_buffer("edges", torch.zeros(2, edges, dtype=torch.long))  # from, to
         self.register_buffer("gaps", torch.ones(edges))  # steps
         self.embedding = embedding
+        self.config: LandmarkConfig | None = None  # by which it was drawn, where that is known
         self._seen: Tensor | None = None  # the places, embedded
         self._ways: dict[tuple[int, bool], Tensor] = {}
 
@@ -103,7 +104,7 @@ class Landmarks(nn.Module):
         if self._seen is None:
             self._seen = self.embed(self.places)
         flat = self.embed(z)
-        return _nearest(flat.reshape(-1, flat.shape[-1]), self._seen).view(z.shape[:-2])
+        return nearest_places(flat.reshape(-1, flat.shape[-1]), self._seen).view(z.shape[:-2])
 
     def ways(self, landmark: int, *, outward: bool = False, without: Collection[int] = ()) -> Tensor:
         """Steps [L] from every landmark to one, or outward from it; `far` where there is no way.
@@ -131,6 +132,17 @@ class Landmarks(nn.Module):
             if torch.equal(shorter, steps):
                 return steps.to(self.places.device)
             steps = shorter
+
+    def redrawn(self, places: Tensor, edges: Tensor, gaps: Tensor) -> "Landmarks":
+        """A map in the same space of other places [L, N, D], edges [2, K] and gaps [K]."""
+        shape = (places.shape[1], places.shape[2])
+        found = Landmarks(len(places), len(gaps), shape, self.embedding).to(places.device)
+        found.standardize.load_state_dict(self.standardize.state_dict())
+        found.places.copy_(places)
+        found.edges.copy_(edges)
+        found.gaps.copy_(gaps)
+        found.config = self.config
+        return found.eval()
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         here, goal = torch.broadcast_tensors(self.nearest(z), self.nearest(z_goal))
@@ -191,14 +203,10 @@ def fit_landmarks(
     every = -(-len(states) // config.sample)
     states, places = states[::every], places[::every]
     chosen = _farthest_points(states, radius, config.capacity)
-    number = _nearest(seen.flatten(0, 1), states[chosen]).view(seen.shape[:2])
+    number = nearest_places(seen.flatten(0, 1), states[chosen]).view(seen.shape[:2])
     edges, gaps = _observed_edges(number, known, len(chosen), config)
-    found = Landmarks(len(chosen), len(gaps), (latents.shape[2], latents.shape[3]), embedding).to(latents.device)
-    found.standardize.load_state_dict(blank.standardize.state_dict())
-    found.places.copy_(places[chosen])
-    found.edges.copy_(edges)
-    found.gaps.copy_(gaps)
-    return found.eval()
+    blank.config = config
+    return blank.redrawn(places[chosen], edges, gaps)
 
 
 def _observed_edges(number: Tensor, lengths: Tensor, count: int, config: LandmarkConfig) -> tuple[Tensor, Tensor]:
@@ -229,7 +237,7 @@ def _farthest_points(x: Tensor, radius: float, capacity: int) -> Tensor:
     return torch.tensor(chosen, device=x.device)
 
 
-def _nearest(x: Tensor, places: Tensor) -> Tensor:
+def nearest_places(x: Tensor, places: Tensor) -> Tensor:
     """Number [S] of the place [L, D] that is nearest to each row of x [S, D]."""
     square = places.square().sum(1)
     return torch.cat([(square - 2 * part @ places.T).argmin(1) for part in x.split(ROWS)])

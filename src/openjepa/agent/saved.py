@@ -4,6 +4,7 @@
           world_model.safetensors   perception and world model: encoder, predictor, statistics of actions
           critic.safetensors        learned distance to a goal, where the cost holds one
           memory.safetensors        landmarks and ways between them, where the agent has a map
+          hierarchy.safetensors     what upper levels plan with, where the world model has some
           actor.safetensors         policy whose proposals the planner starts from (Mode-1), where there is one
 
 The names are those of LeCun's architecture (A Path Towards Autonomous Machine Intelligence, 2022): perception, world
@@ -23,7 +24,9 @@ from torch import Tensor, nn
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import Embedding, Landmarks
+from openjepa.agent.experience import grown, recall
+from openjepa.agent.landmarks import Embedding, LandmarkConfig, Landmarks
+from openjepa.agent.saved_hierarchy import blank_hierarchy, describe_hierarchy
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
 from openjepa.files import cause_of, sha256, sync
@@ -40,6 +43,7 @@ from openjepa.version import __version__
 
 FORMAT = 1  # of `agent.json`
 CARD, WORLD_MODEL, CRITIC, ACTOR, MEMORY = "agent.json", "world_model", "critic", "actor", "memory"
+HIERARCHY, EXPERIENCE = "hierarchy", "experience"
 PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
     "cem": (CEM, CEMConfig),
     "icem": (ICEM, ICEMConfig),
@@ -98,6 +102,9 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
     described["planner"] = _describe_planner(agent.planner, parts)
     if agent.landmarks is not None:
         described[MEMORY] = _describe_memory(agent, parts)
+    if agent.hierarchy is not None:
+        parts[HIERARCHY] = agent.hierarchy
+        described[HIERARCHY] = describe_hierarchy(agent.hierarchy)
     values = {**vars(card), "bounds": card.bounds.to_dict(), "options": to_dict(agent.config), **described}
     temporary = folder.with_name(f".writing-{folder.name}")
     try:
@@ -157,12 +164,14 @@ def read_card(path: Path | str) -> AgentCard:
     return _card(folder, _read_card(folder))
 
 
-def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
+def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False) -> Agent:
     """Reopens a saved agent, ready for `start(goal)` and `act(observation)`; nothing is fitted.
 
     Args:
         path: of the agent's folder, or of the run that it is in.
         device: where it sees and plans.
+        remember: whether an agent with a map goes on from what it lived through, and keeps what it lives through now
+            (`agent.finish()`); else it acts as it did after its training.
 
     Raises:
         CheckpointError: for a part that is missing, damaged, of another version or of another shape.
@@ -179,7 +188,16 @@ def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
         cost = _open_cost(folder, content["cost"], device)
         planner = _open_planner(folder, content["planner"], bounds, device)
         landmarks = _open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
-        return Agent(model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape, landmarks)
+        hierarchy = None
+        if HIERARCHY in content:
+            hierarchy = blank_hierarchy(content[HIERARCHY], model)
+            _load(folder, HIERARCHY, hierarchy).to(device)
+        diary = None
+        if remember and landmarks is not None:
+            diary = folder / EXPERIENCE
+            landmarks = grown(landmarks, recall(diary))
+        shape, model = card.frame_shape, model.to(device).eval()
+        return Agent(model, planner, cost, card.bounds, options, shape, landmarks, hierarchy, diary)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, OpenJEPAError) as error:
@@ -282,6 +300,7 @@ def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
         "count": len(landmarks),
         "edges": landmarks.edges.shape[1],
         "shape": list(landmarks.places.shape[1:]),
+        "config": None if landmarks.config is None else to_dict(landmarks.config),
     }
 
 
@@ -291,6 +310,8 @@ def _open_landmarks(
     tokens, dim = described["shape"]
     landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
     _load(folder, name, landmarks)
+    if described.get("config") is not None:
+        landmarks.config = from_dict(LandmarkConfig, described["config"])
     return landmarks
 
 
@@ -367,4 +388,6 @@ def count_parameters(agent: Agent) -> dict[str, int]:
     _describe_planner(agent.planner, parts)
     if agent.landmarks is not None:
         _describe_memory(agent, parts)
+    if agent.hierarchy is not None:
+        parts[HIERARCHY] = agent.hierarchy
     return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}

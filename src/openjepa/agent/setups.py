@@ -28,17 +28,17 @@ class Sized(Protocol):
         ...
 
 
-def means_of(planner: Planner, *, remembers_failures: bool = False) -> Means:
+def means_of(planner: Planner) -> Means:
     """What an agent with this planner can think with."""
     size = planner.size if isinstance(planner, Sized) else SearchSize(1, 1, 1)
-    return Means(size.horizon, size.num_samples, size.num_iterations, size.levels, remembers_failures)
+    return Means(size.horizon, size.num_samples, size.num_iterations)
 
 
 def resized(planner: Planner, setup: Setup) -> Planner:
     """The planner as a setup wants it; one that has no size stays as it is."""
     if not isinstance(planner, Sized):
         return planner
-    wanted = SearchSize(setup.horizon, setup.num_samples, setup.num_iterations, setup.levels)
+    wanted = SearchSize(setup.horizon, setup.num_samples, setup.num_iterations)
     return planner if wanted == planner.size else planner.resized(wanted)
 
 

@@ -68,6 +68,7 @@ def fit_pair_distance(
     config: PairDistanceConfig | None = None,
     *,
     limit: float = torch.inf,
+    shown: Tensor | None = None,
     generator: torch.Generator,
 ) -> PairDistance:
     """Trains a distance on pairs of any states.
@@ -77,17 +78,20 @@ def fit_pair_distance(
         steps_between: says the steps [B] between states [B, N, D] and others.
         config: the options.
         limit: pairs that are said to be so far apart, or farther, are left out: no way between them is known.
+        shown: [S, ...] what the teacher is asked about, row by row, where the head sees something else; the states
+            themselves by default.
         generator: for initial weights and batches.
     """
     config = config or PairDistanceConfig()
     states = states.detach()
+    shown = states if shown is None else shown
     with seeded(generator):
         head = PairDistance(states.shape[1], states.shape[2], config).to(states.device)
     head.standardize.measure(states.flatten(1))
 
     def draw() -> tuple[Tensor, Tensor, Tensor]:
-        one, other = states[torch.randint(len(states), (2, config.batch_size), generator=generator)]
-        return one, other, steps_between(one, other)
+        rows = torch.randint(len(states), (2, config.batch_size), generator=generator)
+        return states[rows[0]], states[rows[1]], steps_between(shown[rows[0]], shown[rows[1]])
 
     steps = draw()[2]
     known = steps < limit

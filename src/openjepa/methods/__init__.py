@@ -51,6 +51,12 @@ def _causal_jepa() -> tuple[type, type]:
     return CausalJEPA, CausalJEPAConfig
 
 
+def _hjepa() -> tuple[type, type]:
+    from openjepa.methods.hjepa import HJEPA, HJEPAConfig
+
+    return HJEPA, HJEPAConfig
+
+
 METHODS: dict[str, MethodEntry] = {
     "lewm": _lewm,
     "ijepa": _ijepa,
@@ -59,4 +65,5 @@ METHODS: dict[str, MethodEntry] = {
     "lejepa": _lejepa,
     "levjepa": _levjepa,
     "causal_jepa": _causal_jepa,
+    "hjepa": _hjepa,
 }

@@ -11,10 +11,8 @@ class SearchSize:
         horizon: model steps of a plan.
         num_samples: candidates of a round.
         num_iterations: rounds.
-        levels: of the world model that take part.
     """
 
     horizon: int
     num_samples: int
     num_iterations: int
-    levels: int = 1

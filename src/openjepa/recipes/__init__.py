@@ -86,6 +86,13 @@ def _maze() -> Recipe:
     return MAZE
 
 
+def _hjepa() -> Recipe:
+    """upper levels on a world model (--base RUN, or learned with it): H-JEPA, HWM"""  # noqa: D403, D415
+    from openjepa.recipes.hjepa import HJEPA_RECIPE
+
+    return HJEPA_RECIPE
+
+
 def _push_t() -> Recipe:
     """world model of Push-T from scripted pushing; acts on image goals (needs openjepa[pusht])"""  # noqa: D403, D415
     from openjepa.recipes.push_t import PUSH_T
@@ -174,6 +181,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
     "maze": _maze,
+    "hjepa": _hjepa,
     "push-t": _push_t,
     "physics": _physics,
     "ijepa": _ijepa,

@@ -1,0 +1,179 @@
+"""Upper levels on what a trained level 1 remembers: their batches, their distances, and the hierarchy that plans."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from openjepa.agent.landmarks import Landmarks
+from openjepa.errors import ConfigError, DataError
+from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
+from openjepa.heads.fitting import sample_pairs, valid_states
+from openjepa.heads.pair_distance import PairDistance, PairDistanceConfig, fit_pair_distance
+from openjepa.methods.hjepa import HJEPA, HJEPAConfig, LatentBatch, check_budget, data_budget
+from openjepa.models.upper_level import LevelConfig
+from openjepa.nn.random import keyed_generator
+from openjepa.planning.hierarchical import Hierarchy, UpperConfig, UpperPlan, codebook
+from openjepa.recipes.remembered_play import Memory
+from openjepa.train.checkpoint import describe_method
+
+UpperDistance = PairDistance | TemporalDistanceHead
+
+
+@dataclass(frozen=True)
+class HierarchyConfig:
+    """How many upper levels, of what kind, and how they plan.
+
+    Attributes:
+        preset: `h-jepa`, a latent for every level, or `hwm`, one that all share.
+        num_levels: level 1 among them, >= 2.
+        level: options of the lowest upper level; those above are alike, with stride 2.
+        upper: how each of them searches.
+        distance: of states above: `stitched`, taught by the map of landmarks; `within`, learned within episodes.
+        pair: training of the first.
+        temporal: of the second.
+        macros: codebook entries, >= 2.
+        anchors: observed states that subgoals are snapped to, >= 1.
+        batch_size: windows of latents per step.
+        min_share: of episodes that must be long enough for a level, in (0, 1].
+    """
+
+    preset: Literal["h-jepa", "hwm"] = "h-jepa"
+    num_levels: int = 2
+    level: LevelConfig = field(default_factory=LevelConfig)
+    upper: UpperConfig = field(default_factory=UpperConfig)
+    distance: Literal["stitched", "within"] = "stitched"
+    pair: PairDistanceConfig = field(default_factory=lambda: PairDistanceConfig(steps=1500))
+    temporal: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=1000, max_gap=72))
+    macros: int = 64
+    anchors: int = 4000
+    batch_size: int = 256
+    min_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.num_levels < 2 or self.macros < 2 or min(self.anchors, self.batch_size) < 1:
+            raise ConfigError("`num_levels` and `macros` must be at least 2, `anchors` and `batch_size` at least 1.")
+        if not 0 < self.min_share <= 1:
+            raise ConfigError(f"`min_share` must be in (0, 1]; got {self.min_share}.")
+
+    @property
+    def levels(self) -> tuple[LevelConfig, ...]:
+        """Options of the upper levels."""
+        own = {} if self.preset == "h-jepa" else {"embed_dim": 0}
+        strides = [self.level.stride, *[2] * (self.num_levels - 2)]
+        return tuple(replace(self.level, stride=stride, **own) for stride in strides)
+
+    def window(self) -> int:
+        """States of level 1 that a training window holds."""
+        return data_budget([0], self.levels)[-1].steps + 1
+
+
+class LatentSource:
+    """Windows of remembered latents as a `BatchSource`: batch number `step` is a pure function.
+
+    Args:
+        memory: whole episodes.
+        window: states of a window.
+        batch_size: windows of a batch.
+        seed: of the drawing.
+    """
+
+    def __init__(self, memory: Memory, window: int, batch_size: int, seed: int) -> None:
+        kept = memory.lengths >= window
+        if not bool(kept.any()):
+            raise DataError(
+                f"`window` must be at most the longest episode ({int(memory.lengths.max())}); got {window}."
+            )
+        self.z, self.actions = memory.latents[kept], memory.actions[kept]
+        self.places = memory.lengths[kept] - window + 1
+        self.window, self.batch_size, self.seed = window, batch_size, seed
+
+    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> LatentBatch:
+        """See `BatchSource.batch`."""
+        generator = keyed_generator(self.seed, step, 0x6C6174)
+        ends = self.places.cumsum(0)
+        number = torch.randint(int(ends[-1]), (self.batch_size,), generator=generator)[rank::world_size].contiguous()
+        episode = torch.searchsorted(ends, number, right=True)
+        first = number - (ends - self.places)[episode]
+        steps = first[:, None] + torch.arange(self.window)
+        return LatentBatch(self.z[episode[:, None], steps], self.actions[episode[:, None], steps[:, :-1]])
+
+
+def stacked(level1: Any, memory: Memory, config: HierarchyConfig, seed: int) -> tuple[HJEPA, LatentSource]:
+    """Upper levels on a frozen level 1, and their batches.
+
+    Raises:
+        DataError: where a level would starve.
+    """
+    check_budget(data_budget(memory.lengths, config.levels), min_share=config.min_share)
+    described = describe_method(level1)
+    dim = memory.latents.shape[-1]
+    options = HJEPAConfig(described["method"], described["config"], config.levels, dim, frozen=True, seed=seed)
+    return HJEPA(options, level1), LatentSource(memory, config.window(), config.batch_size, seed)
+
+
+@torch.no_grad()
+def assemble(
+    model: HJEPA, memory: Memory, landmarks: Landmarks | None, config: HierarchyConfig, seed: int
+) -> Hierarchy:
+    """Fits what the upper levels plan with: distances, macro-actions and observed states.
+
+    Args:
+        model: trained, in evaluation mode.
+        memory: the training episodes in the latents of its level 1.
+        landmarks: the map that teaches stitched distances.
+        config: the options.
+        seed: of all that is drawn.
+    """
+    if config.distance == "stitched" and landmarks is None:
+        raise ConfigError("`distance` must be within where there is no map. Set `act.landmarks`, or take within.")
+    z, lengths = memory.latents, memory.lengths
+    lifted = model.lift(z)
+    actions = model.standardised(memory.actions)
+    states = valid_states(z, lengths)
+    every = -(-len(states) // config.anchors)
+    uppers, stride = [], 1
+    for number, (level, up) in enumerate(zip(model.levels, lifted, strict=True)):
+        generator = keyed_generator(seed, 30 + number)
+        macros = _macros(level, actions, lengths, stride)
+        actions = macros
+        stride *= level.config.stride
+        flat = valid_states(up, lengths)
+        distance: UpperDistance
+        if config.distance == "stitched":
+            assert landmarks is not None
+            distance, step = _stitched(flat, landmarks.nearest(states), landmarks, config, generator), float(stride)
+        else:
+            distance = fit_temporal_distance(up, config.temporal, generator=generator, lengths=lengths)
+            episode, now, _ = sample_pairs((lengths - stride + 1).clamp_min(2), 1, 2000, generator=generator)
+            later = (now + stride).minimum(lengths[episode] - 1)
+            step = float(distance(up[episode, now], up[episode, later]).mean())
+        known = macros.flatten(0, 1)
+        book = codebook(known[torch.isfinite(known).all(1)], config.macros, generator=generator)
+        uppers.append(UpperPlan(level, distance, book, flat[::every].clone(), max(step, 1e-6), config.upper))
+    return Hierarchy(uppers, states[::every].clone()).eval().requires_grad_(False)
+
+
+def _macros(level: Any, actions: Tensor, lengths: Tensor, stride: int) -> Tensor:
+    """Macro-actions [E, K, M] of whole episodes; NaN where an episode has ended."""
+    filled = torch.nan_to_num(actions)
+    macros = level.pool(filled).clone()
+    ends = torch.arange(1, macros.shape[1] + 1) * stride * level.config.stride
+    macros[ends[None] > (lengths - 1)[:, None]] = torch.nan
+    return macros
+
+
+def _stitched(
+    flat: Tensor, number: Tensor, landmarks: Landmarks, config: HierarchyConfig, generator: torch.Generator
+) -> PairDistance:
+    """A distance of states above that the map teaches, whose landmarks `number` [S] they are of."""
+    table = torch.stack([landmarks.ways(i) for i in range(len(landmarks))], 1)  # from, to
+    every = -(-len(flat) // 8000)
+
+    def steps_between(one: Tensor, other: Tensor) -> Tensor:
+        return table[one, other]
+
+    return fit_pair_distance(
+        flat[::every], steps_between, config.pair, limit=landmarks.far, shown=number[::every], generator=generator
+    )
