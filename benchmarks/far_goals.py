@@ -4,13 +4,17 @@
     python benchmarks/far_goals.py --mazes 0 --seeds 0 --bins near far
 
 Every maze and seed is one run of the recipe `maze`: 1,000 episodes of random play, of which 80 steps lead about nine
-steps away, so that every far way must be stitched from pieces. Then the same pairs for all methods, with the same world
-model and search:
+steps away, so that every far way must be stitched from pieces; and upper levels on its frozen world model. Then the
+same pairs, frozen in `--out`, for all methods, with the same level 1 and search:
 
     flat, raw                 the squared distance of latents
     flat, within episodes     the critic: a temporal distance learned from pairs of states of one episode
     flat, stitched            ways along the map of landmarks, distilled into a network of pairs
-    retrieval                 the saved agent: landmarks of the map as subgoals, the critic between them
+    retrieval                 landmarks of the map as subgoals, the critic between them, always
+    configured                the saved agent: the configurator chooses
+    H-JEPA, within episodes   upper level in a latent of its own, its distance learned within episodes, no map
+    H-JEPA, stitched          the same with ways along the map, distilled
+    HWM, stitched             the same with one latent for both levels
 
 Multiply-adds are counted (`torch.utils.flop_counter`) and CPU milliseconds taken for decisions of one environment. The
 last line is JSON, by method and bin: success with its 95 % interval over all pairs, the ratio of steps to the shortest
@@ -41,11 +45,19 @@ from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, PathCost
 from openjepa.planning.costs import squared_l2
 from openjepa.recipes.acting import Learned, WorldModelConfig, learn_to_act, make_agent
+from openjepa.recipes.hierarchy import HierarchyConfig, assemble, stacked
+from openjepa.recipes.hjepa import hjepa
 from openjepa.recipes.maze import BINS, judge_bin, maze, world_config
 from openjepa.recipes.world_model import build, with_seed
 from openjepa.train import train
 
-METHODS = ("flat, raw", "flat, within episodes", "flat, stitched", "retrieval")
+# Upper levels by method: what they share, and where their distance comes from.
+UPPER = {
+    "H-JEPA, within episodes": HierarchyConfig("h-jepa", distance="within"),
+    "H-JEPA, stitched": HierarchyConfig("h-jepa"),
+    "HWM, stitched": HierarchyConfig("hwm"),
+}
+METHODS = ("flat, raw", "flat, within episodes", "flat, stitched", "retrieval", "configured", *UPPER)
 
 
 def recipe(number: int, seed: int, out: Path) -> WorldModelConfig:
@@ -64,33 +76,47 @@ def learn(config: WorldModelConfig, folder: Path) -> Learned:
     return learn_to_act(model, config)
 
 
-def players(config: WorldModelConfig, learned: Learned, names: list[str]) -> dict[str, Agent]:
-    """The methods; all with the same weights and search."""
+def players(config: WorldModelConfig, learned: Learned, names: list[str], folder: Path) -> dict[str, Agent]:
+    """The methods; all with the same level 1 and its search."""
     agent = make_agent(config, learned)
-    landmarks = learned.landmarks
+    landmarks, critic = learned.landmarks, agent.cost
     assert landmarks is not None
-    search = CEM(agent.bounds, config.act.planner)
-    critic = agent.cost
     assert isinstance(critic, PathCost)
-    found = {"retrieval": agent}
+    search, simple = CEM(agent.bounds, config.act.planner), replace(agent.config, configurator=None, edge_patience=None)
 
     def flat(cost: PathCost) -> Agent:
-        return Agent(agent.model, search, cost, agent.bounds, agent.config)
+        return Agent(agent.model, search, cost, agent.bounds, simple)
 
-    if "flat, raw" in names:
-        found["flat, raw"] = flat(replace(critic, distance=squared_l2))
-    if "flat, within episodes" in names:
-        found["flat, within episodes"] = flat(critic)
-    if "flat, stitched" in names:
-        states = valid_states(learned.memory.latents, learned.memory.lengths)
-        stitched = fit_pair_distance(
-            states[:: -(-len(states) // 8000)],
-            landmarks,
-            limit=landmarks.far,
-            generator=keyed_generator(config.seed, 4),
-        )
-        found["flat, stitched"] = flat(replace(critic, distance=stitched))
-    return {name: found[name] for name in names}
+    found: dict[str, Agent] = {}
+    for name in names:
+        if name == "configured":
+            found[name] = agent
+        elif name == "retrieval":
+            found[name] = make_agent(replace(config, act=replace(config.act, configurator=None)), learned)
+        elif name in UPPER:
+            found[name] = upper(config, learned, agent, UPPER[name], folder)
+        elif name == "flat, stitched":
+            states = valid_states(learned.memory.latents, learned.memory.lengths)
+            stitched = fit_pair_distance(
+                states[:: -(-len(states) // 8000)],
+                landmarks,
+                limit=landmarks.far,
+                generator=keyed_generator(config.seed, 4),
+            )
+            found[name] = flat(replace(critic, distance=stitched))
+        else:
+            found[name] = flat(critic if name == "flat, within episodes" else replace(critic, distance=squared_l2))
+    return found
+
+
+def upper(config: WorldModelConfig, learned: Learned, agent: Agent, options: HierarchyConfig, folder: Path) -> Agent:
+    """An agent without a map that searches with upper levels; they are trained once for each kind of latent."""
+    method, source = stacked(learned.model, learned.memory, options, config.seed)
+    schedule = replace(hjepa().train, seed=config.seed)
+    record = {"recipe": "hjepa", **to_dict(options.level)}
+    trained = train(method, source, schedule, folder / options.preset, recipe_config=record).method.eval()
+    hierarchy = assemble(trained, learned.memory, learned.landmarks, options, config.seed)
+    return Agent(trained, agent.planner, agent.cost, agent.bounds, agent.config, hierarchy=hierarchy)
 
 
 def cost_of_a_decision(agent: Agent, layout: MazeConfig, pairs: Manifest) -> dict[str, float]:
@@ -116,6 +142,14 @@ def cost_of_a_decision(agent: Agent, layout: MazeConfig, pairs: Manifest) -> dic
     return {"macs": float(np.median(macs)), "ms": float(np.median(ms))}
 
 
+def frozen_pairs(layout: MazeConfig, name: str, count: int, seed: int, out: Path) -> Manifest:
+    """The pairs of a bin, drawn once and kept with their SHA-256."""
+    path = out / f"pairs-{layout.number}-{name}-{count}-{seed}.json"
+    if not path.is_file():
+        draw_maze_pairs(layout, count, steps=BINS[name][0], seed=seed).save(path)
+    return Manifest.load(path)
+
+
 def main() -> None:
     """Measures, prints a line for each method and bin, and one of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,30 +158,32 @@ def main() -> None:
     parser.add_argument("--bins", nargs="+", choices=BINS, default=list(BINS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--pairs", type=int, default=100, help="of each bin and maze")
-    parser.add_argument("--pairs-seed", type=int, default=0)
+    parser.add_argument("--pairs-seed", type=int, default=0, help="0 is judged; take another one to develop on")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-far-goals"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {m: {b: [] for b in options.bins} for m in options.methods}
-    seconds = []
+    seconds, manifests = [], {}
     for number in options.mazes:
         for seed in options.seeds:
             config, began = recipe(number, seed, options.out), time.process_time()
-            learned = learn(config, options.out / f"run-{number}-{seed}")
-            seconds.append(time.process_time() - began)
+            folder = options.out / f"run-{number}-{seed}"
+            learned = learn(config, folder)
+            alone = time.process_time() - began
+            agents = players(config, learned, options.methods, folder)
+            seconds.append({"agent": round(alone, 1), "with_levels": round(time.process_time() - began, 1)})
             layout = world_config(config)
-            agents = players(config, learned, options.methods)
             for name in options.bins:
-                steps, budget = BINS[name]
-                pairs = draw_maze_pairs(layout, options.pairs, steps=steps, seed=options.pairs_seed)
+                pairs = frozen_pairs(layout, name, options.pairs, options.pairs_seed, options.out)
+                manifests[f"{number} {name}"] = pairs.sha256[:12]
                 for method, agent in agents.items():
-                    row = judge_bin(agent, layout, pairs, budget, method)
+                    row = judge_bin(agent, layout, pairs, BINS[name][1], method)
                     row |= cost_of_a_decision(agent, layout, pairs)
                     rows[method][name].append(row)
-                    print(f"maze {number} seed {seed} {name:8s} {method:22s} {json.dumps(row)}", flush=True)
+                    print(f"maze {number} seed {seed} {name:8s} {method:24s} {json.dumps(row)}", flush=True)
     found = {m: {name: _together(runs, options.pairs) for name, runs in bins.items()} for m, bins in rows.items()}
     about = {"mazes": options.mazes, "seeds": options.seeds, "pairs": options.pairs, "torch": torch.__version__}
-    print(json.dumps({**found, **about, "cpu_seconds_of_training": [round(s, 1) for s in seconds]}))
+    print(json.dumps({**found, **about, "manifests": manifests, "cpu_seconds_of_training": seconds}))
 
 
 def _together(runs: list[dict[str, Any]], pairs: int) -> dict[str, Any]:

@@ -67,6 +67,17 @@ def test_imagined_states_are_replaced_by_observed_ones():
     assert subgoals(Hierarchy([level], kept), [0.0], [19.0]) == [3]
 
 
+def test_a_neighbour_behind_a_wall_is_no_subgoal():
+    """The nearest observed state to what is imagined, 3.9, lies behind a wall at 3.5."""
+    kept = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).view(-1, 1, 1)
+
+    def around(z, z_goal):
+        return gap(z, z_goal) + 20.0 * ((z > 3.5) != (z_goal > 3.5)).sum((-2, -1))
+
+    level = UpperPlan(Line(), around, torch.tensor([[1.0]]), kept, 2.0, UpperConfig(SEARCH, ahead=2))
+    assert level.snap(points(3.9, 3.9, 4.9), points(1, 4, 0)).tolist() == [3, 4, 3]
+
+
 def test_a_third_level_gives_goals_to_the_second():
     """The third takes steps of 8 in a latent ten times as large, the second goes two of its own towards that."""
     levels = [upper(ahead=2), upper(10.0, 8.0, (-8.0, 8.0), ahead=1)]

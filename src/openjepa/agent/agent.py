@@ -263,8 +263,9 @@ class Agent:
             options["context_actions"] = past
         cost, z = self._bound_cost(now, rows, there, setup), now.memory.context(there)  # [R, T, N, D]
         if setup is not None and setup.mode == "wander":
-            bounds = self.bounds.with_frameskip(self.config.frameskip)
-            return wander(self.model, z, cost, bounds, setup.horizon, generators=generators, context_actions=past)
+            bounds, steps = self.bounds.with_frameskip(self.config.frameskip), setup.horizon
+            steps = steps if now.plan is None else now.plan.shape[1]  # of a planner that does not say its size
+            return wander(self.model, z, cost, bounds, steps, generators=generators, context_actions=past)
         planner = self.planner if setup is None else resized(self.planner, setup)
         return planner.plan(self.model, z, cost, generators=generators, **options)
 

@@ -25,6 +25,8 @@ from openjepa.planning.costs import Distance, PathCost, bind, mean
 from openjepa.protocols import ActionBounds
 
 Support = Literal["codebook", "box"]
+NEIGHBOURS = 32  # observed states among which an imagined one is looked for
+SLACK = 1.5  # how much farther than macro-steps lead on average a subgoal may lie
 
 
 class LiftingLevel(Protocol):
@@ -138,9 +140,18 @@ class UpperPlan(nn.Module):
         """Whether goals [B, 1, D] are within the direct reach of latents [B, 1, D]; [B] bool."""
         return self.distance(z, z_goal) <= self.config.direct * self.step
 
-    def snap(self, z: Tensor) -> Tensor:
-        """Numbers [B] of the observed states that are nearest to latents [B, 1, D]."""
-        return torch.cdist(z.flatten(1), self.anchors.flatten(1)).argmin(1)
+    def snap(self, z_imagined: Tensor, z: Tensor) -> Tensor:
+        """Numbers [B] of the observed states that take the place of imagined ones [B, 1, D].
+
+        Of the few nearest ones it is the nearest that lies as near to the present latents z [B, 1, D] as macro-steps
+        lead: beyond a wall, a neighbour in the latent is far away.
+        """
+        count = min(NEIGHBOURS, len(self.anchors))
+        near = torch.cdist(z_imagined.flatten(1), self.anchors.flatten(1)).topk(count, largest=False)
+        away = self.distance(z.unsqueeze(1), self.anchors[near.indices])  # [B, count]
+        reach = SLACK * min(self.config.ahead, self.config.search.horizon) * self.step
+        gap = near.values + (away > reach) * (1 + near.values.amax() + away)  # those within reach come first
+        return near.indices.gather(1, gap.argmin(1, keepdim=True)).squeeze(1)
 
 
 class Hierarchy(nn.Module):
@@ -192,7 +203,7 @@ class Hierarchy(nn.Module):
             if len(far):
                 rows = to_device(far, z.device)
                 found = upper.search(here[number][rows], wanted[rows], [generators[i] for i in far.tolist()])
-                moment = upper.snap(found)
+                moment = upper.snap(found, here[number][rows])
                 subgoal = subgoal.index_copy(0, rows, self.anchors[moment])
                 lower = used[number - 1].anchors[moment] if number else None
             if number:

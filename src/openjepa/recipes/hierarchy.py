@@ -34,6 +34,8 @@ class HierarchyConfig:
         pair: training of the first.
         temporal: of the second.
         macros: codebook entries, >= 2.
+        fast_share: of the observed macro-actions, those that went farthest, that it is made of, in (0, 1]: random play
+            dawdles, and a subgoal that is as near as its average makes level 1 dawdle too.
         anchors: observed states that subgoals are snapped to, >= 1.
         batch_size: windows of latents per step.
         min_share: of episodes that must be long enough for a level, in (0, 1].
@@ -47,6 +49,7 @@ class HierarchyConfig:
     pair: PairDistanceConfig = field(default_factory=lambda: PairDistanceConfig(steps=1500))
     temporal: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=1000, max_gap=72))
     macros: int = 64
+    fast_share: float = 0.3
     anchors: int = 4000
     batch_size: int = 256
     min_share: float = 0.5
@@ -54,8 +57,10 @@ class HierarchyConfig:
     def __post_init__(self) -> None:
         if self.num_levels < 2 or self.macros < 2 or min(self.anchors, self.batch_size) < 1:
             raise ConfigError("`num_levels` and `macros` must be at least 2, `anchors` and `batch_size` at least 1.")
-        if not 0 < self.min_share <= 1:
-            raise ConfigError(f"`min_share` must be in (0, 1]; got {self.min_share}.")
+        if not 0 < self.min_share <= 1 or not 0 < self.fast_share <= 1:
+            raise ConfigError(
+                f"`min_share` and `fast_share` must be in (0, 1]; got {self.min_share} and {self.fast_share}."
+            )
 
     @property
     def levels(self) -> tuple[LevelConfig, ...]:
@@ -149,8 +154,11 @@ def assemble(
             episode, now, _ = sample_pairs((lengths - stride + 1).clamp_min(2), 1, 2000, generator=generator)
             later = (now + stride).minimum(lengths[episode] - 1)
             step = float(distance(up[episode, now], up[episode, later]).mean())
+        moved = (up[:, stride::stride] - up[:, :-stride:stride])[:, : macros.shape[1]].flatten(2).norm(dim=-1).flatten()
         known = macros.flatten(0, 1)
-        book = codebook(known[torch.isfinite(known).all(1)], config.macros, generator=generator)
+        whole = torch.isfinite(known).all(1)
+        fast = moved[whole].argsort(descending=True)[: max(2, round(config.fast_share * int(whole.sum())))]
+        book = codebook(known[whole][fast], config.macros, generator=generator)
         uppers.append(UpperPlan(level, distance, book, flat[::every].clone(), max(step, 1e-6), config.upper))
     return Hierarchy(uppers, states[::every].clone()).eval().requires_grad_(False)
 

@@ -22,6 +22,7 @@ TOY = {
     "play.episodes": 20,
     "play.num_envs": 20,
     "play.steps": 12,
+    "play.held_out": 0.2,
     "batch_size": 4,
     "hierarchy.level.stride": 2,
     "hierarchy.level.rollout": 2,
