@@ -10,7 +10,7 @@ on every level; so subgoals are compared in the latent above and pursued in the 
 is headed for directly, and horizons shrink with what is left of the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.planning.cem import CEM, CEMConfig
-from openjepa.planning.costs import Distance, PathCost, bind, mean
-from openjepa.protocols import ActionBounds
+from openjepa.planning.costs import Distance, PathCost, bind, final, mean
+from openjepa.protocols import ActionBounds, Plan
 
 Support = Literal["codebook", "box"]
 NEIGHBOURS = 32  # observed states among which an imagined one is looked for
@@ -113,23 +113,30 @@ class UpperPlan(nn.Module):
 
     def search(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """The subgoals [B, 1, D] on the cheapest way from latents [B, 1, D] to goals [B, 1, D]."""
-        aggregate = _final if self.config.aggregate_final else mean
-        cost = PathCost(self.distance, aggregate)
-        horizon = self.horizons(z, z_goal)
         found = torch.empty_like(z_goal)
+        for rows, plan in self._plans(z, z_goal, generators):
+            found[rows] = plan.z_path[:, min(self.config.ahead, plan.z_path.shape[1]) - 1]
+        return found
+
+    def choices(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """The first macro-actions [B, M] of the same plans."""
+        found = z.new_empty(len(z), self.macros.shape[1])
+        for rows, plan in self._plans(z, z_goal, generators):
+            first = plan.actions[:, 0]
+            found[rows] = first @ self.macros if self.config.support == "codebook" else first
+        return found
+
+    def _plans(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, Plan]]:
+        """Plans of environments whose horizons are alike, with their numbers."""
+        cost = PathCost(self.distance, final if self.config.aggregate_final else mean)
+        horizon = self.horizons(z, z_goal)
         model = _Coded(self.level, self.macros) if self.config.support == "codebook" else _Bare(self.level)
         for steps in sorted(set(horizon.tolist())):
             rows = (horizon == steps).nonzero().squeeze(1)
             there = to_device(rows, z.device)
             planner = CEM(self.bounds, replace(self.config.search, horizon=steps))
-            plan = planner.plan(
-                model,
-                z[there].unsqueeze(1),
-                bind(cost, z_goal[there], z[there]),
-                generators=[generators[i] for i in rows.tolist()],
-            )
-            found[there] = plan.z_path[:, min(self.config.ahead, steps) - 1]
-        return found
+            bound, luck = bind(cost, z_goal[there], z[there]), [generators[i] for i in rows.tolist()]
+            yield there, planner.plan(model, z[there].unsqueeze(1), bound, generators=luck)
 
     def horizons(self, z: Tensor, z_goal: Tensor) -> Tensor:
         """Macro-steps [B] of a search: what is left of the way, at most the whole horizon; on the host."""
@@ -237,10 +244,6 @@ class _Bare:
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         return self.level.rollout(z, actions)
-
-
-def _final(distances: Tensor) -> Tensor:
-    return distances[..., -1]
 
 
 def codebook(macros: Tensor, size: int, *, generator: torch.Generator, rounds: int = 10) -> Tensor:

@@ -52,23 +52,28 @@ def hjepa() -> HierarchicalConfig:
 
 def base_config(config: HierarchicalConfig) -> WorldModelConfig:
     """The options of level 1: those of the base run, where there is one."""
-    if config.base is None:
-        return with_seed(config)
-    recorded = read_record(config.base).get("recipe")
+    return with_seed(config) if config.base is None else _base(config.base)[1]
+
+
+def _base(run_dir: Path) -> tuple[Recipe, WorldModelConfig]:
+    """The recipe of a run of a world model, and its options there."""
+    recorded = read_record(run_dir).get("recipe")
     options = dict(recorded) if isinstance(recorded, dict) else {}
     recipe = load_recipe(options.pop("recipe", ""))
     if not isinstance(recipe.config, WorldModelConfig):
-        raise ConfigError(f"`base` must be a run of a world model; {config.base} is none.")
-    return with_seed(from_dict(type(recipe.config), options))
+        raise ConfigError(f"`base` must be a run of a world model; {run_dir} is none.")
+    return recipe, with_seed(from_dict(type(recipe.config), options))
 
 
 def build(config: HierarchicalConfig) -> Experiment:
     """Upper levels on the frozen level 1 of the base, or all levels on pictures."""
-    below = base_config(config)
     if config.base is not None:
+        recipe, below = _base(config.base)
+        plain = recipe.build(below)
         learned = learn_to_act(load_method(config.base), replace(below, act=replace(below.act, policy=None)))
         model, source = stacked(learned.model, learned.memory, config.hierarchy, config.seed)
-        return Experiment(model, source)
+        return replace(plain, method=model, source=source, diagnostics=None)
+    below = base_config(config)
     options, window = config.hierarchy, max(config.window, config.hierarchy.window())
     experiment = world_model.build(replace(below, window=window))
     lengths = open_store(below).lengths // below.frameskip + 1
