@@ -86,7 +86,24 @@ class TrajectoryBatch:
         )
 
 
-Batch = ImageBatch | VideoBatch | TrajectoryBatch
+@dataclass(frozen=True)
+class LatentBatch:
+    """Windows of the latents of a frozen world model, which need no pictures.
+
+    Attributes:
+        z: [B, T, 1, D].
+        actions: [B, T - 1, A] in the environment's units.
+    """
+
+    z: Tensor
+    actions: Tensor
+
+    def to(self, device: torch.device | str) -> LatentBatch:
+        """Returns the same batch on `device`."""
+        return LatentBatch(_move(self.z, device), _move(self.actions, device))
+
+
+Batch = ImageBatch | VideoBatch | TrajectoryBatch | LatentBatch
 
 
 class BatchSource(Protocol):

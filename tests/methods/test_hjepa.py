@@ -7,7 +7,6 @@ from openjepa.errors import ConfigError, DataError, ShapeError
 from openjepa.methods.hjepa import (
     HJEPA,
     HJEPAConfig,
-    LatentBatch,
     check_budget,
     data_budget,
     h_jepa,
@@ -17,7 +16,7 @@ from openjepa.methods.hjepa import (
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.upper_level import LevelConfig, UpperLevel
-from openjepa.protocols import TrajectoryBatch
+from openjepa.protocols import LatentBatch, TrajectoryBatch
 
 SMALL = {"hidden_dim": 8, "macro_dim": 2, "rollout": 2}
 

@@ -23,7 +23,7 @@ from openjepa.losses.vicreg import vicreg_states
 from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.upper_level import LevelConfig, UpperLevel
 from openjepa.nn.random import global_stream, keyed_generator
-from openjepa.protocols import JEPALoss, TrajectoryBatch
+from openjepa.protocols import JEPALoss, LatentBatch, TrajectoryBatch
 
 
 @dataclass(frozen=True)
@@ -53,23 +53,6 @@ class HJEPAConfig:
             raise ConfigError("`levels` must name at least one upper level.")
         if self.level1_weight <= 0 or self.seed < 0:
             raise ConfigError("`level1_weight` must be above 0 and `seed` 0 or more.")
-
-
-@dataclass(frozen=True)
-class LatentBatch:
-    """Windows of latents of a frozen level 1, which need no pictures.
-
-    Attributes:
-        z: [B, T, 1, D].
-        actions: [B, T - 1, A] in the environment's units.
-    """
-
-    z: Tensor
-    actions: Tensor
-
-    def to(self, device: torch.device | str) -> "LatentBatch":
-        """Returns the same batch on `device`."""
-        return LatentBatch(self.z.to(device), self.actions.to(device))
 
 
 class HJEPA(StandardisesActions):

@@ -12,7 +12,7 @@ is headed for directly, and horizons shrink with what is left of the way.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -175,7 +175,7 @@ class Hierarchy(nn.Module):
         super().__init__()
         if not uppers or any(len(upper.anchors) != len(anchors) for upper in uppers):
             raise ConfigError(f"`uppers` must be at least one level with {len(anchors)} anchors each.")
-        self.uppers = nn.ModuleList(uppers)
+        self.uppers: Any = nn.ModuleList(uppers)
         self.register_buffer("anchors", anchors)
 
     def __len__(self) -> int:

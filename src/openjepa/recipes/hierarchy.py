@@ -11,10 +11,11 @@ from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
 from openjepa.heads.fitting import sample_pairs, valid_states
 from openjepa.heads.pair_distance import PairDistance, PairDistanceConfig, fit_pair_distance
-from openjepa.methods.hjepa import HJEPA, HJEPAConfig, LatentBatch, check_budget, data_budget
+from openjepa.methods.hjepa import HJEPA, HJEPAConfig, check_budget, data_budget
 from openjepa.models.upper_level import LevelConfig
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.hierarchical import Hierarchy, UpperConfig, UpperPlan, codebook
+from openjepa.protocols import LatentBatch
 from openjepa.recipes.remembered_play import Memory
 from openjepa.train.checkpoint import describe_method
 
@@ -65,9 +66,9 @@ class HierarchyConfig:
     @property
     def levels(self) -> tuple[LevelConfig, ...]:
         """Options of the upper levels."""
-        own = {} if self.preset == "h-jepa" else {"embed_dim": 0}
+        level = self.level if self.preset == "h-jepa" else replace(self.level, embed_dim=0)
         strides = [self.level.stride, *[2] * (self.num_levels - 2)]
-        return tuple(replace(self.level, stride=stride, **own) for stride in strides)
+        return tuple(replace(level, stride=stride) for stride in strides)
 
     def window(self) -> int:
         """States of level 1 that a training window holds."""
