@@ -1,0 +1,241 @@
+"""What stands behind the handles of an acting agent: moments, seen or imagined, and the episodes they belong to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openjepa.agent.agent import Agent
+from openjepa.agent.perception import Perception
+from openjepa.envs.policies import default_policy, make_policy
+from openjepa.errors import DataError, brief
+from openjepa.eval.plausibility.conformal import p_values
+from openjepa.nn.random import keyed_seed
+from openjepa.planning.costs import squared_l2
+from openjepa.protocols import ActionBounds, Plan, World
+from openjepa.serve.mcp.handles import Closing
+
+MakeWorld = Callable[[int], World]
+TOGETHER = 16  # environments that play at a time for pictures and calibration
+ORDINARY = 199  # steps of play, each of an episode of its own, that a surprise is compared with
+LATEST = 6  # model steps into an episode at which such a step may lie
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A state of the world, with what a model with context needs of the past.
+
+    Attributes:
+        z: [1, T, N, D] latest states; the last one is of this moment.
+        actions: [1, T - 1, A] model actions between them.
+        step: of the world, since the episode began.
+        frame: [3, H, W] uint8 where it was seen, None where it is imagined.
+        surprise: squared latent error of the model's prediction of this moment, where it was seen after an action.
+    """
+
+    z: Tensor
+    actions: Tensor
+    step: int
+    frame: np.ndarray | None = None
+    surprise: float | None = None
+
+    @property
+    def now(self) -> Tensor:
+        """The state [1, N, D]."""
+        return self.z[:, -1]
+
+    def follow(self, path: Tensor, actions: Tensor, context_len: int, steps: int, frame: np.ndarray | None) -> "Moment":
+        """The moment after a path [1, H, N, D] under model actions [1, H, A], `steps` of the world later."""
+        z, taken = torch.cat([self.z, path], 1), torch.cat([self.actions, actions], 1)
+        kept = min(context_len, z.shape[1])
+        return Moment(z[:, -kept:], taken[:, taken.shape[1] - kept + 1 :], self.step + steps, frame)
+
+
+@dataclass
+class Episode(Closing):
+    """One episode: where it is now, and the world that it is in, where this process has it.
+
+    Attributes:
+        perception: of its own, with its own latest frames.
+        world: of one environment, or None where the client sends the pictures.
+        seed: of the world.
+        now: handle of the present state.
+        plans: made so far; names the random numbers of the next one.
+    """
+
+    perception: Perception
+    world: World | None
+    seed: int
+    now: str = ""
+    plans: int = 0
+    pictures: "Pictures | None" = None
+
+    def close(self) -> None:
+        """Closes the world."""
+        if self.world is not None:
+            self.world.close()
+
+
+@dataclass(frozen=True)
+class KeptPlan:
+    """A plan behind a handle; `state` is the handle it begins in."""
+
+    state: str
+    actions: np.ndarray  # [H * frameskip, A] of the world
+
+
+def to_actions(values: Sequence[Sequence[float]], bounds: ActionBounds, frameskip: int, most: int) -> np.ndarray:
+    """Checks actions of the world and returns them [n, A] float32.
+
+    Args:
+        values: a list of numbers for each step; where actions are choices, one whole number for each group.
+        bounds: of one of them.
+        frameskip: actions of a step of the model; n must be a multiple.
+        most: largest n.
+
+    Raises:
+        DataError: for anything else.
+    """
+    if not values or len(values) % frameskip or len(values) > most:
+        parts = f" and a multiple of {frameskip} (the model's step)" if frameskip > 1 else ""
+        raise DataError(f"`actions` must be 1 to {most} lists of numbers{parts}; got {len(values)}.")
+    rows = [_one_hot(row, bounds) if bounds.categories else list(row) for row in values]
+    wrong = next((row for row in rows if len(row) != bounds.dim), None)
+    if wrong is not None:
+        raise DataError(f"each action must be {bounds.dim} numbers; got {brief(wrong, 40)}.")
+    actions = np.array(rows, np.float64)
+    if not np.isfinite(actions).all():
+        raise DataError("`actions` must be finite numbers.")
+    allowed = bounds.clip(torch.from_numpy(actions)).numpy()
+    if bounds.max_norm is not None:
+        off = np.abs(actions - allowed).max() > 1e-3
+    else:
+        off = bool(((actions < bounds.low - 1e-6) | (actions > bounds.high + 1e-6)).any())
+    if off:
+        limit = f" and a norm of at most {bounds.max_norm:g}" if bounds.max_norm is not None else ""
+        low, high = bounds.low.round(4).tolist(), bounds.high.round(4).tolist()
+        raise DataError(f"each action must lie between {low} and {high}{limit}; got {_first_off(actions, allowed)}.")
+    return allowed.astype(np.float32)
+
+
+def to_lists(actions: np.ndarray, bounds: ActionBounds) -> list[list[float]]:
+    """Actions [n, A] the way `to_actions` reads them."""
+    if not bounds.categories:
+        return [[round(float(x), 6) for x in row] for row in actions]
+    ends = np.cumsum(bounds.categories)[:-1]
+    return [[float(group.argmax()) for group in np.split(row, ends)] for row in actions]
+
+
+def _one_hot(row: Sequence[float], bounds: ActionBounds) -> list[float]:
+    sizes = bounds.categories
+    if len(row) != len(sizes) or any(x != int(x) or not 0 <= x < n for x, n in zip(row, sizes, strict=False)):
+        most = ", ".join(str(n - 1) for n in sizes)
+        raise DataError(f"each action must be {len(sizes)} whole numbers from 0 to {most}; got {brief(list(row), 40)}.")
+    return [float(i == int(x)) for x, n in zip(row, sizes, strict=True) for i in range(n)]
+
+
+def _first_off(actions: np.ndarray, allowed: np.ndarray) -> list[float]:
+    row = int(np.abs(actions - allowed).max(1).argmax())
+    return actions[row].round(4).tolist()
+
+
+class Pictures:
+    """Pictures that are remembered, to show what an imagined state looks like: the most similar one stands for it.
+
+    Args:
+        frames: [G, 3, H, W] uint8.
+        z: [G, N, D] their states.
+    """
+
+    def __init__(self, frames: np.ndarray, z: Tensor) -> None:
+        self.frames, self.z = frames, z.flatten(1).float()  # [G, N * D]
+        apart = torch.cdist(self.z, self.z)
+        self.spacing = float(apart.fill_diagonal_(torch.inf).amin(1).median())
+
+    def nearest(self, z: Tensor) -> tuple[np.ndarray, float]:
+        """The picture [3, H, W] most like a state [1, N, D], and how far its latent is."""
+        away = torch.cdist(z.flatten(1).float(), self.z)[0]
+        return self.frames[int(away.argmin())], float(away.min())
+
+
+@torch.no_grad()
+def remember(agent: Agent, make_world: MakeWorld, seed: int, count: int) -> Pictures:
+    """Plays at random in the world of a seed, and remembers what that looks like."""
+    played = _Play(agent, make_world)
+    frames, states = [], []
+    with played:
+        played.reset([seed] * TOGETHER, [keyed_seed(seed, i) for i in range(TOGETHER)])
+        for _ in range(-(-count // TOGETHER)):
+            frames.append(played.frames.copy())
+            states.append(played.state())
+            played.step()
+    return Pictures(np.concatenate(frames)[:count], torch.cat(states)[:count])
+
+
+@torch.no_grad()
+def ordinary_errors(agent: Agent, make_world: MakeWorld, seed: int = 0) -> np.ndarray:
+    """Squared errors [ORDINARY] of predictions of one step of random play, each from an episode of its own."""
+    errors: list[float] = []
+    length, played = agent.config.context_len, _Play(agent, make_world)
+    with played:
+        for first in range(0, ORDINARY, TOGETHER):
+            seeds = [keyed_seed(seed, 1 + first + i) for i in range(TOGETHER)]
+            played.reset(seeds, seeds)
+            z, taken = [played.state()], list[Tensor]()
+            for _ in range(1 + first // TOGETHER % LATEST):
+                taken.append(played.step())
+                z.append(played.state())
+            context = torch.stack(z[:-1], 1)[:, -length:]  # [B, T, N, D]
+            predicted = agent.model.rollout(context, torch.stack(taken, 1)[:, -context.shape[1] :])[:, -1]
+            errors += squared_l2(predicted, z[-1]).tolist()
+    return np.array(errors[:ORDINARY])
+
+
+def p_value(error: float, ordinary: np.ndarray) -> float:
+    """The conformal p-value of an error."""
+    return float(p_values([error], ordinary)[0])
+
+
+class _Play:
+    """Random play of some environments together, seen through the agent's perception; closes the world at the end."""
+
+    def __init__(self, agent: Agent, make_world: MakeWorld) -> None:
+        self.agent, self.world = agent, make_world(TOGETHER)
+        self.policy = make_policy(default_policy(self.world.bounds), self.world.bounds)
+        self.perception = perception_of(agent)
+        self.frames = np.empty(0)
+
+    def __enter__(self) -> "_Play":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.world.close()
+
+    def reset(self, seeds: list[int], policy_seeds: list[int]) -> None:
+        self.perception.start()
+        self.policy.reset(policy_seeds)
+        self.frames = self.world.reset(seeds)
+
+    def state(self) -> Tensor:
+        self.perception.remember(self.frames)
+        return self.perception.state(self.frames, self.world.proprio(), torch.arange(len(self.frames)))
+
+    def step(self) -> Tensor:
+        """One step of the model; returns its actions [B, frameskip * A]."""
+        parts = []
+        for _ in range(self.agent.config.frameskip):
+            parts.append(self.policy.act(self.world.states() if self.world.has_states else None))
+            self.frames = self.world.step(parts[-1])
+        return torch.from_numpy(np.concatenate(parts, 1)).float()
+
+
+def perception_of(agent: Agent) -> Perception:
+    """Eyes of its own for an episode, on the agent's weights."""
+    return Perception(agent.model, agent.config.history, agent.config.device, agent.perception.frame_shape)
+
+
+def chosen(plan: Plan, bounds: ActionBounds, frameskip: int) -> np.ndarray:
+    """The actions of a plan of one environment, of the world [H * frameskip, A]."""
+    return plan.actions[0].unflatten(1, (frameskip, bounds.dim)).flatten(0, 1).float().cpu().numpy()
