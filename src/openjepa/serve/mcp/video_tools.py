@@ -285,7 +285,7 @@ class VideoTools:
         """A clip inside one of the folders that are shared, wherever links lead."""
         if not self.media:
             raise DataError("`clip` must lie in a shared folder, and none is shared. Start with `--media FOLDER`.")
-        for folder in self.media:
+        for folder in self.media if "\0" not in clip else ():
             path = (folder / clip).resolve()
             if path.is_relative_to(folder) and path.exists():
                 return path
