@@ -17,6 +17,7 @@ from openjepa.agent.saved import AgentCard
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceHead
 from openjepa.nn.random import keyed_generator
+from openjepa.nn.written_actions import read_actions, write_actions
 from openjepa.planning.budget import Budgeted
 from openjepa.planning.costs import PathCost, bind, squared_l2
 from openjepa.protocols import PathCost as BoundPathCost
@@ -223,7 +224,7 @@ class AgentTools:
         near = self._remembered(state, last)
         answer = answers.Planned(
             self.shelf.keep("plan", KeptPlan(state, actions), owner),
-            moments.to_lists(actions, self.agent.bounds),
+            write_actions(actions, self.agent.bounds),
             float(found.cost[0]),
             float(cost_of_standing_still(moment.z, aim.cost, found.actions.shape[1])[0]),
             search.cut_short > 0,
@@ -314,7 +315,7 @@ class AgentTools:
         return None if isinstance(self.words, str) else self.words.describe(moment.now)[0]
 
     def _actions(self, values: Sequence[Sequence[float]]) -> np.ndarray:
-        return moments.to_actions(values, self.agent.bounds, self.agent.config.frameskip, self.limits.steps)
+        return read_actions(values, self.agent.bounds, self.limits.steps, self.agent.config.frameskip)
 
     def _picture(self, text: str | None, name: str) -> np.ndarray:
         assert text is not None

@@ -1,6 +1,6 @@
 """What stands behind the handles of an acting agent: moments, seen or imagined, and the episodes they belong to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ from torch import Tensor
 from openjepa.agent.agent import Agent
 from openjepa.agent.perception import Perception
 from openjepa.envs.policies import default_policy, make_policy
-from openjepa.errors import DataError, brief
 from openjepa.eval.plausibility.conformal import p_values
 from openjepa.nn.random import keyed_seed
 from openjepa.planning.costs import squared_l2
@@ -84,61 +83,6 @@ class KeptPlan:
 
     state: str
     actions: np.ndarray  # [H * frameskip, A] of the world
-
-
-def to_actions(values: Sequence[Sequence[float]], bounds: ActionBounds, frameskip: int, most: int) -> np.ndarray:
-    """Checks actions of the world and returns them [n, A] float32.
-
-    Args:
-        values: a list of numbers for each step; where actions are choices, one whole number for each group.
-        bounds: of one of them.
-        frameskip: actions of a step of the model; n must be a multiple.
-        most: largest n.
-
-    Raises:
-        DataError: for anything else.
-    """
-    if not values or len(values) % frameskip or len(values) > most:
-        parts = f" and a multiple of {frameskip} (the model's step)" if frameskip > 1 else ""
-        raise DataError(f"`actions` must be 1 to {most} lists of numbers{parts}; got {len(values)}.")
-    rows = [_one_hot(row, bounds) if bounds.categories else list(row) for row in values]
-    wrong = next((row for row in rows if len(row) != bounds.dim), None)
-    if wrong is not None:
-        raise DataError(f"each action must be {bounds.dim} numbers; got {brief(wrong, 40)}.")
-    actions = np.array(rows, np.float64)
-    if not np.isfinite(actions).all():
-        raise DataError("`actions` must be finite numbers.")
-    allowed = bounds.clip(torch.from_numpy(actions)).numpy()
-    if bounds.max_norm is not None:
-        off = np.abs(actions - allowed).max() > 1e-3
-    else:
-        off = bool(((actions < bounds.low - 1e-6) | (actions > bounds.high + 1e-6)).any())
-    if off:
-        limit = f" and a norm of at most {bounds.max_norm:g}" if bounds.max_norm is not None else ""
-        low, high = bounds.low.round(4).tolist(), bounds.high.round(4).tolist()
-        raise DataError(f"each action must lie between {low} and {high}{limit}; got {_first_off(actions, allowed)}.")
-    return allowed.astype(np.float32)
-
-
-def to_lists(actions: np.ndarray, bounds: ActionBounds) -> list[list[float]]:
-    """Actions [n, A] the way `to_actions` reads them."""
-    if not bounds.categories:
-        return [[round(float(x), 6) for x in row] for row in actions]
-    ends = np.cumsum(bounds.categories)[:-1]
-    return [[float(group.argmax()) for group in np.split(row, ends)] for row in actions]
-
-
-def _one_hot(row: Sequence[float], bounds: ActionBounds) -> list[float]:
-    sizes = bounds.categories
-    if len(row) != len(sizes) or any(x != int(x) or not 0 <= x < n for x, n in zip(row, sizes, strict=False)):
-        most = ", ".join(str(n - 1) for n in sizes)
-        raise DataError(f"each action must be {len(sizes)} whole numbers from 0 to {most}; got {brief(list(row), 40)}.")
-    return [float(i == int(x)) for x, n in zip(row, sizes, strict=True) for i in range(n)]
-
-
-def _first_off(actions: np.ndarray, allowed: np.ndarray) -> list[float]:
-    row = int(np.abs(actions - allowed).max(1).argmax())
-    return actions[row].round(4).tolist()
 
 
 class Pictures:

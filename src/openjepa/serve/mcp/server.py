@@ -12,6 +12,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from openjepa.agent.saved import AgentCard
 from openjepa.errors import ConfigError
+from openjepa.nn.written_actions import spoken_form
 from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.limits import Limits
 from openjepa.serve.mcp.tools import Desk, Server, add_agent_tools, add_judging_tools, add_video_tools
@@ -155,15 +156,9 @@ def _instructions(agent: AgentTools | None, video: VideoTools | None) -> str:
     """What a language model is told first."""
     lines = ["A world model as tools. Latents stay in the server; you hold handles, which expire when they lie idle."]
     if agent is not None:
-        bounds, skip, card = agent.agent.bounds, agent.agent.config.frameskip, agent.card
-        if bounds.categories:
-            form = f"{len(bounds.categories)} whole numbers, from 0 to below {list(bounds.categories)}"
-        else:
-            low, high = bounds.low.round(4).tolist(), bounds.high.round(4).tolist()
-            norm = "" if bounds.max_norm is None else f", of a norm of at most {bounds.max_norm:g}"
-            form = f"{bounds.dim} numbers from {low} to {high}{norm}"
+        skip, card = agent.agent.config.frameskip, agent.card
         lines += [
-            f"World: {card.world or 'unknown'}. An action is {form}: {card.action_meaning}. "
+            f"World: {card.world or 'unknown'}. An action is {spoken_form(agent.agent.bounds)}: {card.action_meaning}. "
             f"Pictures are {card.frame_shape[1]} x {card.frame_shape[2]} px, or a whole multiple.",
             "Call `observe` first; it gives the `state` that the other tools take. `imagine` and `compare_futures` "
             "cost nothing in the world. `plan` searches for you. Imagination strays: look again after a few steps.",
