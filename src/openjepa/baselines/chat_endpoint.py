@@ -4,6 +4,7 @@
 standard library is enough for that.
 """
 
+import http.client
 import json
 import time
 import urllib.error
@@ -149,7 +150,7 @@ class ChatEndpoint:
                 time.sleep(wait)
             except TimeoutError as error:
                 raise TooSlow(str(error)) from error
-            except (urllib.error.URLError, OSError) as error:
+            except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
                 reason = error.reason if isinstance(error, urllib.error.URLError) else error
                 if isinstance(reason, TimeoutError):
                     raise TooSlow(str(reason)) from error
@@ -204,7 +205,7 @@ def _read(content: bytes, seconds: float, address: str) -> Reply:
             int(usage.get("completion_tokens", 0)),
             seconds,
         )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         got = brief(content[:200].decode("utf-8", "replace"))
         raise DataError(
             f"{address} must answer like OpenAI's chat completions; got {got} ({type(error).__name__}). Check the "

@@ -263,7 +263,7 @@ class LLMPlayer:
         try:
             found = json.loads(text)
             values = found["actions"] if isinstance(found, dict) else found
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             lists = LISTS.findall(text)
             try:
                 values = json.loads(lists[-1]) if lists else None

@@ -102,7 +102,7 @@ class McpToolbox:
             return f"there is no tool `{name[:40]}`; there are {', '.join(self.kit.offered)} and act.", []
         try:
             found = json.loads(arguments or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             return f"the arguments of `{name}` must be a JSON object.", []

@@ -6,13 +6,12 @@ Writes `language.json`. The three rows share manifest, budget of steps and judge
 beside what it reaches.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,91 +20,40 @@ from openjepa.agent.saved import AgentCard, find_agent, load_agent, read_card
 from openjepa.baselines.chat_endpoint import ChatEndpoint, EndpointConfig
 from openjepa.baselines.llm_player import LLMPlayer, LLMPlayerConfig
 from openjepa.envs import default_policy, make_policy, make_world
-from openjepa.errors import ConfigError, require
+from openjepa.errors import ConfigError, DataError, require
 from openjepa.eval.acting.floors import PolicyPlayer, StateView
 from openjepa.eval.acting.manifest import Manifest, draw_recorded_pairs
 from openjepa.eval.acting.outcomes import SuccessReport
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
-from openjepa.files import replace_text
+from openjepa.files import read_json, replace_text, sealed_json
 from openjepa.nn.random import keyed_seed
 from openjepa.protocols import World
+from openjepa.studies.comparison.language_options import LanguageConfig
 
 ALONE, WITH_TOOLS, WORLD_MODEL, CHANCE = "LLM alone", "LLM with the world model", "world model alone", "random play"
+PLAYERS = (CHANCE, WORLD_MODEL, ALONE, WITH_TOOLS)
+FILE = "language.json"
 EPISODE = 50  # steps of play that pairs are drawn from
 FAR = 25  # steps between start and goal, at most
 
 
-@dataclass(frozen=True)
-class LanguageConfig:
-    """A language model that takes part.
+def endpoint_of(config: LanguageConfig) -> ChatEndpoint:
+    """Where the model answers.
 
-    Attributes:
-        url: base address of an OpenAI-compatible endpoint, such as `http://127.0.0.1:8080/v1`; None leaves it out.
-        model: name, as the endpoint knows it.
-        key_file: holds the key; None sends none.
-        sees: pictures, or the numbers of states (which the world model is not shown).
-        answers: by calling the tool `act`, or in plain text.
-        actions: of the world that one decision may bring.
-        rounds: replies of one decision, those that use tools among them.
-        timeout: seconds of one request.
-        max_tokens: of one reply.
-        prompt_price: of a million tokens of input, in any currency.
-        completion_price: of a million tokens of output.
-        pairs: of start and goal.
-        budget: steps in which a goal must be reached.
-        pairs_seed: of the pairs.
-        manifest: pairs to play instead.
+    Raises:
+        ConfigError: without an address, or with a key that cannot be read.
     """
-
-    url: str | None = None
-    model: str = "default"
-    key_file: Path | None = None
-    sees: Literal["pictures", "text"] = "pictures"
-    answers: Literal["tool", "plain"] = "tool"
-    actions: int = 1
-    rounds: int = 8
-    timeout: float = 60.0
-    max_tokens: int = 512
-    prompt_price: float = 0.0
-    completion_price: float = 0.0
-    pairs: int = 12
-    budget: int = 50
-    pairs_seed: int = 7001
-    manifest: Path | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.pairs, self.budget) < 1:
-            raise ConfigError("`pairs` and `budget` must be at least 1.")
-
-    def endpoint(self) -> ChatEndpoint:
-        """Where the model answers.
-
-        Raises:
-            ConfigError: without an address, or with a key that cannot be read.
-        """
-        if self.url is None:
-            raise ConfigError("a language model must be named: --llm.url http://127.0.0.1:8080/v1 --llm.model NAME.")
-        key = None
-        if self.key_file is not None:
-            try:
-                key = self.key_file.read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"`{self.key_file}` must be a file that holds the key; {error}.") from error
-        return ChatEndpoint(
-            EndpointConfig(
-                self.url,
-                self.model,
-                key,
-                self.timeout,
-                max_tokens=self.max_tokens,
-                prompt_price=self.prompt_price,
-                completion_price=self.completion_price,
-            )
-        )
-
-    def player(self) -> LLMPlayerConfig:
-        """How it plays."""
-        return LLMPlayerConfig(self.sees, self.answers, self.actions, rounds=self.rounds)
+    if config.url is None:
+        raise ConfigError("a language model must be named: --llm.url http://127.0.0.1:8080/v1 --llm.model NAME.")
+    key = None
+    if config.key_file is not None:
+        try:
+            key = config.key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"`{config.key_file}` must be a file that holds the key; {error}.") from error
+    prices = {"prompt_price": config.prompt_price, "completion_price": config.completion_price}
+    options = EndpointConfig(config.url, config.model, key, config.timeout, max_tokens=config.max_tokens, **prices)
+    return ChatEndpoint(options)
 
 
 def compare_run(run: Path, config: LanguageConfig, out: Path) -> dict[str, Any]:
@@ -115,7 +63,7 @@ def compare_run(run: Path, config: LanguageConfig, out: Path) -> dict[str, Any]:
         ConfigError: for an agent whose world is unknown or cannot be put into a state.
         DataError: for an endpoint that is down or slow.
     """
-    endpoint = config.endpoint()
+    endpoint_of(config)  # what is wrong with it is said before anything is played
     folder = find_agent(run)
     agent, card = load_agent(folder), read_card(folder)
     if not card.world:
@@ -126,12 +74,40 @@ def compare_run(run: Path, config: LanguageConfig, out: Path) -> dict[str, Any]:
         return make_world(card.world, count, image_size=card.frame_shape[1:], env_options=options)
 
     pairs = Manifest.load(config.manifest) if config.manifest is not None else draw_pairs(world, config)
-    rows = play_rows(agent, card, world, pairs, endpoint, config)
-    found = {"world": card.world, "pairs": len(pairs), "manifest_sha256": pairs.sha256, "rows": rows}
-    replace_text(out / "language.json", json.dumps(found, indent=2) + "\n")
+    rows = kept_rows(out / FILE, agent, card, world, pairs, config)
     print("\n".join(table(rows)), file=sys.stdout, flush=True)
-    print(f"written to {out / 'language.json'}", file=sys.stdout, flush=True)
-    return found
+    print(f"written to {out / FILE}", file=sys.stdout, flush=True)
+    return {"world": card.world, "pairs": len(pairs), "rows": rows}
+
+
+def kept_rows(
+    path: Path,
+    agent: Agent,
+    card: AgentCard,
+    make: Callable[[int], World],
+    pairs: Manifest,
+    config: LanguageConfig,
+) -> list[dict[str, Any]]:
+    """The rows of all players; each is written when it is finished, and is not played again.
+
+    Raises:
+        ConfigError: for a file that holds rows of other pairs or options.
+        DataError: for an endpoint that is down or slow.
+    """
+    asked = {**asdict(config), "key_file": None, "manifest": pairs.sha256, "world": card.world}
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        found = read_json(path, damaged=lambda why: DataError(f"`{path}` cannot be read ({why}). Remove it."))
+        if found["asked"] != asked:
+            raise ConfigError(f"`{path}` holds rows with other options. Choose another --out, or remove it.")
+        rows = found["rows"]
+    endpoint, known = endpoint_of(config), {row["name"] for row in rows}
+    for name in PLAYERS:
+        if name not in known:
+            rows.append(play_row(name, agent, card, make, pairs, endpoint, config))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, sealed_json({"asked": asked, "rows": rows}))
+    return rows
 
 
 def draw_pairs(make: Callable[[int], World], config: LanguageConfig) -> Manifest:
@@ -158,33 +134,29 @@ def draw_pairs(make: Callable[[int], World], config: LanguageConfig) -> Manifest
         world.close()
 
 
-def play_rows(
+def play_row(
+    name: str,
     agent: Agent,
     card: AgentCard,
     make: Callable[[int], World],
     pairs: Manifest,
     endpoint: ChatEndpoint,
     config: LanguageConfig,
-    *,
-    players: Sequence[str] = (CHANCE, WORLD_MODEL, ALONE, WITH_TOOLS),
-) -> list[dict[str, Any]]:
-    """One row for each player: what it reaches, and what it costs.
+) -> dict[str, Any]:
+    """What a player of `PLAYERS` reaches, and what it costs.
 
     Raises:
         DataError: for an endpoint that is down or slow.
     """
     judged = JudgeConfig(budget=config.budget, batch_size=len(pairs), latency_pairs=0)
     with ExitStack() as stack:
-        found = []
-        for name in players:
-            player = _player(name, agent, card, make, endpoint, config, stack)
-            sees_truth = isinstance(player, LLMPlayer) and config.sees == "text"
+        player = _player(name, agent, card, make, endpoint, config, stack)
+        sees_truth = isinstance(player, LLMPlayer) and config.sees == "text"
 
-            def world(count: int, sees_truth: bool = sees_truth) -> World:
-                return StateView(make(count)) if sees_truth else make(count)
+        def world(count: int) -> World:
+            return StateView(make(count)) if sees_truth else make(count)
 
-            found.append(_row(name, evaluate(player, world, pairs, judged, name=name), player, endpoint.config))
-    return found
+        return _row(name, evaluate(player, world, pairs, judged, name=name), player, endpoint.config)
 
 
 def _player(
@@ -203,9 +175,10 @@ def _player(
     made = make(1)
     names = made.state_names
     made.close()
+    how = LLMPlayerConfig(config.sees, config.answers, config.actions, rounds=config.rounds)
     words = f"The world is called {card.world}. What an action means: {card.action_meaning}."
     tools = _toolkit(agent, card, stack).episode if name == WITH_TOOLS else None
-    player = LLMPlayer(endpoint, agent.bounds, config.player(), world=words, state_names=names, make_toolbox=tools)
+    player = LLMPlayer(endpoint, agent.bounds, how, world=words, state_names=names, make_toolbox=tools)
     stack.callback(player.close)  # before the toolkit, which was entered earlier
     return player
 
