@@ -51,8 +51,15 @@ def endpoint_of(config: LanguageConfig) -> ChatEndpoint:
             key = config.key_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"`{config.key_file}` must be a file that holds the key; {error}.") from error
-    prices = {"prompt_price": config.prompt_price, "completion_price": config.completion_price}
-    options = EndpointConfig(config.url, config.model, key, config.timeout, max_tokens=config.max_tokens, **prices)
+    options = EndpointConfig(
+        config.url,
+        config.model,
+        key,
+        config.timeout,
+        max_tokens=config.max_tokens,
+        prompt_price=config.prompt_price,
+        completion_price=config.completion_price,
+    )
     return ChatEndpoint(options)
 
 
