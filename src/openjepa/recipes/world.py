@@ -31,6 +31,8 @@ from openjepa.recipes.measured_play import RECORDED, choose_play
 from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
+MOTION_WEIGHT = 3.0  # of where things move, for encoders that see small things
+
 
 @dataclass(frozen=True)
 class WorldConfig:
@@ -78,7 +80,7 @@ class WorldConfig:
     horizon: int | None = None
     max_gap: int | None = None
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
+        default_factory=lambda: TrainConfig(steps=1000, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=500)
     )
     fit_steps: int | None = None
     budget: int | None = None
@@ -199,6 +201,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         rollout="both" if is_scaled else "open_loop",
         covariance_weight=0.2 if is_scaled else LeWMConfig.covariance_weight,
         variance_weight=0.0 if found.is_static else LeWMConfig.variance_weight,
+        motion_weight=MOTION_WEIGHT if is_scaled else 0.0,
         variance_t_weight=1.0 if found.is_static else 0.0,
         inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
