@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def _judge_live(
     finally:
         world.close()
 
-    def make(num_envs: int) -> World:
-        made = world_of(config.play, num_envs, judged=True)
+    def make(num_envs: int, is_seen: bool = True) -> World:
+        made = world_of(config.play, num_envs, judged=True, is_seen=is_seen)
         if radius is not None and isinstance(made, GymnasiumWorld):
             made.success_distance = radius
         return made
@@ -180,13 +181,13 @@ def _offset(world: World, states: dict[int, np.ndarray], usual: int, longest: in
 def _play_bin(
     one: Bin,
     agent: Agent,
-    make: Callable[[int], World],
+    make: Callable[..., World],
     store: EpisodeStore,
     config: ResolvedWorld,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     judged = JudgeConfig(budget=one.budget, stop_at_goal=False, batch_size=50)
-    blind = replace(judged, latency_pairs=0)
+    untimed = replace(judged, latency_pairs=0)
     bounds = agent.bounds
     players: dict[str, Player] = {"openjepa": agent}
     uniform = "one-hot" if bounds.categories else "uniform"
@@ -211,7 +212,10 @@ def _play_bin(
         players["recorded way"] = RecordedWay(one.pairs, ways, bounds, one.offset)
     rows: dict[str, Any] = {"pairs": len(one.pairs), "budget": one.budget, "manifest_sha256": one.pairs.sha256}
     for name, player in players.items():
-        report = evaluate(player, make, one.pairs, judged if name == "openjepa" else blind, name=name)
+        looks = not isinstance(player, PolicyPlayer | RecordedWay)
+        report = evaluate(
+            player, partial(make, is_seen=looks), one.pairs, judged if name == "openjepa" else untimed, name=name
+        )
         rows[name] = _row(report)
         say(f"{one.name}: {name:18s} there at the last step {report.success_at_end.percent()}")  # type: ignore[union-attr]
     floor = rows["random"]["success"]
