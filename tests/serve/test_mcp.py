@@ -14,11 +14,13 @@ from openjepa.serve.server import ServerConfig
 pytest.importorskip("mcp")
 from mcp import Client
 
+from openjepa.language import Description
+from openjepa.planning.costs import PathCost, bind
 from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.handles import Closing, Shelf
 from openjepa.serve.mcp.limits import Limits
 from openjepa.serve.mcp.pictures import from_base64, to_png
-from openjepa.serve.mcp.server import bind, http_app, make_server
+from openjepa.serve.mcp.server import http_app, listen, make_server
 from openjepa.serve.mcp.work import Job, Worker
 
 from .toy import SIZE, PixelWorld, drawn, make_agent, make_card
@@ -222,6 +224,58 @@ def test_what_is_wrong_is_one_line_and_the_server_goes_on():
     talk(main, words="this agent has no words. Teach it: openjepa train language RUN")
 
 
+class ToyWords:
+    """Knows one instruction, and what to say of the pixel."""
+
+    def refuses(self, text):
+        return None if text == "go to the right edge" else f"`{text}` is unlike anything that was learned here"
+
+    def describe(self, latents, top=None):
+        return [Description(f"the pixel is at {latents[0, 0]:.0f}, {latents[0, 1]:.0f}", 0.9)]
+
+    def ask(self, latents, question, choices=None):
+        return [Description("yes" if latents[0, 0] > 3 else "no", 0.8)]
+
+    def cost(self, text):
+        return ToyCost()
+
+
+class ToyCost:
+    """The nearest state at the right edge is straight to the right."""
+
+    def aim(self, z):
+        goal = z.clone()
+        goal[..., 0] = SIZE - 1
+        return bind(PathCost(), goal)
+
+    def energy(self, z):
+        return 10 * (z[:, 0, 0] - (SIZE - 1.5))
+
+
+def test_words_are_goals_and_answers():
+    async def main(client):
+        result = await client.call_tool("observe", {"seed": 7})
+        seen = result.structured_content
+        assert seen["words"] == "the pixel is at 3, 2"
+        goal = {"goal": "go to the right edge"}
+        found = await ok(client, "compare_futures", state=seen["state"], futures=[[[0, 1]] * 4, [[1, 0]] * 4], **goal)
+        assert found["futures"][0]["number"] == 1
+        assert found["futures"][0]["holds"] > 0.9
+        assert found["futures"][1]["holds"] < 0.1
+        for _ in range(6):
+            plan = await ok(client, "plan", state=seen["state"], **goal)
+            seen = await ok(client, "act", state=seen["state"], plan=plan["plan"])
+        assert plan["holds"] > 0.9
+        said = await ok(client, "ask", state=seen["state"], question="is it on the right?", choices=["yes", "no"])
+        assert said == {"text": "yes", "said": [{"text": "yes", "probability": 0.8}], "about": "seen"}
+        dream = await ok(client, "imagine", state=seen["state"], actions=[[-1, 0]] * 5)
+        assert (await ok(client, "describe", state=dream["state"]))["about"] == "imagined"
+        wrong = await refused(client, "plan", state=seen["state"], goal="geh nach links")
+        assert wrong == "`geh nach links` is unlike anything that was learned here. Say it another way."
+
+    talk(main, words=ToyWords())
+
+
 def wide_picture():
     return base64.b64encode(to_png(np.zeros((3, 8, 12), np.uint8))).decode()
 
@@ -414,7 +468,7 @@ def address():
     import uvicorn
 
     config = ServerConfig(port=0, token="a secret of some length")
-    taken = bind(config)
+    taken = listen(config)
     limits = Limits(message_bytes=20_000)
     app = http_app(make_server(make_tools(limits=limits)), config, limits)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -455,7 +509,7 @@ def test_the_tools_over_http(address):
 def test_beyond_loopback_needs_the_flag_and_a_token():
     with pytest.raises(ConfigError, match="loopback"):
         ServerConfig(host="0.0.0.0")
-    taken = bind(ServerConfig(port=0))
+    taken = listen(ServerConfig(port=0))
     with pytest.raises(ConfigError, match="must be free to listen at"):
-        bind(ServerConfig(port=taken.getsockname()[1]))
+        listen(ServerConfig(port=taken.getsockname()[1]))
     taken.close()

@@ -152,9 +152,19 @@ def _agent_tools(
         limits,
         make_world=world if name else None,
         may_act=options.allow_act,
-        words=f"this agent has no words. Teach it: openjepa train language {options.run}",
+        words=_words(folder),
         remembered=options.remembered,
     )
+
+
+def _words(folder: Path) -> Any:
+    """The language of an agent, or in words why there is none."""
+    from openjepa.language import load
+
+    try:
+        return load(folder)
+    except OpenJEPAError as error:
+        return str(error)
 
 
 def _video_tools(options: McpOptions, model: str, shelf: "Shelf", limits: "Limits") -> "VideoTools":

@@ -4,24 +4,24 @@ Nothing here knows of the protocol: values come in, answers (`answers.py`) go ou
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from openjepa.agent.actor import ProposeVerifyRepair, cost_of_standing_still
+from openjepa.agent.actor import cost_of_standing_still
 from openjepa.agent.agent import Agent
 from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.saved import AgentCard
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceHead
+from openjepa.language import Description, Language
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.written_actions import read_actions, write_actions
 from openjepa.planning.budget import Budgeted
-from openjepa.planning.costs import PathCost, bind, squared_l2
+from openjepa.planning.costs import GoalCost, PathCost, bind, squared_l2
 from openjepa.protocols import PathCost as BoundPathCost
-from openjepa.protocols import Planner
 from openjepa.serve.mcp import answers, moments
 from openjepa.serve.mcp.answers import Shown
 from openjepa.serve.mcp.handles import Shelf
@@ -32,41 +32,29 @@ from openjepa.serve.mcp.scenes import Scenes
 from openjepa.serve.mcp.work import Job
 
 SHOWN = 8  # futures whose ends are drawn
+SAID = 4  # statements about a state that stand beside other answers
 ALARM = 0.05
 
 
-class LanguageHead(Protocol):
-    """Words and latents in one space, as `openjepa.language.load` gives them."""
-
-    def cost(self, text: str) -> BoundPathCost:
-        """The cost of an instruction."""
-        ...
-
-    def describe(self, latents: Tensor) -> list[str]:
-        """Says what states [B, N, D] are like."""
-        ...
-
-    def ask(self, latents: Tensor, question: str, answers: Sequence[str] | None = None) -> str:
-        """Answers a question about states [B, N, D] that follow each other."""
-        ...
-
-    def refuses(self, text: str) -> str | None:
-        """Why it does not understand a text, or None where it does."""
-        ...
-
-
+@dataclass(frozen=True)
 class Aim:
-    """A goal, bound: what a path towards it costs, how far a state is from it, and who searches for plans.
+    """A goal, bound: what a path towards it costs, and how far a state is from it.
 
-    Args:
+    Attributes:
         cost: of paths [1, S, H, N, D].
         away: distances [S] of states [S, N, D].
         unit: of distances.
-        planner: that can be given this cost.
+        holds: probability that the words hold in a state [1, N, D]; None for a goal without words.
     """
 
-    def __init__(self, cost: BoundPathCost, away: Callable[[Tensor], Tensor], unit: str, planner: Planner) -> None:
-        self.cost, self.away, self.unit, self.planner = cost, away, unit, planner
+    cost: BoundPathCost
+    away: Callable[[Tensor], Tensor]
+    unit: str
+    holds: Callable[[Tensor], float] | None = None
+
+    def probability(self, z: Tensor) -> float | None:
+        """See `holds`."""
+        return None if self.holds is None else self.holds(z)
 
 
 class AgentTools:
@@ -93,7 +81,7 @@ class AgentTools:
         *,
         make_world: MakeWorld | None = None,
         may_act: bool = False,
-        words: LanguageHead | str = "",
+        words: Language | str = "",
         remembered: int = 256,
         pictures: Pictures | None = None,
     ) -> None:
@@ -189,7 +177,10 @@ class AgentTools:
         table = torch.cat([end.now.flatten(1) for end in ends])
         longest = max(len(actions) for actions in futures) // self.agent.config.frameskip
         answer = answers.Compared(
-            [answers.Future(i, rank + 1, costs[i], *nearest[i], handles[i]) for rank, i in enumerate(order)],
+            [
+                answers.Future(i, rank + 1, costs[i], *nearest[i], aim.probability(ends[i].now), handles[i])
+                for rank, i in enumerate(order)
+            ],
             float(cost_of_standing_still(moment.z, aim.cost, longest)[0]),
             [[round(x, 4) for x in row] for row in torch.cdist(table, table).tolist()],
             aim.unit,
@@ -211,7 +202,7 @@ class AgentTools:
         owner = self.shelf.owner(state)
         episode = self.shelf.get(owner, Episode, "state")
         aim = self._aim(moment, goal, goal_state, goal_picture)
-        search = Budgeted(aim.planner, job.clock)
+        search = Budgeted(self.agent.planner, job.clock)
         search.until = job.until
         options = {"context_actions": moment.actions} if moment.actions.shape[1] else {}
         key = (self.agent.config.seed, episode.seed, episode.plans)
@@ -227,6 +218,7 @@ class AgentTools:
             write_actions(actions, self.agent.bounds),
             float(found.cost[0]),
             float(cost_of_standing_still(moment.z, aim.cost, found.actions.shape[1])[0]),
+            aim.probability(last.now),
             search.cut_short > 0,
             handles[-1],
             handles,
@@ -294,25 +286,31 @@ class AgentTools:
     def describe(self, job: Job, state: str) -> Shown[answers.Words]:
         """Says in words what a state is like."""
         moment = self.shelf.get(state, Moment, "state")
-        text = self._language().describe(moment.now)[0]
-        return Shown(answers.Words(text, "seen" if moment.frame is not None else "imagined"), moment.frame, "the state")
+        return self._spoken(moment, self._language().describe(moment.now[0]))
 
     @torch.no_grad()
-    def ask(self, job: Job, state: str, question: str, choices: Sequence[str] | None) -> Shown[answers.Words]:
+    def ask(self, job: Job, state: str, question: str, choices: Sequence[str] | None = None) -> Shown[answers.Words]:
         """Answers a question about a state."""
-        moment, language = self.shelf.get(state, Moment, "state"), self._language()
-        text = language.ask(moment.now, question, choices)
-        return Shown(answers.Words(text, "seen" if moment.frame is not None else "imagined"), moment.frame, "the state")
+        moment = self.shelf.get(state, Moment, "state")
+        return self._spoken(moment, self._language().ask(moment.now[0], question, choices))
+
+    @staticmethod
+    def _spoken(moment: Moment, found: Sequence[Description]) -> Shown[answers.Words]:
+        said = [answers.Said(one.text, one.score) for one in found]
+        about = "seen" if moment.frame is not None else "imagined"
+        return Shown(answers.Words(said[0].text, said, about), moment.frame, "the state")
 
     # ------------------------------------------------------------------------------------------------- parts
 
-    def _language(self) -> LanguageHead:
+    def _language(self) -> Language:
         if isinstance(self.words, str):
             raise DataError(self.words or "this agent has no words. Teach it: openjepa train language RUN")
         return self.words
 
     def _say(self, moment: Moment) -> str | None:
-        return None if isinstance(self.words, str) else self.words.describe(moment.now)[0]
+        if isinstance(self.words, str):
+            return None
+        return "; ".join(one.text for one in self.words.describe(moment.now[0], top=SAID))
 
     def _actions(self, values: Sequence[Sequence[float]]) -> np.ndarray:
         return read_actions(values, self.agent.bounds, self.limits.steps, self.agent.config.frameskip)
@@ -358,23 +356,34 @@ class AgentTools:
         """What a client wants, in exactly one of three ways."""
         if sum(x is not None for x in (words, state, picture)) != 1:
             raise DataError("exactly one of `goal` (words), `goal_state` and `goal_picture` must be given.")
-        planner = self.agent.planner
         if words is not None:
-            language = self._language()
-            if why := language.refuses(words):
-                raise DataError(why)
-            cost = language.cost(words)
-            if isinstance(planner, ProposeVerifyRepair):  # its policy takes goals that are states
-                planner = planner.repair
-            return Aim(cost, lambda z: cost(z[None, :, None])[0], "energy of the words", planner)
+            return self._aim_by_words(moment, words)
         if state is not None:
             z_goal = self.shelf.get(state, Moment, "goal_state").now
         else:
             z_goal = moments.perception_of(self.agent).goal(self._picture(picture, "goal_picture")[None])
         if z_goal.shape != moment.now.shape:
             raise ConfigError("the goal must be a state of the same agent.")
-        towards = z_goal
-        if self.agent.landmarks is not None:
-            towards = self.agent.landmarks.subgoals(moment.now, z_goal, self.agent.config.reach)
         away, unit = self._between(z_goal)
-        return Aim(bind(self.agent.cost, towards, moment.now), away, unit, planner)
+        return Aim(bind(self.agent.cost, self._towards(moment, z_goal), moment.now), away, unit)
+
+    def _aim_by_words(self, moment: Moment, words: str) -> Aim:
+        language = self._language()
+        if why := language.refuses(words):
+            raise DataError(f"{why}. Say it another way.")
+        cost = language.cost(words)
+        aimed: GoalCost = cost.aim(moment.now)
+        towards = self._towards(moment, aimed.z_goal)
+        here = aimed if torch.equal(towards, aimed.z_goal) else bind(self.agent.cost, towards, moment.now)
+        return Aim(
+            here,
+            lambda z: aimed(z[None, :, None])[0],
+            "cost of the words",
+            lambda z: float(torch.sigmoid(cost.energy(z))[0]),
+        )
+
+    def _towards(self, moment: Moment, z_goal: Tensor) -> Tensor:
+        """What to head for: the goal, or a remembered place on the way to a far one."""
+        if self.agent.landmarks is None:
+            return z_goal
+        return self.agent.landmarks.subgoals(moment.now, z_goal, self.agent.config.reach)

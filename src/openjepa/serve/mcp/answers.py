@@ -61,6 +61,7 @@ class Future:
         cost: of the path towards the goal, lower is better.
         nearest: distance to the goal at the closest step.
         nearest_step: that step, in steps of the world.
+        holds: probability that the goal in words holds at the end; None for other goals.
         state: handle of its end.
     """
 
@@ -69,6 +70,7 @@ class Future:
     cost: float
     nearest: float
     nearest_step: int
+    holds: float | None
     state: str
 
 
@@ -98,6 +100,7 @@ class Planned:
         actions: one list of numbers for each step of the world.
         cost: of the imagined path, lower is better.
         standing_still: cost of doing nothing at all; a plan that is not below it knows no way.
+        holds: probability that the goal in words holds at the imagined end; None for other goals.
         cut_short: whether the search ran out of time and this is the best plan so far.
         state: handle of the imagined end.
         path: handles of the imagined states, one for each step of the model.
@@ -108,6 +111,7 @@ class Planned:
     actions: list[list[float]]
     cost: float
     standing_still: float
+    holds: float | None
     cut_short: bool
     state: str
     path: list[str]
@@ -153,15 +157,25 @@ class Surprise:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A statement or an answer, and its probability."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Words:
     """What the model says.
 
     Attributes:
-        text: in words.
-        about: what it speaks of: seen or imagined.
+        text: the most probable statement or answer.
+        said: all that can be said, or all answers; the most probable first.
+        about: what it speaks of: a state that was seen, or imagined.
     """
 
     text: str
+    said: list[Said]
     about: str
 
 

@@ -94,7 +94,7 @@ def serve_http(server: Server, config: ServerConfig, limits: Limits) -> None:
     """
     import uvicorn
 
-    taken = bind(config)
+    taken = listen(config)
     shown = f"[{config.host}]" if ":" in config.host else config.host
     print(f"serving at http://{shown}:{taken.getsockname()[1]}{PATH}", file=sys.stdout, flush=True)
     app = http_app(server, config, limits)
@@ -102,7 +102,7 @@ def serve_http(server: Server, config: ServerConfig, limits: Limits) -> None:
     uvicorn.Server(options).run(sockets=[taken])
 
 
-def bind(config: ServerConfig) -> socket.socket:
+def listen(config: ServerConfig) -> socket.socket:
     """A socket that listens where the options say.
 
     Raises:
