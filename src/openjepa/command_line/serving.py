@@ -76,7 +76,7 @@ class McpOptions:
     remembered: int = 256  # pictures of play that show what imagined states look like; 0 = none
     scale: int = 4  # pixels of a shown picture for each pixel of the world
     call_seconds: int = 20  # of computing for one call
-    episodes: int = 64  # open at a time
+    episodes: int = 32  # open at a time
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto = a GPU where there is one
     offline: bool = False  # fetch nothing, fail instead
 

@@ -3,6 +3,7 @@
 Nothing here knows of the protocol: values come in, answers (`answers.py`) go out, and all is called from one thread.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from openjepa.serve.mcp import answers, moments
 from openjepa.serve.mcp.answers import Shown
 from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
-from openjepa.serve.mcp.moments import Episode, KeptPlan, MakeWorld, Moment, Pictures
+from openjepa.serve.mcp.moments import Episode, Galleries, KeptPlan, MakeWorld, Moment, Pictures
 from openjepa.serve.mcp.pictures import from_base64, strip
 from openjepa.serve.mcp.scenes import Scenes
 from openjepa.serve.mcp.work import Job
@@ -86,8 +87,11 @@ class AgentTools:
         pictures: Pictures | None = None,
     ) -> None:
         self.agent, self.card, self.shelf, self.limits = agent, card, shelf, limits
-        self.make_world, self.may_act, self.words, self.remembered = make_world, may_act, words, remembered
+        self.make_world, self.may_act, self.words = make_world, may_act, words
         self._pictures = pictures
+        self._galleries: Galleries | None = None
+        if make_world is not None and remembered:
+            self._galleries = Galleries(agent, make_world, remembered, math.prod(card.frame_shape))
         self.scenes = Scenes(agent, shelf, make_world)
 
     # ------------------------------------------------------------------------------------------------ seeing
@@ -335,14 +339,10 @@ class AgentTools:
 
     def _remembered(self, state: str, moment: Moment) -> tuple[np.ndarray, float, float] | None:
         """The picture that is most like a state, its distance, and the ordinary distance of neighbours."""
-        episode = self.shelf.get(self.shelf.owner(state), Episode, "state")
-        if episode.pictures is None:
-            episode.pictures = self._pictures
-            if self.make_world is not None and self.remembered:
-                episode.pictures = moments.remember(self.agent, self.make_world, episode.seed, self.remembered)
-        if episode.pictures is None:
-            return None
-        return *episode.pictures.nearest(moment.now), episode.pictures.spacing
+        pictures = self._pictures
+        if self._galleries is not None:
+            pictures = self._galleries.of(self.shelf.get(self.shelf.owner(state), Episode, "state").seed)
+        return None if pictures is None else (*pictures.nearest(moment.now), pictures.spacing)
 
     def _between(self, z_goal: Tensor) -> tuple[Callable[[Tensor], Tensor], str]:
         """The distance [S] of states [S, N, D] from a goal [1, N, D], and its unit."""

@@ -25,7 +25,7 @@ class Limits:
 
     steps: int = 256
     futures: int = 64
-    episodes: int = 64
+    episodes: int = 32
     states: int = 512
     idle_seconds: int = 1800
     call_seconds: int = 20

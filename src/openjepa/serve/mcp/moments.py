@@ -1,5 +1,6 @@
 """What stands behind the handles of an acting agent: moments, seen or imagined, and the episodes they belong to."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from openjepa.serve.mcp.handles import Closing
 
 MakeWorld = Callable[[int], World]
 TOGETHER = 16  # environments that play at a time for pictures and calibration
+GALLERIES, GALLERY_BYTES = 8, 16 << 20  # worlds whose pictures are kept, and bytes of each
 ORDINARY = 199  # steps of play, each of an episode of its own, that a surprise is compared with
 LATEST = 6  # model steps into an episode at which such a step may lie
 
@@ -69,7 +71,6 @@ class Episode(Closing):
     seed: int
     now: str = ""
     plans: int = 0
-    pictures: "Pictures | None" = None
 
     def close(self) -> None:
         """Closes the world."""
@@ -116,6 +117,31 @@ def remember(agent: Agent, make_world: MakeWorld, seed: int, count: int) -> Pict
             states.append(played.state())
             played.step()
     return Pictures(np.concatenate(frames)[:count], torch.cat(states)[:count])
+
+
+class Galleries:
+    """Pictures of play by the seed of a world; those of the latest worlds are kept.
+
+    Args:
+        agent: that sees.
+        make_world: of so many environments.
+        count: pictures of each world, fewer where they are large.
+        frame_bytes: of one.
+    """
+
+    def __init__(self, agent: Agent, make_world: MakeWorld, count: int, frame_bytes: int) -> None:
+        self.agent, self.make_world = agent, make_world
+        self.count = max(TOGETHER, min(count, GALLERY_BYTES // frame_bytes))
+        self._kept: OrderedDict[int, Pictures] = OrderedDict()
+
+    def of(self, seed: int) -> Pictures:
+        """The pictures of the world of a seed."""
+        if seed not in self._kept:
+            self._kept[seed] = remember(self.agent, self.make_world, seed, self.count)
+        self._kept.move_to_end(seed)
+        if len(self._kept) > GALLERIES:
+            self._kept.popitem(last=False)
+        return self._kept[seed]
 
 
 @torch.no_grad()
