@@ -5,16 +5,22 @@ import base64
 import numpy as np
 import pytest
 
+from openjepa.cli import main
+from openjepa.command_line.serving import McpOptions, video_tools
 from openjepa.data.video_file import write_video
 from openjepa.errors import DataError
 from openjepa.eval.plausibility.conformal import Calibration
 from openjepa.eval.plausibility.energy import ChangeEnergy
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
+from openjepa.interop.pretrained import save_pretrained
+from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
+from openjepa.models.vit import VisionTransformer, ViTConfig
 from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
 from openjepa.serve.mcp.pictures import to_png
-from openjepa.serve.mcp.video_tools import VideoTools
+from openjepa.serve.mcp.video_tools import Film, VideoTools
 from openjepa.serve.mcp.work import Job
+from openjepa.train.checkpoint import save_checkpoint
 
 pytest.importorskip("av")
 SIZE, HURRY = 16, -1.0  # a job whose time is over does one part
@@ -121,3 +127,33 @@ def test_what_is_missing_is_said(tmp_path):
     bare.calibration = Calibration((1.0,))
     with pytest.raises(DataError, match="--media FOLDER"):
         bare.surprise(Job(), clip="a.mp4")
+
+
+def test_any_vjepa_is_served_with_what_it_has(tmp_path):
+    """A run with a predictor embeds and is surprised; an encoder alone embeds, and says what it lacks."""
+    encoder = ViTConfig(
+        img_size=(16, 16), patch_size=8, embed_dim=24, depth=1, num_heads=2, num_frames=8, tubelet_size=2
+    )
+    config = VJEPA2Config(encoder=encoder, predictor_dim=12, predictor_depth=1, predictor_heads=1)
+    save_checkpoint(tmp_path / "run" / "checkpoints", 1, VJEPA2(config), training={})
+    save_pretrained(VisionTransformer(encoder), tmp_path / "encoder")
+    np.save(tmp_path / "possible.npy", np.random.default_rng(0).integers(0, 255, (20, 9, 3, 16, 16), np.uint8))
+    np.save(tmp_path / "clip.npy", np.zeros((20, 3, 16, 16), np.uint8))
+    words = ["surprise", str(tmp_path / "run"), "--calibrate", str(tmp_path / "possible.npy"), "--untrained", "0"]
+    assert main(words) == 0
+
+    def tools(name):
+        limits = Limits()
+        options = McpOptions(str(tmp_path / name), media=(tmp_path,), device="cpu", offline=True)
+        return video_tools(options, options.run, Shelf(8, 64, 100), limits)
+
+    whole, alone = tools("run"), tools("encoder")
+    for some in (whole, alone):
+        found = some.embed(Job(), clip="clip.npy", every=8).answer
+        assert (found.moments, found.cursor) == (2, None)
+        assert len(some.shelf.get(found.embedding, Film, "embedding").vectors[0]) == 24
+    found = whole.surprise(Job(), clip="clip.npy").answer
+    assert (found.calibrated_on, found.pieces) == (20, 2)
+    assert 0 < found.p_value <= 1
+    with pytest.raises(DataError, match="must have a predictor of coming frames to be surprised"):
+        alone.surprise(Job(), clip="clip.npy")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from openjepa.command_line.command import OK
-from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, require
+from openjepa.errors import CheckpointError, ConfigError, DataError, OpenJEPAError, require
 
 if TYPE_CHECKING:
     from openjepa.protocols import World
@@ -98,10 +98,10 @@ def serve_mcp(options: McpOptions, env: Mapping[str, Any] | None = None) -> int:
         raise ConfigError("`--scale` must be at least 1 and `--remembered` 0 or more.")
     limits = Limits(episodes=options.episodes, call_seconds=options.call_seconds)
     shelf = Shelf(limits.episodes, limits.states, limits.idle_seconds)
-    agent, video = _agent_tools(options, env, shelf, limits), options.video
+    agent, video = agent_tools(options, env, shelf, limits), options.video
     if agent is None and video is not None:
         raise ConfigError(f"`--video` goes beside a run with an agent; `{options.run}` has none. Leave it out.")
-    judged = _video_tools(options, video or options.run, shelf, limits) if agent is None or video else None
+    judged = video_tools(options, video or options.run, shelf, limits) if agent is None or video else None
     resources = run_resources(Path(options.run)) if Path(options.run).is_dir() else {}
     server = make_server(agent, judged, resources=resources, scale=options.scale)
     if options.http:
@@ -111,7 +111,7 @@ def serve_mcp(options: McpOptions, env: Mapping[str, Any] | None = None) -> int:
     return OK
 
 
-def _agent_tools(
+def agent_tools(
     options: McpOptions, env: Mapping[str, Any] | None, shelf: "Shelf", limits: "Limits"
 ) -> "AgentTools | None":
     """The tools of the agent of a run; None where there is no agent."""
@@ -167,7 +167,7 @@ def _words(folder: Path) -> Any:
         return str(error)
 
 
-def _video_tools(options: McpOptions, model: str, shelf: "Shelf", limits: "Limits") -> "VideoTools":
+def video_tools(options: McpOptions, model: str, shelf: "Shelf", limits: "Limits") -> "VideoTools":
     """The tools of a video model: what it can of embedding and being surprised."""
     from openjepa.command_line.seeing import EncoderOptions, native_size, open_encoder
     from openjepa.command_line.surprising import JudgeOptions, open_judge
@@ -194,7 +194,10 @@ def _video_tools(options: McpOptions, model: str, shelf: "Shelf", limits: "Limit
         assert isinstance(judge, (MaskedEnergy, CausalEnergy))
         try:
             calibration = load_calibration(options.calibration or place)
-        except OpenJEPAError as error:
+            said = calibration.protocol
+            if said.get("window") != judge.window or said.get("rows") != list(judge.rows):
+                raise DataError("the calibration must be of this model; it is of another one. Calibrate again.")
+        except OpenJEPAError as error:  # the other tools do without; `surprise` says it
             calibration = str(error)
     return VideoTools(
         shelf,
