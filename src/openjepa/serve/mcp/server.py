@@ -5,10 +5,12 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import ClientDisconnect
 
 from openjepa.agent.saved import AgentCard
 from openjepa.errors import ConfigError
@@ -131,7 +133,17 @@ def http_app(server: Server, config: ServerConfig, limits: Limits) -> Any:
         transport_security=security,  # None on loopback: foreign hosts and origins are refused
         host=config.host,
     )
-    return app if config.token is None else _behind_token(app, config.token)
+    return _left_alone(app if config.token is None else _behind_token(app, config.token))
+
+
+def _left_alone(app: Any) -> Any:
+    """A client that hangs up in the middle of its request is no failure of ours."""
+
+    async def calm(scope: Any, receive: Any, send: Any) -> None:
+        with suppress(ClientDisconnect):
+            await app(scope, receive, send)
+
+    return calm
 
 
 def _behind_token(app: Any, token: str) -> Any:
