@@ -20,7 +20,7 @@ from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.handles import Closing, Shelf
 from openjepa.serve.mcp.limits import Limits
 from openjepa.serve.mcp.pictures import from_base64, to_png
-from openjepa.serve.mcp.server import http_app, listen, make_server
+from openjepa.serve.mcp.server import http_app, listen, make_server, run_resources
 from openjepa.serve.mcp.work import Job, Worker
 
 from .toy import SIZE, PixelWorld, drawn, make_agent, make_card
@@ -383,6 +383,13 @@ def test_resources_tell_of_the_run():
     assert names == {"openjepa://card", "openjepa://doctor"}
     assert card["action_meaning"] == "pixels to the right and down"
     assert doctor == "healthy"
+
+
+def test_a_report_is_read_as_words(tmp_path):
+    found = run_resources(tmp_path / "agent")
+    assert "openjepa doctor" in found["doctor"]()
+    (tmp_path / "report.html").write_text("<style>x{}</style><h1>Run</h1><table><tr><td>reached</td><td>9</td></table>")
+    assert found["report"]() == "Run\nreached 9"
 
 
 # ------------------------------------------------------------------------------------------------------- parts

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from openjepa.serve.server import ServerConfig
 from openjepa.version import __version__
 
 PATH = "/mcp"
+LONGEST_TEXT = 50_000  # characters of a resource
 
 
 def make_server(
@@ -72,7 +74,10 @@ def run_resources(run: Path) -> dict[str, Callable[[], str]]:
     def text(file: str, command: str) -> Callable[[], str]:
         def read() -> str:
             path = run / file
-            return path.read_text() if path.is_file() else f"there is no {file} yet. Make it: openjepa {command}"
+            if not path.is_file():
+                return f"there is no {file} yet. Make it: openjepa {command}"
+            content = path.read_text()
+            return page_text(content) if path.suffix == ".html" else content[:LONGEST_TEXT]
 
         return read
 
@@ -81,6 +86,39 @@ def run_resources(run: Path) -> dict[str, Callable[[], str]]:
         "results": text("results.json", f"eval {run.name}"),
         "report": text("report.html", f"train {run.name}"),
     }
+
+
+class _Words(HTMLParser):
+    """Collects the text of a page, a line for each row and paragraph, without scripts, styles and pictures."""
+
+    SILENT, ROWS = {"script", "style", "svg"}, {"p", "tr", "h1", "h2", "h3", "li", "div", "figcaption"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.silent = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        """A part begins."""
+        self.silent += tag in self.SILENT
+        self.parts.append("\n" if tag in self.ROWS else " ")
+
+    def handle_endtag(self, tag: str) -> None:
+        """A part ends."""
+        self.silent -= tag in self.SILENT
+
+    def handle_data(self, data: str) -> None:
+        """Words."""
+        if not self.silent:
+            self.parts.append(data)
+
+
+def page_text(html: str) -> str:
+    """The words of a page, at most `LONGEST_TEXT` characters, a line for each row."""
+    words = _Words()
+    words.feed(html)
+    lines = (" ".join(line.split()) for line in "".join(words.parts).splitlines())
+    return "\n".join(line for line in lines if line)[:LONGEST_TEXT]
 
 
 def serve_stdio(server: Server) -> None:

@@ -88,11 +88,17 @@ class McpToolbox:
         return self.kit.schemas
 
     def look(self, frame: np.ndarray, taken: np.ndarray | None) -> str:
-        """Shows the server the present picture; returns the handles of present and goal."""
-        whole = taken is not None and len(taken) == self.kit.frameskip
-        actions = write_actions(taken, self.kit.bounds) if taken is not None and whole else None
-        known = {"episode": self._episode, "actions": actions if self._episode else None}
-        seen = self.kit.ask("observe", picture=_base64(frame), **known)
+        """Shows the server the present picture; returns the handles of present and goal.
+
+        What was done since the last one is told where it is one step of the model; else a new episode begins.
+        """
+        actions = None
+        if self._episode is not None and taken is not None and len(taken) == self.kit.frameskip:
+            actions = write_actions(taken, self.kit.bounds)
+        elif self._episode is not None:
+            self.kit.ask("forget", handle=self._episode)
+            self._episode = None
+        seen = self.kit.ask("observe", episode=self._episode, picture=_base64(frame), actions=actions)
         self._episode = seen["episode"]
         return f"The present state is {seen['state']}; the goal is the state {self._goal['state']}."
 
