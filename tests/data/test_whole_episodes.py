@@ -61,7 +61,9 @@ def test_long_episodes_can_be_cut_without_cutting_the_others(store):
 def test_what_cannot_be_read_is_said(store):
     with pytest.raises(DataError, match="at least 21 steps, those of one model step; none of 4 in"):
         read_episodes(store, range(4), frameskip=21)
-    with pytest.raises(ConfigError, match="`frameskip` must be >= 1, `max_frames` >= 2 and `first` >= 0; got 1, 1 and 0"):
+    with pytest.raises(
+        ConfigError, match="`frameskip` must be >= 1, `max_frames` >= 2 and `first` >= 0; got 1, 1 and 0"
+    ):
         read_episodes(store, range(4), max_frames=1)
 
 

@@ -11,9 +11,7 @@ from openjepa.errors import ConfigError, DataError
 from openjepa.protocols import TrajectoryBatch
 
 
-def long_enough(
-    store: EpisodeStore, ids: Sequence[int] | np.ndarray, frameskip: int = 1, first: int = 0
-) -> np.ndarray:
+def long_enough(store: EpisodeStore, ids: Sequence[int] | np.ndarray, frameskip: int = 1, first: int = 0) -> np.ndarray:
     """Returns those of the episodes `ids` that have at least one model step from step `first` on, in their order."""
     numbers = np.asarray(ids, np.int64).reshape(-1)
     return numbers[store.lengths[numbers] >= first + frameskip]
