@@ -17,7 +17,6 @@ from openjepa.methods.lewm import LeWM
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes.world_model import LearnConfig, open_store
 
-
 BEGINNINGS = 4  # readings of an episode with a frameskip at most, each from another first step
 
 
