@@ -65,7 +65,7 @@ def planar_tiff(bits):
             (258, (bits,) * 3),
             (259, 1),
             (262, 2),
-            (273, tuple(after + 30 + i * size for i in (0, 1, 2))),
+            (273, places),
         ),
         *((277, 3), (278, 1), (279, (size,) * 3), (284, 2)),
     ]
