@@ -16,6 +16,9 @@ WORLDS = {
     "noisy-background": "two rooms on a background that changes with every frame",
     "maze": "a perfect maze, one of any number; far goals",
     "random-mazes": "a maze is drawn anew in every episode",
+    "arm": "a robot arm at a table; every scene looks different (needs openjepa[mujoco])",
+    "arm-around": "the same with a wall on the table, over which the hand must go",
+    "arm-push": "the same with a block to push",
     "push-t": "push a T-shaped block (needs openjepa[pusht])",
 }
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from openjepa.envs.arm import Arm, ArmConfig
 from openjepa.envs.bridge import Bridge, BridgeConfig
 from openjepa.envs.collect import collect
 from openjepa.envs.fork import Fork, ForkConfig
@@ -19,6 +20,8 @@ from openjepa.protocols import World
 __all__ = [
     "POLICIES",
     "WORLDS",
+    "Arm",
+    "ArmConfig",
     "Bridge",
     "BridgeConfig",
     "Fork",
@@ -62,6 +65,9 @@ DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "maze": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options)),
     "random-mazes": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options, layout="random")),
     "bridge": lambda num_envs, options: Bridge(num_envs, _configured(BridgeConfig, options)),
+    "arm": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options)),
+    "arm-around": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options, task="around")),
+    "arm-push": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options, task="push")),
 }
 BY_ID = {"push-t": "gym_pusht/PushT-v0"}  # short names of Gymnasium environments
 WORLDS = (*DRAWN, *BY_ID)
