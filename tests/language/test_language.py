@@ -173,7 +173,7 @@ def test_an_agent_pursues_words(tmp_path, language):
 def test_what_is_not_whole_is_named(tmp_path, language):
     one = agent()
     save_agent(tmp_path / "agent", one, AgentCard(one.bounds, (3, 64, 64)))
-    with pytest.raises(CheckpointError, match="has no words yet .* Run: openjepa train language"):
+    with pytest.raises(CheckpointError, match=r"has no words yet .* Run: openjepa train language"):
         load(tmp_path)
     save(tmp_path, language)
     other = agent(seed=4)

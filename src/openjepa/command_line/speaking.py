@@ -26,8 +26,8 @@ class TrainLanguageOptions:
     what: tyro.conf.Positional[str]  # language
     run: tyro.conf.Positional[Path]  # a finished run
     encoder: str = "minilm"  # of texts: minilm, wordllama, hashed, or a sentence-transformers model
-    texts: int = 3600  # drawn from the grammar to learn from, where there is one
-    steps: int = 1500  # optimiser steps
+    texts: int = 5000  # drawn from the grammar to learn from, where there is one
+    steps: int = 1800  # optimiser steps
     level: float = 0.05  # rate at which sound texts are refused, in (0, 1)
     seed: int = 0  # of texts, weights and batches
 
