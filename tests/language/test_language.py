@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from openjepa import cli
 from openjepa.agent import Agent, AgentCard, AgentConfig, save_agent
 from openjepa.errors import CheckpointError, ConfigError, MissingDependencyError
 from openjepa.heads.language import PointHead, TextHeadConfig
@@ -189,3 +191,71 @@ def test_what_is_not_whole_is_named(tmp_path, language):
     card.write_text("{")
     with pytest.raises(CheckpointError, match="is damaged"):
         load(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# On the command line
+
+
+def says(capsys, *words):
+    status = cli.main([str(word) for word in words])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return status, said.out, said.err.removeprefix("openjepa: ").strip()
+
+
+@pytest.fixture
+def run(tmp_path, language, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # `main` sets defaults; the fixture puts them back
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, language)
+    frames = np.random.default_rng(0).integers(256, size=(5, 3, 64, 64), dtype=np.uint8)
+    Image.fromarray(frames[0].transpose(1, 2, 0)).save(tmp_path / "frame.png")
+    Image.fromarray(frames[0, :, :32, :32].transpose(1, 2, 0)).save(tmp_path / "small.png")
+    np.save(tmp_path / "clip.npy", frames)
+    return tmp_path
+
+
+def test_pictures_and_clips_are_described(capsys, run):
+    status, out, _ = says(capsys, "describe", run, "frame.png")
+    assert status == 0
+    assert out.splitlines()[0].endswith(("  be on the left", "  be on the right"))
+    status, out, _ = says(capsys, "describe", run, "clip.npy", "--json")
+    assert status == 0
+    assert "0" in json.loads(out)
+    status, out, _ = says(capsys, "ask", run, "clip.npy", "go", "--answers", "left", "right", "--json")
+    assert status == 0
+    assert {one["text"] for one in json.loads(out)} == {"left", "right"}
+
+
+def test_a_goal_in_words_is_played(capsys, run):
+    status, out, _ = says(capsys, "plan", run, "--goal", "go left", "--world", "two-rooms", "--steps", 3)
+    assert (status, "steps (p = " in out, "go left" in out) == (2, False, False)  # a line is no plane: another action
+    status, _, err = says(capsys, "plan", run, "--goal", "Kaninchen hoppeln")
+    assert status == 2
+    assert err.startswith("`Kaninchen hoppeln` is unlike anything that was learned here (p = 0.01)")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("plan", ".", "--goal", ""), "`text` must be words; got ``"),
+        (("plan", ".", "--goal", "17"), "`text` must be words; got `17`"),
+        (("describe", ".", "missing.png"), "`missing.png` must be a picture or a clip; it does not exist"),
+        (("describe", ".", "small.png"), "`small.png` must be 64 x 64 px like the pictures"),
+        (("describe", ".", "frame.png", "--top", "0"), "`--top` must be at least 1; got 0"),
+        (("describe", "nowhere", "frame.png"), "nowhere does not exist"),
+        (("ask", ".", "frame.png", ""), "`question` must be words; got ``"),
+        (("ask", ".", "frame.png", "frame.png"), "`question` must be words; got the name of a picture"),
+        (("ask", ".", "frame.png", "where?", "--answers", "left"), "`answers` must be at least two"),
+        (("train", "language"), "`train language` needs a finished run"),
+        (("train", "language", "nowhere"), "`nowhere` must be a finished run; it does not exist"),
+        (("train", "language", "."), "must be a run directory with a config.json"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(capsys, run, words, complaint):
+    status, out, err = says(capsys, *words)
+    assert (status, out) == (2, "")
+    assert complaint in err
+    assert "\n" not in err

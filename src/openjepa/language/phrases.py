@@ -311,7 +311,7 @@ HELD_OUT = Stock(
 # words for relations that no trained template has
 OTHER_WORDS: Words = {
     "touching": ("bumping into {o}", "pressed onto {o}"),
-    "near": ("adjacent to {o}", "by {o}"),
+    "near": ("adjacent to {o}", "alongside {o}"),
     "left of": ("west of {o}", "to the west of {o}"),
     "right of": ("off to the right from {o}",),
     "above": ("atop of {o}", "up from {o}"),
