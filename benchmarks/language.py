@@ -92,7 +92,7 @@ class Bench:
         else:
             self.language = load(run)
         self.train_seconds = time.process_time() - began
-        self.seen = look(self.agent, self.config, replace(words, seed=words.seed + 1))
+        self.seen = look(self.agent, self.config, replace(words, episodes=300, seed=words.seed + 1))
         self.rng = np.random.default_rng((11, words.seed))
 
     # ------------------------------------------------------------------------------------------------- goals

@@ -221,7 +221,7 @@ def _moments(
     )
     with torch.no_grad():
         z = agent.model.encode(frames.flatten(0, 1), None if own is None else own.flatten(0, 1))[:, -1]
-    words = [tasks_of(store.episode(int(i)).info, int(n) - 1, skip) for i, n in zip(ids, length, strict=True)]
+    words = [tasks_of(store.record(int(i)).info, int(n) - 1, skip) for i, n in zip(ids, length, strict=True)]
     return (
         z.float(),
         None if batch.states is None else batch.states[row[..., 0], at].flatten(0, 1).numpy(),
