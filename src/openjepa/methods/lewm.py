@@ -20,6 +20,7 @@ from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
 from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
+from openjepa.losses.redundancy import redundancy_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -75,6 +76,9 @@ class LeWMConfig:
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
+        scene_redundancy: weight of the correlations between scene dimensions, where the term is that of Barlow Twins
+            (2103.03230) instead: InfoNCE is content with what tells a batch apart, this one fills every dimension. None
+            for InfoNCE.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -106,6 +110,7 @@ class LeWMConfig:
     motion_cells: int = 24
     scene_weight: float = 0.0
     scene_scale: float = 8.0
+    scene_redundancy: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,8 +132,8 @@ class LeWMConfig:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
-        for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
-            if getattr(self, name) < 0:
+        for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
         start = self.prediction_weight if self.prediction_start is None else self.prediction_start
         if self.prediction_weight <= 0 or start < 0:
@@ -272,7 +277,11 @@ class LeWM(StandardisesActions):
             terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
         if c.scene_weight:
             other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
-            terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
+            first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
+            if c.scene_redundancy is None:
+                terms["scene"] = scene_loss(first, other, scale=c.scene_scale)
+            else:
+                terms["scene"] = redundancy_loss(first, other, weight=c.scene_redundancy)
         weights = self._weights(step)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
