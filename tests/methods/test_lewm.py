@@ -230,7 +230,7 @@ def test_the_scene_is_compared_with_the_other_frame_where_there_is_one():
     method, batch = make(scene_dim=2, scene_weight=1.0, scene_scale=3.0), windows()
     z = method.encode(batch.frames)[..., :2]
     torch.testing.assert_close(method.loss(batch, 0).terms["scene"], scene_loss(z[:, 0], z[:, -1], scale=3.0))
-    found = method.loss(replace(batch, other=batch.frames[:, 1]), 0).terms["scene"]
+    found = method.loss(replace(batch, others=batch.frames[:, 1:2]), 0).terms["scene"]
     torch.testing.assert_close(found, scene_loss(z[:, 0], z[:, 1], scale=3.0))
 
 

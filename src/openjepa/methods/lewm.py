@@ -18,6 +18,7 @@ from torch.nn import functional
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
 from openjepa.heads.futures_rollout import roll_futures, roll_likely
+from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
@@ -71,6 +72,9 @@ class LeWMConfig:
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
+        displacement_weight: of reading the sum of the actions between any two frames of an episode from the difference
+            of their latents, for actions that are displacements.
+        displacement_dim: width of the primitive action that is summed, 0 without that term.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -100,6 +104,8 @@ class LeWMConfig:
     straightening_weight: float = 0.0
     scene_weight: float = 0.0
     scene_scale: float = 8.0
+    displacement_weight: float = 0.0
+    displacement_dim: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -152,6 +158,9 @@ class LeWM(StandardisesActions):
             self.action_readout = (
                 self.states.readout(action_dim, config.scene_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
+            self.displacement: Any = nn.Identity()
+            if config.displacement_dim:
+                self.displacement = nn.Linear(dim - config.scene_dim, config.displacement_dim, bias=False)
             self.futures: Any = nn.Identity()
             if config.futures is not None:
                 self.futures = build_futures(config.futures, dim, action_dim, config.predictor.context_len)
@@ -258,8 +267,10 @@ class LeWM(StandardisesActions):
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
         terms |= self._regularizers(z, actions, step)
         if c.scene_weight:
-            other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
+            other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
             terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
+        if c.displacement_weight:
+            terms["displacement"] = self._displacement_loss(z, batch)
         weights = self._weights(step)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
@@ -279,6 +290,14 @@ class LeWM(StandardisesActions):
             paths.append(predict_next(self.predict, flat, actions, self.config.predictor.context_len))
         errors = [functional.mse_loss(path[..., : self.config.embed_dim], target) for path in paths]
         return torch.stack(errors).mean()
+
+    def _displacement_loss(self, z: Tensor, batch: TrajectoryBatch) -> Tensor:
+        c, width = self.config, self.config.displacement_dim
+        if not width or batch.others is None or batch.ways is None:
+            raise ConfigError("`displacement_weight` needs `displacement_dim`, and batches with `others` and `ways`.")
+        poses = torch.cat([z, self.encode(batch.others)], 1)[:, :, 0, c.scene_dim : c.embed_dim]
+        ways = torch.cat([ways_of(batch.actions, width)[:, self.states.memory :], batch.ways], 1)
+        return displacement_loss(self.displacement(poses), ways / (UNIT * self.action_std[:width]))
 
     def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config
@@ -329,6 +348,7 @@ class LeWM(StandardisesActions):
             "inverse_dynamics": c.inverse_dynamics_weight,
             "straightening": c.straightening_weight,
             "scene": c.scene_weight,
+            "displacement": c.displacement_weight,
         }
 
 
