@@ -5,6 +5,7 @@ what becomes of it. Three tasks: to *reach* a pictured place, to reach it *aroun
 *push* a block to its pictured place. Positions are in metres, x away from the base, z up.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -206,6 +207,7 @@ class _Studio:
             raise MissingDependencyError(
                 f"MuJoCo cannot draw: {error}. It needs OpenGL: set MUJOCO_GL to egl, osmesa or glfw."
             ) from error
+        atexit.register(self._renderer.close)  # later there is no module left to free it with
         self._camera = mujoco.MjvCamera()
         geom = {self.model.geom(i).name: i for i in range(self.model.ngeom)}
         self._surfaces = [geom[name] for name in SURFACES]

@@ -116,7 +116,7 @@ def world_config(config: ArmRecipeConfig, split: str) -> ArmConfig:
     world = world_of(config.play)
     if not isinstance(world, Arm):
         raise ConfigError(f"`play.world` of this recipe must be an arm; got {config.play.world}.")
-    return replace(world.config, split=split)
+    return replace(world.config, split=split)  # type: ignore[arg-type]  # checked by the configuration
 
 
 def draw_pairs(config: ArmRecipeConfig, split: str) -> Manifest:
