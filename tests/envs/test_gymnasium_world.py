@@ -277,3 +277,14 @@ def test_worlds_are_found_by_name_with_a_hint():
     for name in ("a b/c:d:e", "no_such_space/Env-v0"):
         with pytest.raises(ConfigError, match="unknown environment"):
             make_world(name)
+
+
+def test_steps_that_nobody_sees_are_not_drawn():
+    seen, blind = GymnasiumWorld(Slider, 2), GymnasiumWorld(Slider, 2, draws_steps=False)
+    first = blind.reset([0, 1]).copy()
+    assert np.array_equal(first, seen.reset([0, 1]))
+    actions = np.full((2, blind.bounds.dim), 0.2)
+    assert np.array_equal(blind.step(actions), first)
+    assert not np.array_equal(seen.step(actions), first)
+    assert np.array_equal(blind.states(), seen.states())
+    assert np.array_equal(blind.reset([2, 3]), seen.reset([2, 3]))

@@ -26,6 +26,7 @@ from openjepa.planning.candidates import (
 )
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
+from openjepa.planning.sizes import SearchSize
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 # (z [B, N, D], z_goal [B, N, D]) -> free actions [B, K, A] of a plan, like `heads.goal_policy.GoalPolicy`.
@@ -96,6 +97,16 @@ class ProposeVerifyRepair:
         self._kind = torch.tensor([kind for kind, (count, _) in enumerate(kinds) for _ in range(count)])
         widths = [std if i else 0.0 for count, std in kinds for i in range(count)]  # the first is the plan itself
         self._width = torch.tensor(widths).view(-1, 1, 1)
+
+    @property
+    def size(self) -> SearchSize:
+        """How much its search does."""
+        return self.repair.size
+
+    def resized(self, size: SearchSize) -> "ProposeVerifyRepair":
+        """The same with a search of another size; the horizon is the policy's."""
+        repair = self.repair.resized(replace(size, horizon=self.repair.config.horizon)).config
+        return ProposeVerifyRepair(self.policy, self.bounds, self.config, repair=repair)
 
     @torch.no_grad()
     def plan(

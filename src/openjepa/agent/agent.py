@@ -17,15 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from openjepa.agent.configurator import ConfiguratorConfig, Setup, Situation, configure
 from openjepa.agent.landmarks import Landmarks, StuckSteps
-from openjepa.agent.memory import FailedPlanConfig, FailedPlans, ShortTermMemory
+from openjepa.agent.memory import FailedPlanConfig, FailedPlans, Moves, ShortTermMemory
 from openjepa.agent.perception import Perception
+from openjepa.agent.routes import Routes
+from openjepa.agent.setups import joined, means_of, resized, wander
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import centre, shift
 from openjepa.planning.costs import PathCost as DistanceCost
-from openjepa.planning.costs import bind
+from openjepa.planning.costs import SelfAimed, bind
 from openjepa.planning.risk import RiskCost
 from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
 
@@ -41,6 +44,9 @@ class AgentConfig:
         frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
         warm_start: whether a search starts from the last plan, shifted by what was executed.
         reach: model steps to a subgoal at most, > 0; for an agent with a map.
+        edge_patience: decisions without progress after which the agent no longer believes, until the episode ends, the
+            edge of its map that it should have taken, >= 1; None believes the map for ever.
+        configurator: chooses for every decision how it is thought about, or None for always the same.
         failed_plans: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
             to forget at once.
         stuck_steps: whether the agent remembers, until the episode ends, steps between landmarks that led nowhere; the
@@ -56,6 +62,8 @@ class AgentConfig:
     warm_start: bool = True
     failed_plans: FailedPlanConfig | None = None
     reach: float = 8.0
+    edge_patience: int | None = None
+    configurator: ConfiguratorConfig | None = None
     stuck_steps: bool = False
     seed: int = 0
     device: str = "cpu"
@@ -65,8 +73,11 @@ class AgentConfig:
             raise ConfigError(
                 "`replan_every`, `context_len`, `history`, `frameskip` must be at least 1, `seed` 0 or more."
             )
-        if self.reach <= 0:
-            raise ConfigError(f"`reach` must be above 0; got {self.reach}.")
+        if self.reach <= 0 or (self.edge_patience is not None and self.edge_patience < 1):
+            raise ConfigError(
+                f"`reach` must be above 0 and `edge_patience` at least 1 or None; got {self.reach} and "
+                f"{self.edge_patience}."
+            )
 
 
 class Agent:
@@ -85,6 +96,8 @@ class Agent:
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
         planned_for: which environments these are.
         decisions: plans made since `start`.
+        thoughts: of the environments in `planned_for`, how the last decision was thought about and why, in a line each;
+            empty without a configurator.
     """
 
     def __init__(
@@ -114,6 +127,7 @@ class Agent:
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
         self.decisions = 0
+        self.thoughts: list[tuple[Setup, str]] = []
         self._idle = centre(bounds, torch.zeros(1))  # [A]
         self._episode: _Episode | None = None
 
@@ -132,13 +146,36 @@ class Agent:
                 default.
             goal_proprio: [B, P] or None.
         """
-        z_goal = self.perception.goal(goal_frames, goal_proprio)  # [B, N, D]
+        self._begin(self.perception.goal(goal_frames, goal_proprio), env_ids)
+
+    @torch.no_grad()
+    def pursue(
+        self,
+        cost: SelfAimed,
+        frames: np.ndarray | Tensor,
+        env_ids: Sequence[int] | None = None,
+        proprio: np.ndarray | Tensor | None = None,
+    ) -> None:
+        """Begins an episode whose goals a cost finds by itself, at every plan anew: a goal in words, for instance.
+
+        Args:
+            cost: of one goal for all environments, or one for each.
+            frames: [B, C, H, W] uint8, what is seen now.
+            env_ids: see `start`.
+            proprio: [B, P] or None.
+        """
+        here = self.perception.goal(frames, proprio)
+        goals = cost.aim(here).z_goal
+        check_shape(goals, f"B={len(here)} N={here.shape[1]} D={here.shape[2]}", name="the goals that `cost` found")
+        self._begin(goals, env_ids, cost)
+
+    def _begin(self, z_goal: Tensor, env_ids: Sequence[int] | None, cost: SelfAimed | None = None) -> None:
         ids = list(range(len(z_goal))) if env_ids is None else [int(i) for i in env_ids]
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        self._episode = _Episode(z_goal, ids, self.config, self._map)
-        self.last_plan, self.decisions = None, 0
+        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks, cost)
+        self.last_plan, self.decisions, self.thoughts = None, 0, []
 
     @torch.no_grad()
     def act(
@@ -192,21 +229,18 @@ class Agent:
             self._replan(now, rows)
 
     def _replan(self, now: "_Episode", rows: Tensor) -> None:
-        keys = [(self.config.seed, now.env_ids[i], self.decisions) for i in rows.tolist()]
         there = to_device(rows, now.z_goal.device)
-        options: dict[str, Tensor] = {}
-        if now.plan is not None and self.config.warm_start:
-            options["guess"] = shift(now.plan, now.executed)[there]
-        past = now.memory.actions(there)
-        if past is not None:
-            options["context_actions"] = past
-        plan = self.planner.plan(
-            self.model,
-            now.memory.context(there),  # [R, T, N, D]
-            self._bound_cost(now, rows, there),
-            generators=[keyed_generator(*key) for key in keys],
-            **options,
-        )
+        left = now.look(rows, there)
+        self._compare(now, rows)
+        setups: list[tuple[Setup | None, str]] = [(None, "")] * len(rows)
+        if self.config.configurator is not None:
+            setups = [self._configured(now, row, steps) for row, steps in zip(rows.tolist(), left, strict=True)]
+        self.thoughts = [(setup, why) for setup, why in setups if setup is not None]
+        plans: list[tuple[Tensor, Plan]] = []
+        for setup in dict.fromkeys(setup for setup, _ in setups):
+            members = torch.tensor([i for i, (other, _) in enumerate(setups) if other == setup])
+            plans.append((members, self._plan(now, rows[members], setup)))
+        plan = plans[0][1] if len(plans) == 1 else joined(plans)
         self._check_plan(plan, len(rows))
         if now.plan is None:
             now.plan = plan.actions.new_zeros(len(now.active), *plan.actions.shape[1:])
@@ -214,14 +248,50 @@ class Agent:
         self.last_plan, self.planned_for, now.executed = plan, rows, 0
         self.decisions += 1
 
-    def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor) -> PathCost:
+    def _configured(self, now: "_Episode", row: int, steps: float | None) -> tuple[Setup, str]:
+        """How the next decision of one environment is thought about, and why."""
+        assert self.config.configurator is not None
+        failed = len(now.routes.failed[row]) if now.routes is not None else 0
+        situation = Situation(steps, now.moves.idle[row], failed)
+        means = means_of(self.planner, remembers_failures=now.failed_plans is not None)
+        return configure(situation, means, self.config.configurator, self.config.reach)
+
+    def _plan(self, now: "_Episode", rows: Tensor, setup: Setup | None) -> Plan:
+        """Plans for some environments, as the setup says."""
+        there = to_device(rows, now.z_goal.device)
+        generators = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions) for i in rows.tolist()]
+        options: dict[str, Tensor] = {}
+        if now.plan is not None and self.config.warm_start:
+            options["guess"] = shift(now.plan, now.executed)[there]
+        past = now.memory.actions(there)
+        if past is not None:
+            options["context_actions"] = past
+        cost, z = self._bound_cost(now, rows, there, setup), now.memory.context(there)  # [R, T, N, D]
+        if setup is not None and setup.mode == "wander":
+            bounds = self.bounds.with_frameskip(self.config.frameskip)
+            return wander(self.model, z, cost, bounds, setup.horizon, generators=generators, context_actions=past)
+        planner = self.planner if setup is None else resized(self.planner, setup)
+        return planner.plan(self.model, z, cost, generators=generators, **options)
+
+    def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
         goals, here = now.z_goal[there], now.memory.now[there]
-        if self.landmarks is not None:
-            goals = self.landmarks.subgoals(here, goals, self.config.reach)
-        cost = bind(self.cost, goals, here)
-        if now.failed_plans is None:
+        aimed = None if now.intent is None else now.intent.select(there).aim(here)
+        if aimed is not None:
+            goals = now.z_goal[there] = aimed.z_goal
+        if now.routes is not None and (setup is None or setup.mode == "retrieval"):
+            goals = now.routes.subgoals(rows.tolist(), here, goals, self.config.reach)
+            aimed = aimed if torch.equal(goals, now.z_goal[there]) else None  # a subgoal comes first
+        cost = aimed or bind(self.cost, goals, here)
+        if now.failed_plans is None or not self.decisions:
             return cost
+        horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
+        return now.failed_plans.doubt(cost, now.memory.now[there], horizon, there)
+
+    def _compare(self, now: "_Episode", rows: Tensor) -> None:
+        """Tells the memory of failures where the last plans were to end and where they did."""
+        if now.failed_plans is None:
+            return
         z = now.memory.now
         if self.last_plan is not None and now.planned_at is not None:
             known = torch.isin(self.planned_for, rows).nonzero().squeeze(1)
@@ -231,8 +301,6 @@ class Agent:
             start[still] = now.planned_at[still]
             now.failed_plans.compare(start, imagined, z)
         now.planned_at = z
-        horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
-        return now.failed_plans.doubt(cost, z[there], horizon, there)
 
     def _check_plan(self, plan: Plan, batch: int) -> None:
         width = self.bounds.dim * self.config.frameskip
@@ -247,8 +315,19 @@ class Agent:
 class _Episode:
     """What an agent knows of the episode that it is in: goals, plans and memories of every environment."""
 
-    def __init__(self, z_goal: Tensor, env_ids: list[int], config: AgentConfig, places: Landmarks | None) -> None:
+    def __init__(
+        self,
+        z_goal: Tensor,
+        env_ids: list[int],
+        config: AgentConfig,
+        places: Landmarks | None,
+        landmarks: Landmarks | None,
+        intent: SelfAimed | None = None,
+    ) -> None:
         self.z_goal, self.env_ids = z_goal, env_ids
+        self.intent = intent  # a cost that finds its goals by itself
+        self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
+        self.moves = Moves(len(z_goal))
         self.memory = ShortTermMemory(config.context_len)
         self.failed_plans: FailedPlans | StuckSteps | None = None
         if config.failed_plans is not None:
@@ -260,6 +339,12 @@ class _Episode:
         self.executed = 0  # model steps of the plan
         self.part = 0  # primitive actions of the present model action
         self.active = torch.ones(len(z_goal), dtype=torch.bool)
+
+    def look(self, rows: Tensor, there: Tensor) -> list[float | None]:
+        """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
+        z = self.memory.now[there]
+        self.moves.look(rows.tolist(), z)
+        return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
 
     def retire(self, active: Tensor) -> None:
         """Lets only these environments [B] go on."""

@@ -13,7 +13,7 @@ The map also serves as memory of an episode: a step that was imagined from one l
 began, is not believed there again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -105,20 +105,32 @@ class Landmarks(nn.Module):
         flat = self.embed(z)
         return _nearest(flat.reshape(-1, flat.shape[-1]), self._seen).view(z.shape[:-2])
 
-    def ways(self, landmark: int, *, outward: bool = False) -> Tensor:
-        """Steps [L] from every landmark to one, or outward from it; `far` where there is no way."""
+    def ways(self, landmark: int, *, outward: bool = False, without: Collection[int] = ()) -> Tensor:
+        """Steps [L] from every landmark to one, or outward from it; `far` where there is no way.
+
+        Args:
+            landmark: its number.
+            outward: whether ways lead away from it.
+            without: numbers of edges that are not believed.
+        """
+        if without:
+            kept = torch.ones(len(self.gaps), dtype=torch.bool)
+            kept[list(without)] = False
+            return self._shortest(landmark, outward, kept)
         if (landmark, outward) not in self._ways:
-            steps = torch.full((len(self),), self.far)
-            steps[landmark] = 0
-            start, end = self.edges.cpu().flip(0) if outward else self.edges.cpu()
-            gaps = self.gaps.cpu()
-            while True:
-                shorter = steps.scatter_reduce(0, start, steps[end] + gaps, "amin")
-                if torch.equal(shorter, steps):
-                    break
-                steps = shorter
-            self._ways[landmark, outward] = steps.to(self.places.device)
+            self._ways[landmark, outward] = self._shortest(landmark, outward, slice(None))
         return self._ways[landmark, outward]
+
+    def _shortest(self, landmark: int, outward: bool, kept: Tensor | slice) -> Tensor:
+        steps = torch.full((len(self),), self.far)
+        steps[landmark] = 0
+        edges, gaps = self.edges.cpu()[:, kept], self.gaps.cpu()[kept]
+        start, end = edges.flip(0) if outward else edges
+        while True:
+            shorter = steps.scatter_reduce(0, start, steps[end] + gaps, "amin")
+            if torch.equal(shorter, steps):
+                return steps.to(self.places.device)
+            steps = shorter
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         here, goal = torch.broadcast_tensors(self.nearest(z), self.nearest(z_goal))
@@ -140,9 +152,12 @@ class Landmarks(nn.Module):
         here, goal = to_host(torch.stack([self.nearest(z), self.nearest(z_goal)])).tolist()
         left = torch.stack([self.ways(number) for number in goal])  # [B, L]
         away = torch.stack([self.ways(number, outward=True) for number in here])
+        return self.choose(to_device(torch.tensor(here), z.device), left, away, z_goal, reach)
+
+    def choose(self, here: Tensor, left: Tensor, away: Tensor, z_goal: Tensor, reach: float) -> Tensor:
+        """The subgoals [B, N, D] of environments at landmarks `here` [B], by steps left and away [B, L] of them all."""
         chosen = left.masked_fill(away > reach, torch.inf).argmin(1)
-        row = torch.arange(len(z), device=z.device)
-        total = left[row, to_device(torch.tensor(here), z.device)]
+        total = left.gather(1, here.unsqueeze(1)).squeeze(1)
         direct = (total <= reach) | (total >= self.far)
         return torch.where(direct[:, None, None], z_goal, self.places[chosen].to(z_goal))
 

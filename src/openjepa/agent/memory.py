@@ -11,6 +11,7 @@ of the imagined way, and its radius r is a share of that gap. After the heuristi
 (Korf 1990, LRTA*), which raise the value of a dead end where it was met; here the model is doubted instead.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,34 @@ class ShortTermMemory:
     def actions(self, rows: Tensor) -> Tensor | None:
         """The actions [R, T - 1, A] between these states, None where T is 1."""
         return torch.stack(self._actions, 1)[rows] if self._actions else None
+
+
+class Moves:
+    """Whether environments still move, without a map: how far their states went from one decision to the next.
+
+    Args:
+        batch: number B of environments.
+        still_share: of the usual move, the mean of those so far, below which an environment stands still.
+
+    Attributes:
+        idle: of each environment, decisions in a row at which it stood still.
+    """
+
+    def __init__(self, batch: int, still_share: float = 0.25) -> None:
+        self.idle, self.still_share = [0] * batch, still_share
+        self._last: list[Tensor | None] = [None] * batch
+        self._moves: list[list[float]] = [[] for _ in range(batch)]
+
+    def look(self, rows: Sequence[int], z: Tensor) -> None:
+        """Notes the states [R, N, D] of environments `rows` at a decision."""
+        for row, state in zip(rows, z, strict=True):
+            last, self._last[row] = self._last[row], state
+            if last is None:
+                continue
+            move = float((state - last).norm())
+            usual = sum(self._moves[row]) / max(1, len(self._moves[row]))
+            self.idle[row] = self.idle[row] + 1 if move <= self.still_share * usual else 0
+            self._moves[row].append(move)
 
 
 @dataclass(frozen=True)

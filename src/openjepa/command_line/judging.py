@@ -90,13 +90,15 @@ def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
             outcome = "reached" if replay.success else "did not reach"
             print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {write_replay(replay, out)}")
             return OK
-        if run.name != "world":
+        if run.name != "world" and run.recipe.finish is None:
             raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
     from openjepa.recipes.play_to_picture import play_to_picture
 
     result = play_to_picture(
         options.run, goal=options.goal, world=options.world, env=env, steps=options.steps, seed=options.seed
     )
+    for thought in result.thoughts:
+        print(thought)
     print(f"{result.words}: {write_replay(result.replay, out)}")
     return OK
 

@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).parent.parent
 WORLDS = {
     "two-rooms": "a disc in two rooms; wall and door stand still",
     "random-doors": "wall and door are drawn anew in every episode",
+    "object-rooms": "two rooms with coloured things to speak about, elsewhere in every episode",
     "fork": "a road that forks by a coin that nobody sees before",
     "bridge": "a short bridge that may break, and a long way round",
     "four-rooms": "four rooms with four doors, drawn in every episode",

@@ -13,7 +13,7 @@ from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
 from openjepa.envs.maze import Maze, MazeConfig
 from openjepa.envs.policies import POLICIES, Policy, default_policy, make_policy
-from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
+from openjepa.envs.two_rooms import OBJECTS, TwoRooms, TwoRoomsConfig
 from openjepa.errors import ConfigError, did_you_mean, unknown
 from openjepa.protocols import World
 
@@ -59,6 +59,7 @@ DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "random-doors": lambda num_envs, options: _two_rooms(num_envs, options, layout="random"),
     "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
     "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
+    "object-rooms": lambda num_envs, options: _two_rooms(num_envs, {"objects": len(OBJECTS), **options}),
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
     "fork": lambda num_envs, options: Fork(num_envs, _configured(ForkConfig, options)),
     "maze": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options)),

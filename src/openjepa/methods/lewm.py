@@ -20,6 +20,7 @@ from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
 from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
+from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -69,6 +70,9 @@ class LeWMConfig:
         similarity_weight: of the change between successive states.
         inverse_dynamics_weight: of reading actions from successive states.
         straightening_weight: of the curvature of paths (2603.12231).
+        motion_weight: of reading from a latent which places of the picture are not as they usually are in its window:
+            keeps small things that move (`losses.motion`).
+        motion_cells: such places along each side, >= 1.
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
@@ -102,6 +106,8 @@ class LeWMConfig:
     similarity_weight: float = 0.0
     inverse_dynamics_weight: float = 1.0
     straightening_weight: float = 0.0
+    motion_weight: float = 0.0
+    motion_cells: int = 24
     scene_weight: float = 0.0
     scene_scale: float = 8.0
     displacement_weight: float = 0.0
@@ -135,6 +141,8 @@ class LeWMConfig:
             raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
         if self.rollout not in ("open_loop", "one_step", "both") or self.target not in ("encoder", "ema"):
             raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
+        if self.motion_cells < 1:
+            raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
             raise ConfigError(f"`ema_decay` must be in [0, 1]; got {self.ema_decay}.")
 
@@ -164,6 +172,7 @@ class LeWM(StandardisesActions):
             self.futures: Any = nn.Identity()
             if config.futures is not None:
                 self.futures = build_futures(config.futures, dim, action_dim, config.predictor.context_len)
+            self.motion_readout = MotionReadout(dim, config.motion_cells) if config.motion_weight else nn.Identity()
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
@@ -266,6 +275,10 @@ class LeWM(StandardisesActions):
             drawn = keyed_generator(c.seed, step, 3)
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
         terms |= self._regularizers(z, actions, step)
+        if c.motion_weight:
+            places, seen = motion_places(batch.frames, c.motion_cells)
+            read_out = self.motion_readout(z.squeeze(2)[..., : c.embed_dim])
+            terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
         if c.scene_weight:
             other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
             terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
@@ -347,6 +360,7 @@ class LeWM(StandardisesActions):
             "similarity": c.similarity_weight,
             "inverse_dynamics": c.inverse_dynamics_weight,
             "straightening": c.straightening_weight,
+            "motion": c.motion_weight,
             "scene": c.scene_weight,
             "displacement": c.displacement_weight,
         }

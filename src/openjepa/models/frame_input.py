@@ -15,7 +15,8 @@ HALF = 127.5  # grey levels from the middle to either end
 
 def centred(frames: Tensor) -> Tensor:
     """uint8 pixels to [-1, 1], channels last."""
-    return frames.float().div(HALF).sub_(1).contiguous(memory_format=torch.channels_last)
+    laid_out = frames.contiguous(memory_format=torch.channels_last)  # while a pixel is still a byte
+    return laid_out.float().div(HALF).sub_(1)
 
 
 class Centred(nn.Module):

@@ -4,7 +4,8 @@ Where actions are categories, probabilities take the place of the Gaussian (`pla
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from openjepa.planning.candidates import (
     white_noise,
 )
 from openjepa.planning.categorical import categorical_search, elite_weights
+from openjepa.planning.sizes import SearchSize
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 
@@ -85,6 +87,23 @@ class CEM:
     def __init__(self, bounds: ActionBounds, config: CEMConfig | None = None) -> None:
         self.bounds = bounds
         self.config = config or CEMConfig()
+
+    @property
+    def size(self) -> SearchSize:
+        """How much it searches."""
+        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+
+    def resized(self, size: SearchSize) -> "CEM":
+        """The same planner, with another size."""
+        sizes: dict[str, Any] = {
+            "horizon": size.horizon,
+            "num_samples": size.num_samples,
+            "num_iterations": size.num_iterations,
+        }
+        return CEM(
+            self.bounds,
+            replace(self.config, **sizes, num_elites=min(self.config.num_elites, max(2, size.num_samples // 2))),
+        )
 
     @torch.no_grad()
     def plan(

@@ -6,7 +6,8 @@ decisions (the acting loop carries the best plan over as the guess) and the deca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from openjepa.errors import ConfigError
 from openjepa.planning.candidates import Imagination, check_problem, coloured_noise, num_knots
 from openjepa.planning.cem import CEMConfig, cross_entropy_search
+from openjepa.planning.sizes import SearchSize
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 
@@ -67,6 +69,23 @@ class ICEM:
     def __init__(self, bounds: ActionBounds, config: ICEMConfig | None = None) -> None:
         self.bounds = bounds
         self.config = config or ICEMConfig()
+
+    @property
+    def size(self) -> SearchSize:
+        """How much it searches."""
+        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+
+    def resized(self, size: SearchSize) -> "ICEM":
+        """The same planner, with another size."""
+        elites = min(self.config.num_elites, max(2, size.num_samples // 2))
+        sizes: dict[str, Any] = {
+            "horizon": size.horizon,
+            "num_samples": size.num_samples,
+            "num_iterations": size.num_iterations,
+        }
+        return ICEM(
+            self.bounds, replace(self.config, **sizes, num_elites=elites, num_kept=min(self.config.num_kept, elites))
+        )
 
     @torch.no_grad()
     def plan(

@@ -1,7 +1,8 @@
 """Model-predictive path integral control: the mean moves to the cost-weighted average of candidates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from openjepa.planning.candidates import (
     white_noise,
 )
 from openjepa.planning.categorical import categorical_search
+from openjepa.planning.sizes import SearchSize
 from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
 
 CHANCE = 0.05  # for categories, the share of uniform chance that every iteration keeps
@@ -68,6 +70,20 @@ class MPPI:
     def __init__(self, bounds: ActionBounds, config: MPPIConfig | None = None) -> None:
         self.bounds = bounds
         self.config = config or MPPIConfig()
+
+    @property
+    def size(self) -> SearchSize:
+        """How much it searches."""
+        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+
+    def resized(self, size: SearchSize) -> "MPPI":
+        """The same planner, with another size."""
+        sizes: dict[str, Any] = {
+            "horizon": size.horizon,
+            "num_samples": size.num_samples,
+            "num_iterations": size.num_iterations,
+        }
+        return MPPI(self.bounds, replace(self.config, **sizes))
 
     @torch.no_grad()
     def plan(

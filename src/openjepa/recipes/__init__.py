@@ -79,6 +79,13 @@ def _random_doors() -> Recipe:
     return RANDOM_DOORS
 
 
+def _object_rooms() -> Recipe:
+    """two rooms with coloured things, elsewhere in every episode; goals in words too"""  # noqa: D403, D415
+    from openjepa.recipes.two_rooms import OBJECT_ROOMS
+
+    return OBJECT_ROOMS
+
+
 def _maze() -> Recipe:
     """world model of a maze and a map of what was seen; goals up to 150 steps away"""  # noqa: D403, D415
     from openjepa.recipes.maze import MAZE
@@ -194,6 +201,7 @@ def world_recipe() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
+    "object-rooms": _object_rooms,
     "maze": _maze,
     "push-t": _push_t,
     "arm": _arm,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
+from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
 from openjepa.data import EpisodeStore
@@ -47,6 +48,8 @@ class ActConfig:
         proposals: what is imagined before the search, with a policy.
         landmarks: of the map of remembered states that gives subgoals on the way to far goals; None for no map.
         reach: model steps to a subgoal at most.
+        edge_patience: decisions without progress after which an edge of the map is no longer believed; None for ever.
+        configurator: chooses for every decision how it is thought about; None for always the same.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
@@ -66,6 +69,8 @@ class ActConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     landmarks: LandmarkConfig | None = None
     reach: float = 8.0
+    edge_patience: int | None = None
+    configurator: ConfiguratorConfig | None = None
     exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
     replan_every: int = 3
@@ -173,13 +178,18 @@ def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
     planner: Planner = Exhaustive(wide, act.exhaustive) if act.exhaustive else CEM(wide, act.planner)
     if learned.policy is not None:
         planner = ProposeVerifyRepair(learned.policy, wide, act.proposals, repair=act.planner)
+    failed_plans = act.failed_plans
+    if act.critic == "map" and isinstance(learned.critic, TemporalDistanceHead):  # the map was full: no stuck steps
+        failed_plans = failed_plans or FailedPlanConfig()
     options = AgentConfig(
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
         history=1 + model.states.memory,
-        failed_plans=act.failed_plans,
+        failed_plans=failed_plans,
         reach=act.reach,
+        edge_patience=act.edge_patience,
+        configurator=act.configurator,
         stuck_steps=isinstance(learned.critic, Landmarks),
         seed=config.seed,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.agent import ProposalConfig, load_agent
+from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig
 from openjepa.agent.memory import FailedPlanConfig
 from openjepa.envs import Maze, make_world
@@ -46,6 +47,8 @@ def maze() -> WorldModelConfig:
             reach=6.0,
             replan_every=4,
             failed_plans=FailedPlanConfig(),
+            edge_patience=4,
+            configurator=ConfiguratorConfig(),
             pairs=100,
         ),
     )

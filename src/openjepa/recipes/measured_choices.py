@@ -51,6 +51,7 @@ class Choices:
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
         choices: those that a search tries, None for all.
         looks_at_all: whether a search looks at every plan.
+        finds_motion: whether a latent must tell where in the picture things move.
         is_static: whether most of what differs between pictures never changes in an episode.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
@@ -72,6 +73,7 @@ class Choices:
     choices: tuple[int, ...] | None = None
     looks_at_all: bool = False
     is_static: bool = False
+    finds_motion: bool = False
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -105,6 +107,9 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         lines.append(
             f"variance within windows: only {motion.within:.1%} of what differs between pictures changes in an episode"
         )
+    finds_motion = encoder == "attn" and (state == "pair" or is_static)
+    if finds_motion:
+        lines.append("motion: a latent must tell where in the picture things move, small ones too; more steps for it")
     options: dict[str, Any] = {}
     if encoder == "attn":
         options = {"patch_size": patch, "gain": GAIN if motion.has_background else None}
@@ -148,6 +153,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         choices=tried,
         looks_at_all=looks_at_all,
         is_static=is_static,
+        finds_motion=finds_motion,
         encoder_options=options,
         lines=tuple(lines),
     )

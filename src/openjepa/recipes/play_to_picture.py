@@ -19,10 +19,11 @@ DRAWN_GOAL = 25  # steps of play whose end is the goal, where no picture is give
 
 @dataclass(frozen=True)
 class Played:
-    """What happened: the episode as pictures, and how it went in words."""
+    """What happened: the episode as pictures, how it went in words, and how it was thought about, a line a change."""
 
     replay: Replay
     words: str
+    thoughts: tuple[str, ...] = ()
 
 
 def play_to_picture(
@@ -94,8 +95,13 @@ def _play(agent: Agent, place: World, picture: np.ndarray, truth: np.ndarray | N
     frames = place.reset([seed])
     agent.start(picture[None])
     seen, reached = [frames[0].copy()], False
-    for _ in range(steps):
-        frames = place.step(agent.act(frames, place.proprio()))
+    thoughts: list[tuple[str, str]] = []  # mode, and a line
+    for step in range(steps):
+        actions = agent.act(frames, place.proprio())
+        if agent.thoughts and (not thoughts or thoughts[-1][0] != agent.thoughts[0][0].mode):
+            setup, why = agent.thoughts[0]
+            thoughts.append((setup.mode, f"step {step}: {why}"))
+        frames = place.step(actions)
         seen.append(frames[0].copy())
         if truth is not None:
             reached = _is_there(place, truth)
@@ -106,7 +112,7 @@ def _play(agent: Agent, place: World, picture: np.ndarray, truth: np.ndarray | N
         words = f"played {len(seen) - 1} steps towards the picture{cost}"
     else:
         words = f"{'reached' if reached else 'did not reach'} the goal in {len(seen) - 1} steps{cost}"
-    return Played(Replay(np.stack(seen), picture, reached), words)
+    return Played(Replay(np.stack(seen), picture, reached), words, tuple(line for _, line in thoughts))
 
 
 def _is_there(place: World, truth: np.ndarray) -> bool:
