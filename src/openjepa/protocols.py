@@ -63,8 +63,7 @@ class TrajectoryBatch:
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
         others: [B, K, C, H, W] uint8, frames of each window's episode from any other moments, or None.
-        ways: [B, K, A] float32, the sum of the primitive actions from the window's first frame to each of `others`,
-            negative where it came before, or None.
+        ways: [B, K, A] float32, sums of the primitive actions from the window's first frame to `others`, or None.
         lengths: [B] int64, frames of each row that belong to its episode, where rows are whole episodes of several
             lengths: what lies beyond repeats the last frame and counts for nothing. None where all T frames count.
     """
@@ -79,13 +78,11 @@ class TrajectoryBatch:
 
     def to(self, device: torch.device | str) -> TrajectoryBatch:
         """Returns the same batch on `device`."""
+        optional = self.proprio, self.states, self.others, self.ways
         return TrajectoryBatch(
             _move(self.frames, device),
             _move(self.actions, device),
-            _move_optional(self.proprio, device),
-            _move_optional(self.states, device),
-            _move_optional(self.others, device),
-            _move_optional(self.ways, device),
+            *(_move_optional(x, device) for x in optional),
             self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 

@@ -21,6 +21,7 @@ from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
+from openjepa.losses.scene import scene_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -76,9 +77,8 @@ class LeWMConfig:
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
-        displacement_weight: of reading the sum of the actions between any two frames of an episode from the difference
-            of their latents, for actions that are displacements.
-        displacement_dim: width of the primitive action that is summed, 0 without that term.
+        displacement_weight: of reading the sum of the actions between any two frames of an episode, displacements of
+            width `displacement_dim`, from the difference of their latents.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -166,9 +166,8 @@ class LeWM(StandardisesActions):
             self.action_readout = (
                 self.states.readout(action_dim, config.scene_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
-            self.displacement: Any = nn.Identity()
-            if config.displacement_dim:
-                self.displacement = nn.Linear(dim - config.scene_dim, config.displacement_dim, bias=False)
+            width = config.displacement_dim
+            self.displacement: Any = nn.Linear(dim - config.scene_dim, width, bias=False) if width else nn.Identity()
             self.futures: Any = nn.Identity()
             if config.futures is not None:
                 self.futures = build_futures(config.futures, dim, action_dim, config.predictor.context_len)
@@ -364,19 +363,6 @@ class LeWM(StandardisesActions):
             "scene": c.scene_weight,
             "displacement": c.displacement_weight,
         }
-
-
-def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0) -> Tensor:
-    """InfoNCE between two states [B, N, D] of each episode: which scene is this? A scalar.
-
-    Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
-    an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
-    Negatives are those of this process.
-    """
-    first, other = z.flatten(1), z_other.flatten(1)  # [B, N * D]
-    logits = -torch.cdist(first, other).square() * (scale / first.shape[1])  # [B, B]
-    own = torch.arange(len(z), device=z.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
 def lewm(**options: Any) -> LeWMConfig:
