@@ -11,6 +11,7 @@ last step: in `near` scenes (other numbers than the training's) and `far` ones (
     direct      goes straight where the difference of two latents points; no plan
     random      uniform actions; `play` the scripted play itself, which never sees the goal
     oracle      knows where everything is
+    onnx        the exported agent under ONNX Runtime (`examples/act_with_onnx.py`), in near scenes
     one_scene   the same recipe trained in a single scene, in near scenes and (`own`) in its own
 
 What is finished is kept under --out and not done again. The last line is JSON, by task and split: shares within 3 and 5
@@ -19,6 +20,7 @@ cm (mean over seeds, each seed, 95 % interval of all pairs together), medians, a
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +42,32 @@ from openjepa.recipes.arm import ArmRecipeConfig, arm, arm_around, arm_push, dra
 from openjepa.recipes.world_model import build, with_seed
 from openjepa.train import train
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))  # what users copy is what is measured
 TASKS = {"reach": ("arm", arm), "around": ("arm-around", arm_around), "push": ("arm-push", arm_push)}
+
+
+class OnnxPlayer:
+    """Plays with the exported files of a run, one environment after the other."""
+
+    def __init__(self, run: Path) -> None:
+        from act_with_onnx import OnnxAgent
+
+        from openjepa.interop.onnx_export import export_onnx
+
+        folder = run / "onnx"
+        if not folder.is_dir():
+            export_onnx(run, folder, say=print)
+        self.agent = OnnxAgent(folder)
+        self.horizon = self.agent.card["planner"]["options"]["horizon"]
+
+    def start(self, goal_frames: np.ndarray, env_ids: Any = None, goal_proprio: Any = None) -> None:
+        """Remembers the goals."""
+        self.goals = goal_frames
+
+    def act(self, frames: np.ndarray, proprio: Any = None, active: Any = None) -> np.ndarray:
+        """Returns actions [B, A]."""
+        pairs = zip(frames, self.goals, strict=True)
+        return np.stack([self.agent.act(frame, goal, horizon=self.horizon) for frame, goal in pairs])
 
 
 def configured(task: str, seed: int, pairs: int, out: Path, scenes: int) -> ArmRecipeConfig:
@@ -87,6 +114,7 @@ def judge(config: ArmRecipeConfig, run: Path, player: str, pairs: Manifest, spli
         "random": lambda: PolicyPlayer(make_policy("uniform", bounds), config.seed),
         "play": lambda: PolicyPlayer(make_policy(config.play.policy, bounds), config.seed),
         "oracle": lambda: ArmOracle(world_config(config, split)),
+        "onnx": lambda: OnnxPlayer(run),
     }
     row = judge_split(players[player](), config, pairs, player)
     path.write_text(json.dumps(row))
@@ -139,6 +167,7 @@ def main() -> None:
                 players = ["openjepa", "direct"]
                 if seed == options.seeds[0]:
                     players += ["random", "oracle", *(["play"] if task == "push" else [])]
+                    players += ["onnx"] if (task, split) == ("reach", "near") else []
                 for player in players:
                     note(f"{task}/{split}/{player}", judge(config, run, player, pairs, split))
         if not options.no_control and task == "reach":
