@@ -190,6 +190,26 @@ def test_mujoco_states_can_be_set():
     env.close()
 
 
+def test_mujoco_draws_with_the_context_of_each_environment():
+    """Another world's context may be in force, or none at all after one was closed: pictures would be black."""
+    in_force = []
+
+    def lazily():
+        if owner.mujoco_renderer.viewer is None:  # as Gymnasium does: the first picture makes context and viewer
+            owner.mujoco_renderer.viewer = SimpleNamespace(make_context_current=lambda: in_force.append("own"))
+            in_force.append("own")
+        return np.full((4, 4, 3), 200 if in_force[-1] == "own" else 0, np.uint8)
+
+    data = SimpleNamespace(qpos=np.zeros(1), qvel=np.zeros(1))
+    owner = SimpleNamespace(data=data, model=SimpleNamespace(nq=1, njnt=0), set_state=None, render=lazily)
+    owner.mujoco_renderer = SimpleNamespace(viewer=None)
+    owner.unwrapped = owner
+    adapter = adapter_for(owner)
+    assert adapter.picture(owner, None).mean() == 200
+    in_force.append("another world's")
+    assert adapter.picture(owner, None).mean() == 200
+
+
 @pytest.fixture(scope="module")
 def push_t():
     pytest.importorskip("gym_pusht")
