@@ -17,6 +17,7 @@ SAYS = {
         "server timing: ['cut_short', 'infer_ms', 'queue",
     ],
     "act_with_onnx": ["Give a folder: openjepa train two-rooms; openjepa export"],
+    "drive_the_arm": ["Give an address: openjepa train arm; openjepa serve runs/arm"],
     "masks": ["I-JEPA: context (4, ", "short tubes: ", "long tubes: "],
     "plan_in_a_toy_world": ["arrivals [[0.5, -0.5], [-0.75, 0.25]]"],
     "record_and_read_a_store": ["12 episodes; frames (21, 3, 64, 64)", "all sound", "actions (8, 3, 4)"],

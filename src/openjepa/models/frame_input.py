@@ -26,6 +26,16 @@ class Centred(nn.Module):
         return centred(frames)
 
 
+class PerImage(nn.Module):
+    """Frames [B, 3, H, W] uint8 to pixels of mean 0 in each channel and std 1 over all, in every frame by itself."""
+
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
+        pixels = frames.float()
+        pixels = pixels - pixels.mean((2, 3), keepdim=True)
+        scale = pixels.square().mean((1, 2, 3), keepdim=True).add(1.0).rsqrt()  # 1 grey level where nothing differs
+        return (pixels * scale).contiguous(memory_format=torch.channels_last)
+
+
 class ImageNet(nn.Module):
     """Frames [B, 3, H, W] uint8 to pixels standardised by ImageNet's mean and std."""
 

@@ -167,10 +167,11 @@ def build(config: LearnConfig) -> Experiment:
         config.batch_size,
         config.frameskip,
         seed=config.seed,
-        with_other=config.method.scene_weight > 0,
+        num_others=2 if config.method.displacement_weight else int(config.method.scene_weight > 0),
     )
     source = WindowSource(store, trained, windows)
-    method = LeWM(replace(config.method, action_dim=source.action_dim))
+    width = source.action_dim // config.frameskip if config.method.displacement_weight else 0
+    method = LeWM(replace(config.method, action_dim=source.action_dim, displacement_dim=width))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
     if method.config.encoder.gain is not None:
