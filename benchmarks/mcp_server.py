@@ -276,7 +276,7 @@ async def measure(address: str, options: argparse.Namespace, run: Path, process:
         "kinds": dict(tally.counts),
         "cross_talk": tally.cross_talk,
         "seconds": round(time.perf_counter() - begin, 1),
-        "latency_ms": {str(q): round(float(np.quantile(times, q)), 1) for q in (0.5, 0.95, 0.99)},
+        "latency_ms": {f"p{q}": round(float(np.percentile(times, q)), 1) for q in (50, 95, 99)},
         "median_ms": {name: round(float(np.median(one)), 1) for name, one in tally.latency.items()},
         "imagine_cpu_with_protocol": round(ratio, 2),
         "memory_mb": [round(before), round(memory(process))],

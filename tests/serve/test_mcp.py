@@ -371,6 +371,20 @@ def test_clients_that_come_together_get_what_they_get_alone():
     assert anyio.run(together, make_server(make_tools())) == talk(alone)
 
 
+def test_the_present_never_expires_however_much_is_imagined():
+    async def main(client):
+        first = await ok(client, "observe", seed=0)
+        goal = await ok(client, "observe", seed=8)
+        dream = await ok(client, "imagine", state=first["state"], actions=[[1, 0]] * 8)  # pushes itself out
+        assert len(dream["path"]) == 8
+        assert "has expired" in await refused(client, "imagine", state=dream["path"][0], actions=[[1, 0]])
+        seen = await ok(client, "observe", episode=first["episode"])
+        plan = await ok(client, "plan", state=seen["state"], goal_state=goal["state"])
+        assert (await ok(client, "act", state=seen["state"], plan=plan["plan"]))["step"] == 1
+
+    talk(main, limits=Limits(states=6))
+
+
 def test_resources_tell_of_the_run():
     async def main(client):
         names = {str(resource.uri) for resource in (await client.list_resources()).resources}
@@ -407,7 +421,7 @@ def test_handles_cannot_be_guessed_and_expire():
     first = shelf.open("episode", Thing())
     assert len(first) >= len("episode-") + 24
     states = [shelf.keep("state", number, first) for number in range(3)]
-    with pytest.raises(DataError, match=r"`state` must be a handle of this server; .* 2 newer ones"):
+    with pytest.raises(DataError, match=r"`state` must be a handle of this server; .* 2 others in use"):
         shelf.get(states[0], int, "state")
     assert shelf.get(states[2], int, "state") == 2
     with pytest.raises(DataError, match=r"another kind; .* is a state"):

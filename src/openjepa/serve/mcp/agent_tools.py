@@ -136,12 +136,12 @@ class AgentTools:
     @torch.no_grad()
     def imagine(self, job: Job, state: str, actions: Sequence[Sequence[float]]) -> Shown[answers.Imagined]:
         """What would follow from actions."""
-        moment = self.shelf.get(state, Moment, "state")
+        moment, owner = self._state(state)
         path, blocks = self._roll(moment, self._actions(actions))
         job.check()
-        handles, last = self._keep_path(state, moment, path, blocks)
+        handles, last = self._keep_path(owner, moment, path, blocks)
         away, unit = self._between(last.now)
-        near = self._remembered(state, last)
+        near = self._remembered(owner, last)
         answer = answers.Imagined(
             handles[-1],
             handles,
@@ -164,7 +164,7 @@ class AgentTools:
         goal_picture: str | None = None,
     ) -> Shown[answers.Compared]:
         """Which of some sequences of actions leads best towards a goal."""
-        moment = self.shelf.get(state, Moment, "state")
+        moment, owner = self._state(state)
         if not 1 <= len(futures) <= self.limits.futures:
             raise DataError(f"`futures` must be 1 to {self.limits.futures} sequences of actions; got {len(futures)}.")
         aim = self._aim(moment, goal, goal_state, goal_picture)
@@ -176,7 +176,7 @@ class AgentTools:
             away = aim.away(path[0])
             nearest.append((float(away.min()), moment.step + (int(away.argmin()) + 1) * self.agent.config.frameskip))
             ends.append(moment.follow(path, blocks, self.agent.config.context_len, len(actions), None))
-            handles.append(self.shelf.keep("state", ends[-1], self.shelf.owner(state)))
+            handles.append(self.shelf.keep("state", ends[-1], owner))
         order = sorted(range(len(costs)), key=lambda i: costs[i])
         table = torch.cat([end.now.flatten(1) for end in ends])
         longest = max(len(actions) for actions in futures) // self.agent.config.frameskip
@@ -189,7 +189,7 @@ class AgentTools:
             [[round(x, 4) for x in row] for row in torch.cdist(table, table).tolist()],
             aim.unit,
         )
-        shown = [near[0] for i in order[:SHOWN] if (near := self._remembered(state, ends[i])) is not None]
+        shown = [near[0] for i in order[:SHOWN] if (near := self._remembered(owner, ends[i])) is not None]
         return Shown(answer, strip(shown) if shown else None, "the ends of the best futures, best first")
 
     @torch.no_grad()
@@ -202,9 +202,8 @@ class AgentTools:
         goal_picture: str | None = None,
     ) -> Shown[answers.Planned]:
         """Searches for actions that lead to a goal."""
-        moment = self.shelf.get(state, Moment, "state")
-        owner = self.shelf.owner(state)
-        episode = self.shelf.get(owner, Episode, "state")
+        moment, owner = self._state(state)
+        episode, _ = self.scenes.present(owner)
         aim = self._aim(moment, goal, goal_state, goal_picture)
         search = Budgeted(self.agent.planner, job.clock)
         search.until = job.until
@@ -214,9 +213,9 @@ class AgentTools:
         job.check()
         episode.plans += 1
         skip = self.agent.config.frameskip
-        handles, last = self._keep_path(state, moment, found.z_path, found.actions)
+        handles, last = self._keep_path(owner, moment, found.z_path, found.actions)
         actions = moments.chosen(found, self.agent.bounds, skip)
-        near = self._remembered(state, last)
+        near = self._remembered(owner, last)
         answer = answers.Planned(
             self.shelf.keep("plan", KeptPlan(state, actions), owner),
             write_actions(actions, self.agent.bounds),
@@ -244,7 +243,7 @@ class AgentTools:
         """Takes actions in the world, in steps of the model."""
         if not self.may_act:
             raise DataError("`act` is not allowed on this server. Start it with `--allow-act` to let clients act.")
-        moment, owner = self.shelf.get(state, Moment, "state"), self.shelf.owner(state)
+        moment, owner = self._state(state)
         episode, _ = self.scenes.present(owner)
         if episode.world is None:
             raise DataError("`act` needs a world, and this server has none: act yourself, then send what is seen.")
@@ -306,6 +305,10 @@ class AgentTools:
 
     # ------------------------------------------------------------------------------------------------- parts
 
+    def _state(self, handle: str) -> tuple[Moment, str]:
+        """A state, and the handle of its episode; asked for first, as new handles may take the place of this one."""
+        return self.shelf.get(handle, Moment, "state"), self.shelf.owner(handle)
+
     def _language(self) -> Language:
         if isinstance(self.words, str):
             raise DataError(self.words or "this agent has no words. Teach it: openjepa train language RUN")
@@ -330,18 +333,18 @@ class AgentTools:
         blocks = blocks.to(moment.z)
         return self.agent.model.rollout(moment.z, torch.cat([moment.actions, blocks], 1)), blocks
 
-    def _keep_path(self, state: str, moment: Moment, path: Tensor, blocks: Tensor) -> tuple[list[str], Moment]:
+    def _keep_path(self, owner: str, moment: Moment, path: Tensor, blocks: Tensor) -> tuple[list[str], Moment]:
         """Handles of the states of a path, and the last of them."""
         length, skip = self.agent.config.context_len, self.agent.config.frameskip
         ends = range(1, path.shape[1] + 1)
         found = [moment.follow(path[:, :end], blocks[:, :end], length, end * skip, None) for end in ends]
-        return [self.shelf.keep("state", one, self.shelf.owner(state)) for one in found], found[-1]
+        return [self.shelf.keep("state", one, owner) for one in found], found[-1]
 
-    def _remembered(self, state: str, moment: Moment) -> tuple[np.ndarray, float, float] | None:
+    def _remembered(self, owner: str, moment: Moment) -> tuple[np.ndarray, float, float] | None:
         """The picture that is most like a state, its distance, and the ordinary distance of neighbours."""
         pictures = self._pictures
         if self._galleries is not None:
-            pictures = self._galleries.of(self.shelf.get(self.shelf.owner(state), Episode, "state").seed)
+            pictures = self._galleries.of(self.shelf.get(owner, Episode, "state").seed)
         return None if pictures is None else (*pictures.nearest(moment.now), pictures.spacing)
 
     def _between(self, z_goal: Tensor) -> tuple[Callable[[Tensor], Tensor], str]:

@@ -21,7 +21,7 @@ class Shelf:
 
     Args:
         owners: open at a time.
-        per_owner: things that each keeps; the oldest goes first.
+        per_owner: things that each keeps; the one that was not used for longest goes first.
         idle_seconds: after which an owner that nobody asked for is forgotten, with all its things.
         clock: seconds.
     """
@@ -74,7 +74,7 @@ class Shelf:
         if owner is None:
             raise DataError(
                 f"`{name}` must be a handle of this server; `{brief(handle, 40)}` is unknown or has expired (after "
-                f"{self.idle_seconds / 60:.0f} idle minutes, or {self.per_owner} newer ones). Call `observe` or "
+                f"{self.idle_seconds / 60:.0f} idle minutes, or {self.per_owner} others in use). Call `observe` or "
                 "`embed` again."
             )
         thing = self._things[owner][handle]
@@ -82,7 +82,11 @@ class Shelf:
             raise DataError(f"`{name}` must be a handle of another kind; `{handle}` is a {handle.partition('-')[0]}.")
         self._used[owner] = self.clock()
         self._used.move_to_end(owner)
+        self._things[owner].move_to_end(handle)
         return thing
+
+    def __contains__(self, handle: str) -> bool:
+        return handle in self._owner_of
 
     def owner(self, handle: str) -> str:
         """The owner of something that `get` found."""

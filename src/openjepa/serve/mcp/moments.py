@@ -63,6 +63,7 @@ class Episode(Closing):
         world: of one environment, or None where the client sends the pictures.
         seed: of the world.
         now: handle of the present state.
+        moment: the present state itself, which does not expire.
         plans: made so far; names the random numbers of the next one.
     """
 
@@ -70,6 +71,7 @@ class Episode(Closing):
     world: World | None
     seed: int
     now: str = ""
+    moment: Moment | None = None
     plans: int = 0
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class Scenes:
                 world.close()
             raise
         width = self.agent.bounds.dim * self.agent.config.frameskip
-        episode.now = self.shelf.keep("state", Moment(z[:, None], z.new_zeros(1, 0, width), 0, frame), owner)
+        self._arrive(owner, episode, Moment(z[:, None], z.new_zeros(1, 0, width), 0, frame))
         return owner
 
     def see(self, owner: str, frame: np.ndarray, proprio: Sequence[float] | None, taken: np.ndarray | None) -> None:
@@ -62,7 +62,7 @@ class Scenes:
             moment = Moment(z[:, None], before.actions[:, :0], before.step + 1, frame)
         else:
             moment = self._after(before, torch.from_numpy(taken), z, frame)
-        episode.now = self.shelf.keep("state", moment, owner)
+        self._arrive(owner, episode, moment)
 
     def take(self, owner: str, actions: np.ndarray) -> bool:
         """Takes one step of the model, actions [frameskip, A], in the world; False where the episode has ended."""
@@ -73,13 +73,19 @@ class Scenes:
         for action in actions:
             frame = episode.world.step(action[None])[0].copy()
         moment = self._after(before, torch.from_numpy(actions), self._perceive(episode, frame, None), frame)
-        episode.now = self.shelf.keep("state", moment, owner)
+        self._arrive(owner, episode, moment)
         return True
 
     def present(self, owner: str) -> tuple[Episode, Moment]:
-        """An episode and its present moment."""
+        """An episode and its present moment, whose handle is there again where it had expired."""
         episode = self.shelf.get(owner, Episode, "episode")
-        return episode, self.shelf.get(episode.now, Moment, "episode")
+        assert episode.moment is not None
+        if episode.now not in self.shelf:
+            self._arrive(owner, episode, episode.moment)
+        return episode, episode.moment
+
+    def _arrive(self, owner: str, episode: Episode, moment: Moment) -> None:
+        episode.now, episode.moment = self.shelf.keep("state", moment, owner), moment
 
     def p_value(self, moment: Moment) -> tuple[float, int]:
         """How often ordinary steps are at least as surprising as the one to a moment, and how many are known.
