@@ -111,6 +111,13 @@ COMMANDS: dict[str, Command | Group] = {
         lambda words: serving.ServeOptions,
         serving.serve_agent,
     ),
+    "mcp": Command(
+        "let a language model imagine, plan and judge with a run, as tools over MCP",
+        "RUN|MODEL [--http] [--allow-act] [--media FOLDER] [--env.NAME VALUE]",
+        lambda words: serving.McpOptions,
+        serving.serve_mcp,
+        takes_env=True,
+    ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",
         "RUN [--data STORE]",

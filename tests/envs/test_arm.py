@@ -44,10 +44,11 @@ def test_the_hand_goes_where_the_action_says_and_stays_in_its_workspace() -> Non
         assert np.abs(world.states()[:, :3] - wanted).max() < 2e-3
 
 
-def test_a_wall_holds_the_hand_until_it_is_above() -> None:
-    world = Arm(1, ArmConfig(task="around"))
-    world.reset([0])
-    yaw, top = draw_scene(0).obstacle
+@pytest.mark.parametrize("wall", ["still", "drawn"])
+def test_a_wall_holds_the_hand_until_it_is_above(wall: str) -> None:
+    world = Arm(1, ArmConfig(task="around", wall=wall))
+    world.reset([5])
+    yaw, top = standing = arm.wall_of(world.config, 5)
     aside = np.array([-np.sin(yaw), np.cos(yaw), 0])
     start = 0.45 * np.array([np.cos(yaw), np.sin(yaw), 0]) + 0.08 * aside
     for height, passes in ((0.06, False), (top + 0.03, True)):
@@ -57,7 +58,7 @@ def test_a_wall_holds_the_hand_until_it_is_above() -> None:
         world.reset_to(state)
         for _ in range(5):
             world.step(-STEP * aside[None])
-        beside = arm.beside_wall(world.states()[0, :3], 0)
+        beside = arm.beside_wall(world.states()[0, :3], standing)
         assert (beside < -0.05) == passes
 
 
@@ -106,7 +107,7 @@ def test_scenes_are_counted_and_far_ones_share_no_look() -> None:
 
 def test_a_picture_is_decided_by_the_state_alone() -> None:
     """Also after another scene, another task and another world were drawn in between."""
-    state = np.stack([draw_state(np.random.default_rng(i), "reach", i) for i in range(2)])
+    state = np.stack([draw_state(np.random.default_rng(i), ArmConfig(), i) for i in range(2)])
     first = Arm(2).reset_to(state)
     assert (first[0] != first[1]).mean() > 0.3
     Arm(1, ArmConfig(task="push")).reset([9])
@@ -132,6 +133,7 @@ def test_play_is_recorded_as_it_was_done(tmp_path) -> None:
     ("options", "said"),
     [
         ({"task": "throw"}, "`task` must be reach, around, push"),
+        ({"wall": "glass"}, "`wall` must be still or drawn"),
         ({"scenes": 0}, "`scenes` must be from 1 to 1048576"),
         ({"tsk": "push"}, "unknown option `tsk` of this world; did you mean `task`?"),
     ],

@@ -11,7 +11,6 @@ model, critic, actor, short-term memory; the planner is the actor's Mode-2. Read
 damaged, of another version or of another shape is an error that names it.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,8 +24,8 @@ from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent, AgentConfig
 from openjepa.agent.landmarks import Embedding, Landmarks
 from openjepa.config import from_dict, to_dict
-from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
-from openjepa.files import cause_of, sha256, sync
+from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief, unknown
+from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.planning.cem import CEM, CEMConfig
@@ -38,7 +37,8 @@ from openjepa.protocols import ActionBounds, Planner
 from openjepa.train.checkpoint import build_method, describe_method, load_weights
 from openjepa.version import __version__
 
-FORMAT = 1  # of `agent.json`
+FORMAT = 2  # of `agent.json`
+READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
 CARD, WORLD_MODEL, CRITIC, ACTOR, MEMORY = "agent.json", "world_model", "critic", "actor", "memory"
 PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
     "cem": (CEM, CEMConfig),
@@ -110,7 +110,7 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
             sync(path)
             files[path.name] = sha256(path)
         content = {"format": FORMAT, "openjepa": __version__, "files": files, **values}
-        (temporary / CARD).write_text(json.dumps(content, indent=2) + "\n")
+        (temporary / CARD).write_text(sealed_json(content))
         sync(temporary / CARD)
         if folder.exists():
             shutil.rmtree(folder)
@@ -124,11 +124,9 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
 
 def note_judged(folder: Path, name: str, result: Mapping[str, Any]) -> None:
     """Adds to a saved agent what it was measured to reach."""
-    from openjepa.files import replace_text
-
     content = _read_card(folder)
     content["judged"] = {**content.get("judged", {}), name: dict(result)}
-    replace_text(folder / CARD, json.dumps(content, indent=2) + "\n")
+    replace_text(folder / CARD, sealed_json(content))
 
 
 def find_agent(path: Path | str) -> Path:
@@ -182,10 +180,14 @@ def load_agent(path: Path | str, *, device: str = "cpu") -> Agent:
         return Agent(model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape, landmarks)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, OpenJEPAError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, OpenJEPAError) as error:
+        why = (
+            f"`{error.args[0]}` is missing." if isinstance(error, KeyError) else brief(str(error).splitlines()[0], 300)
+        )
         raise CheckpointError(
-            f"{folder / CARD} does not describe an agent that this version ({__version__}) knows: {error} It was "
-            f"written by openjepa {content.get('openjepa', '?')}."
+            f"{folder / CARD} does not describe an agent that this version ({__version__}, format {FORMAT}) knows: "
+            f"{why} It was written by openjepa {content.get('openjepa', '?')} in format {content['format']}. Train "
+            "again, or install that version."
         ) from error
 
 
@@ -288,6 +290,11 @@ def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
 def _open_landmarks(
     folder: Path, name: str, described: Mapping[str, Any], embedding: Embedding | None = None
 ) -> Landmarks:
+    if "shape" not in described:
+        raise CheckpointError(
+            f"{folder / CARD} must hold a map of format {FORMAT}; it holds one of format 1, which is measured "
+            "otherwise. Train again, or install the version that wrote it."
+        )
     tokens, dim = described["shape"]
     landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
     _load(folder, name, landmarks)
@@ -313,14 +320,18 @@ def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBoun
 
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
+
+    def damaged(why: str) -> CheckpointError:
+        return CheckpointError(f"{path} is damaged: {why}. Copy the agent again.")
+
     try:
-        content = json.loads(path.read_bytes())
-        version = content["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}). Copy the agent again.") from None
-    if version != FORMAT:
+        content = read_json(path, damaged=damaged)
+    except OSError as error:
+        raise damaged(cause_of(error, path)) from None
+    version = content.get("format")
+    if version not in READABLE:
         raise CheckpointError(
-            f"{path} must have format {FORMAT}; it has {version!r}, written by openjepa "
+            f"{path} must have a format up to {FORMAT}; it has {version!r}, written by openjepa "
             f"{content.get('openjepa', '?')}. Train again, or install that version."
         )
     return content
@@ -333,7 +344,7 @@ def _card(folder: Path, content: Mapping[str, Any]) -> AgentCard:
         for name in ("frame_shape", "goals", "choices"):
             known[name] = tuple(known[name])
         return AgentCard(**known)
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
         raise CheckpointError(f"{folder / CARD} is damaged: {error}. Copy the agent again.") from None
 
 

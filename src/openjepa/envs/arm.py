@@ -5,6 +5,7 @@ what becomes of it. Three tasks: to *reach* a pictured place, to reach it *aroun
 *push* a block to its pictured place. Positions are in metres, x away from the base, z up.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ STEP = 0.04  # m, largest displacement on each axis in one step, which takes 0.2
 SUBSTEPS = 40
 OPEN = 0.03  # m, each finger from the middle when the gripper is open
 REACHED, PUSHED = 0.03, 0.05  # m, a hand or block nearer than this to its goal has reached it
+WALL = (0.0, 0.16)  # rad and m, yaw and top of a wall that stands still
 WALL_CLEARANCE = 0.035  # m, drawn places of the hand keep from the middle of the wall
 BLOCK_LOW, BLOCK_HIGH = np.array([0.34, -0.18]), np.array([0.54, 0.18])  # m, where a block is put
 NAMES = {"reach": "arm", "around": "arm-around", "push": "arm-push"}  # by task
@@ -52,6 +54,7 @@ class ArmConfig:
         task: `reach`, `around` (a wall stands on the table) or `push` (a block lies on it).
         scenes: how many scenes there are; episodes take them in turn by their seeds.
         split: which scenes: `train`, `near` (others of the same kind) or `far` (textures and hues of their own).
+        wall: whether it is `still` at one place in all scenes, or `drawn` for each.
         gripper: whether a fourth number of an action opens and closes the fingers, in metres; they are closed else.
         max_steps: length of an episode of play.
     """
@@ -59,6 +62,7 @@ class ArmConfig:
     task: Literal["reach", "around", "push"] = "reach"
     scenes: int = 512
     split: Literal["train", "near", "far"] = "train"
+    wall: Literal["still", "drawn"] = "still"
     gripper: bool = False
     max_steps: int = 32
 
@@ -67,6 +71,8 @@ class ArmConfig:
             raise ConfigError(
                 f"`task` must be {', '.join(NAMES)} and `split` {', '.join(SPLITS)}; got {self.task} and {self.split}."
             )
+        if self.wall not in ("still", "drawn"):
+            raise ConfigError(f"`wall` must be still or drawn; got {self.wall}.")
         if not 1 <= self.scenes <= NEAR or self.max_steps < 1:
             raise ConfigError(f"`scenes` must be from 1 to {NEAR} and `max_steps` at least 1; got {self.scenes}.")
 
@@ -109,7 +115,7 @@ class Arm(DrawnWorld):
         states = np.zeros((self.num_envs, len(self.state_names)))
         for i, seed in enumerate(seeds):
             scene = first + int(seed) % self.config.scenes
-            states[i] = draw_state(np.random.default_rng(int(seed)), self.config.task, scene)
+            states[i] = draw_state(np.random.default_rng(int(seed)), self.config, scene)
         return self.reset_to(states)
 
     def reset_to(self, states: np.ndarray) -> np.ndarray:
@@ -121,7 +127,7 @@ class Arm(DrawnWorld):
             raise ConfigError(f"`scene` of a state must be from 0 to {LAST - 1}; got {states[:, -1]}.")
         self._scenes = scenes.astype(int)
         for data, state, scene in zip(self._data, states, self._scenes, strict=True):
-            self._studio.place(data, state[:-1], draw_scene(int(scene)))
+            self._studio.place(data, state[:-1], wall_of(self.config, int(scene)))
         return self.render()
 
     def step(self, actions: np.ndarray) -> np.ndarray:
@@ -152,27 +158,27 @@ class Arm(DrawnWorld):
         return self.distance(states, goals) < (PUSHED if self.config.task == "push" else REACHED)
 
 
-def draw_state(rng: np.random.Generator, task: str, scene: int) -> np.ndarray:
+def draw_state(rng: np.random.Generator, config: ArmConfig, scene: int) -> np.ndarray:
     """Draws a state [P] of hand and block in a scene."""
+    task, wall = config.task, wall_of(config, scene)
     while True:
         hand = rng.uniform(LOW, HIGH)
         block = np.array([*rng.uniform(BLOCK_LOW, BLOCK_HIGH), rng.uniform(-np.pi / 4, np.pi / 4)])
-        if task == "around" and abs(beside_wall(hand, scene)) < WALL_CLEARANCE and hand[2] < wall_top(scene) + 0.02:
+        if task == "around" and abs(beside_wall(hand, wall)) < WALL_CLEARANCE and hand[2] < wall[1] + 0.02:
             continue
         if task == "push" and np.linalg.norm(hand[:2] - block[:2]) < 0.07 and hand[2] < 2 * BLOCK_HALF + 0.03:
             continue
         return np.array([*hand, 0.0, *(block if task == "push" else ()), scene])
 
 
-def beside_wall(hand: np.ndarray, scene: int) -> np.ndarray:
-    """How far places [..., 3] are to the left of the middle of the wall of a scene, in m [...]."""
-    yaw = draw_scene(scene).obstacle[0]
-    return hand[..., 1] * np.cos(yaw) - hand[..., 0] * np.sin(yaw)
+def wall_of(config: ArmConfig, scene: int) -> tuple[float, float]:
+    """Yaw in rad around the base, and height in m, of the wall in a scene."""
+    return WALL if config.wall == "still" else draw_scene(scene).obstacle
 
 
-def wall_top(scene: int) -> float:
-    """Height of the wall of a scene, in m."""
-    return draw_scene(scene).obstacle[1]
+def beside_wall(hand: np.ndarray, wall: tuple[float, float]) -> np.ndarray:
+    """How far places [..., 3] are to the left of the middle of a wall, in m [...]."""
+    return hand[..., 1] * np.cos(wall[0]) - hand[..., 0] * np.sin(wall[0])
 
 
 @lru_cache(maxsize=3)
@@ -201,6 +207,7 @@ class _Studio:
             raise MissingDependencyError(
                 f"MuJoCo cannot draw: {error}. It needs OpenGL: set MUJOCO_GL to egl, osmesa or glfw."
             ) from error
+        atexit.register(self._renderer.close)  # later there is no module left to free it with
         self._camera = mujoco.MjvCamera()
         geom = {self.model.geom(i).name: i for i in range(self.model.ngeom)}
         self._surfaces = [geom[name] for name in SURFACES]
@@ -219,7 +226,7 @@ class _Studio:
         """The physics of one more arm."""
         return self._mujoco.MjData(self.model)
 
-    def place(self, data: Any, state: np.ndarray, scene: Scene) -> None:
+    def place(self, data: Any, state: np.ndarray, wall: tuple[float, float]) -> None:
         """Puts an arm into a state without its scene number, at rest."""
         self._mujoco.mj_resetData(self.model, data)
         angles, opening = joint_angles(state[:3]), np.full(2, state[3])
@@ -229,7 +236,7 @@ class _Studio:
             at, (x, y, yaw) = self._block, state[4:7]
             data.qpos[at : at + 7] = [x, y, BLOCK_HALF, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         if self.has_obstacle:
-            yaw, top = scene.obstacle
+            yaw, top = wall
             out = WALL_HALF[0] * 2
             data.mocap_pos[0] = [out * np.cos(yaw), out * np.sin(yaw), top - WALL_HALF[2]]
             data.mocap_quat[0] = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]

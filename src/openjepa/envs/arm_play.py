@@ -14,6 +14,7 @@ from openjepa.protocols import ActionBounds
 
 STREAM = 0x61726D70  # sets the random numbers of this play apart from those of a world with the same seed
 ARRIVED = 0.015  # m
+HELD = 0.6  # share of the wanted way, below which something holds the hand
 PUSH_HEIGHT, CARRY_HEIGHT = 0.03, 0.13  # m, of the hand when it pushes, and when it passes over the block
 BEHIND = 0.085  # m from the block's middle, where a push begins
 
@@ -21,7 +22,7 @@ BEHIND = 0.085  # m from the block's middle, where a push begins
 class Wander:
     """Goes from place to place, each at a speed of its own, with jitter on every step.
 
-    A place is kept until the hand is there, at most for 12 steps.
+    A place is kept until the hand is there, for at most 12 steps, and given up where something holds the hand.
 
     Args:
         bounds: of displacements in metres; the first three are the hand's.
@@ -52,9 +53,11 @@ class Wander:
 
     def _move(self, hand: "_Hand", state: np.ndarray) -> np.ndarray:
         rng, here, step = hand.rng, state[:3], self.bounds.high[:3]
-        if hand.way and (hand.left == 0 or np.linalg.norm(hand.way[0] - here) < ARRIVED):
+        is_held = np.linalg.norm(here - hand.last) < HELD * hand.asked
+        hand.held = hand.held + 1 if is_held else 0
+        if hand.way and (hand.left == 0 or hand.held == 2 or np.linalg.norm(hand.way[0] - here) < ARRIVED):
             hand.way.pop(0)
-            hand.left = 12
+            hand.left, hand.held = 12, 0
         if not hand.way:
             is_push = rng.random() < self.push
             hand.way = _pushing_way(rng, state[4:6]) if is_push else [rng.uniform(LOW, HIGH)]
@@ -64,6 +67,7 @@ class Wander:
         wanted = way * min(1.0, hand.speed / max(np.abs(way / step).max(), 1e-9))
         wanted = wanted + self.jitter * step * rng.normal(size=3) * hand.speed
         moved = (here + wanted.clip(-step, step)).clip(LOW, HIGH) - here
+        hand.last, hand.asked = here.copy(), float(np.linalg.norm(moved))
         fingers = self.bounds.high[3:] * rng.uniform(-1, 1, self.bounds.dim - 3)
         return np.concatenate([moved, fingers])
 
@@ -75,6 +79,8 @@ class _Hand:
         self.rng = rng
         self.way: list[np.ndarray] = []
         self.left = 0  # steps until the next place is given up
+        self.last, self.asked = np.zeros(3), 0.0  # where it was before the last step, and how far it was to go, in m
+        self.held = 0  # steps in which it did not get there
         self.speed = 1.0
 
 

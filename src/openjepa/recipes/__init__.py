@@ -100,6 +100,27 @@ def _push_t() -> Recipe:
     return PUSH_T
 
 
+def _arm() -> Recipe:
+    """world model of an arm from play in 512 scenes; acts in new ones (needs openjepa[mujoco])"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM
+
+    return ARM
+
+
+def _arm_around() -> Recipe:
+    """the same with a wall that the hand must go over"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM_AROUND
+
+    return ARM_AROUND
+
+
+def _arm_push() -> Recipe:
+    """the same with a block that is to be pushed"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM_PUSH
+
+    return ARM_PUSH
+
+
 def _physics() -> Recipe:
     """video model of simple physics; judges what is possible"""  # noqa: D403, D415
     from openjepa.recipes.physics import PHYSICS
@@ -183,6 +204,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "object-rooms": _object_rooms,
     "maze": _maze,
     "push-t": _push_t,
+    "arm": _arm,
+    "arm-around": _arm_around,
+    "arm-push": _arm_push,
     "physics": _physics,
     "ijepa": _ijepa,
     "lejepa": _lejepa,
