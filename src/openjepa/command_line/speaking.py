@@ -1,6 +1,7 @@
 """`openjepa train language`, `openjepa describe` and `openjepa ask`: words of a finished run."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def _open(run: Path, place: Path) -> "tuple[Language, Tensor]":
         return language, agent.model.encode(torch.from_numpy(frames)[None])[0]
 
 
-def language_options(words: list[str]) -> type:
+def language_options(words: Sequence[str]) -> type:
     """The options of `train language`, for words that follow `train`."""
     if len(words) < 2 or (words[1].startswith("-") and words[1] not in ("-h", "--help")):
         raise ConfigError("`train language` needs a finished run: openjepa train language RUN.")

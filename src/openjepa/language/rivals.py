@@ -110,8 +110,10 @@ class ParsedCost:
         return SetCost(self.distance, goals, Everywhere(), embedded)
 
     def _fit(self, states: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-        holds = self.facts.holds(states)[list(wanted)].all(0) if wanted else np.zeros(len(states), bool)
-        return holds if holds.any() else np.ones(len(states), bool)
+        fits = np.zeros(len(states), bool)
+        if wanted:
+            fits |= self.facts.holds(states)[list(wanted)].all(0)
+        return fits if fits.any() else ~fits
 
     def select(self, environments: Tensor) -> "ParsedCost":
         """See `SelfAimed.select`."""

@@ -94,13 +94,13 @@ def object_rooms() -> WorldModelConfig:
     return WorldModelConfig(
         play=PlayConfig("object-rooms", {}, "smooth", episodes=1500, steps=40),
         method=LeWMConfig(
-            embed_dim=32,
-            scene_dim=16,
+            embed_dim=24,
+            scene_dim=8,
             encoder=FrameEncoderConfig("split"),
             variance_weight=2.0,
             inverse_dynamics_weight=10.0,
             scene_weight=4.0,
-            scene_redundancy=0.3,
+            scene_redundancy=0.6,
         ),
         train=TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300),
         window=5,
