@@ -21,6 +21,7 @@ SAYS = {
     "masks": ["I-JEPA: context (4, ", "short tubes: ", "long tubes: "],
     "plan_in_a_toy_world": ["arrivals [[0.5, -0.5], [-0.75, 0.25]]"],
     "record_and_read_a_store": ["12 episodes; frames (21, 3, 64, 64)", "all sound", "actions (8, 3, 4)"],
+    "think_with_mcp": ["the goal is 46 px away, around a wall", "reached in 15 steps"],
     "train_a_method": ["finished 20 steps", "reopened: IJEPA (1, 64, 192)"],
     "vit_features": ["tokens (2, 1, 8, 8, 192), pooled (2, 192)", "features.png: 1x8x8 tokens"],
     "your_own_environment": ["8 episodes of 20 steps; goals (4, 3, 64, 64)"],

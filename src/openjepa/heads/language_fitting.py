@@ -29,11 +29,11 @@ class TextFitConfig:
         max_weight: of a true pair where few are true, >= 1.
     """
 
-    steps: int = 1500
+    steps: int = 1800
     lr: float = 2e-3
     weight_decay: float = 1e-2
-    num_texts: int = 64
-    num_states: int = 256
+    num_texts: int = 48
+    num_states: int = 192
     max_weight: float = 3.0
 
     def __post_init__(self) -> None:
@@ -63,6 +63,14 @@ class EncodedTexts:
         length = int(mask.any(0).sum())
         return self.tokens[index, :length].float(), mask[:, :length]
 
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws texts of like length [count], so that little of a batch is padding."""
+        order = self.mask.sum(1).argsort(stable=True)
+        band = max(1, len(self) // 4)
+        first = int(torch.randint(-band // 2, len(self) - band // 2 + 1, (), generator=generator))
+        first = min(max(first, 0), len(self) - band)
+        return order[first + torch.randint(band, (count,), generator=generator)]
+
 
 def fit_set_energy(
     texts: EncodedTexts,
@@ -90,7 +98,7 @@ def fit_set_energy(
     head.standardize.measure(latents.flatten(1))
 
     def loss() -> Tensor:
-        rows = torch.randint(len(texts), (c.num_texts,), generator=generator)
+        rows = texts.draw(c.num_texts, generator)
         states = torch.randint(len(latents), (c.num_states,), generator=generator)
         is_true = truth(rows, states).float()
         energy = head(head.read(*texts.rows(rows)), latents[states].unsqueeze(0))
@@ -129,7 +137,7 @@ def fit_point_head(
     head.standardize.measure(latents.flatten(1))
 
     def loss() -> Tensor:
-        rows = torch.randint(len(texts), (c.num_texts,), generator=generator)
+        rows = texts.draw(c.num_texts, generator)
         states = torch.randint(len(latents), (c.num_states,), generator=generator)
         text, state = truth(rows, states).nonzero(as_tuple=True)
         keep = torch.randperm(len(text), generator=generator)[: c.num_states]

@@ -12,6 +12,7 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.language import Reading, SetEnergy
 from openjepa.language.costs import Places, TextCost
 from openjepa.language.encoders import TextEncoder, check_text
+from openjepa.language.stream import moments
 from openjepa.planning.costs import PathCost
 
 SAID = 0.5  # probability from which a caption is said
@@ -66,7 +67,7 @@ class Language:
         captions: plain statements that `describe` chooses from.
         trained: features [K, E] of the trained texts, each of length 1.
         refusal: when a text is refused.
-        change: change of what can be said, 0 to 1, from which a stream is described anew; see `stream`.
+        change: change of what can be said, in captions, from which a stream is described anew; see `stream`.
         facts: what is known of the training, plain values.
     """
 
@@ -170,23 +171,18 @@ class Language:
         energy = self.head(self.read(texts), seen[None]).amax(1)
         return list(zip(likeness.tolist(), energy.tolist(), strict=True))
 
+    def probabilities(self, latents: Tensor) -> Tensor:
+        """Probabilities [T, K] of all captions in states [T, N, D]: what can be said of each."""
+        return self.scores(self._captions, _states(latents)).T
+
     def stream(self, latents: Tensor, change: float | None = None) -> list[int]:
         """Moments of a stream [T, N, D] at which it is worth speaking: the first, and where the meaning changes.
 
-        The change is the mean difference of what can be said, relative to the moment of the last description: the
-        share of captions that became true or false.
-
         Args:
             latents: states, in time order.
-            change: from which on; None is the calibrated one.
+            change: in captions, from which on; None is the calibrated one. See `openjepa.language.stream`.
         """
-        said = self.scores(self._captions, _states(latents)).T  # [T, K]
-        limit = self.change if change is None else change
-        moments = [0]
-        for t in range(1, len(said)):
-            if float((said[t] - said[moments[-1]]).abs().sum()) > limit:
-                moments.append(t)
-        return moments
+        return moments(self.probabilities(latents), self.change if change is None else change)
 
     @cached_property
     def _captions(self) -> Reading:

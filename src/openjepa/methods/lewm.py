@@ -77,6 +77,9 @@ class LeWMConfig:
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
+        scene_redundancy: weight of the correlations between scene dimensions, where the term is that of Barlow Twins
+            (2103.03230) instead: InfoNCE is content with what tells a batch apart, this one fills every dimension. None
+            for InfoNCE.
         displacement_weight: of reading the sum of the actions between any two frames of an episode, displacements of
             width `displacement_dim`, from the difference of their latents.
         seed: of initial weights and of everything drawn in a step.
@@ -110,6 +113,7 @@ class LeWMConfig:
     motion_cells: int = 24
     scene_weight: float = 0.0
     scene_scale: float = 8.0
+    scene_redundancy: float | None = None
     displacement_weight: float = 0.0
     displacement_dim: int = 0
     seed: int = 0
@@ -133,8 +137,8 @@ class LeWMConfig:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
-        for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
-            if getattr(self, name) < 0:
+        for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
         start = self.prediction_weight if self.prediction_start is None else self.prediction_start
         if self.prediction_weight <= 0 or start < 0:
@@ -280,7 +284,8 @@ class LeWM(StandardisesActions):
             terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
         if c.scene_weight:
             other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
-            terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
+            first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
+            terms["scene"] = scene_loss(first, other, scale=c.scene_scale, redundancy=c.scene_redundancy)
         if c.displacement_weight:
             terms["displacement"] = self._displacement_loss(z, batch)
         weights = self._weights(step)
@@ -347,22 +352,9 @@ class LeWM(StandardisesActions):
             first, last = c.prediction_ramp
             share = min(1.0, max(0.0, (step - first) / max(1, last - first)))
             prediction = c.prediction_start + share * (c.prediction_weight - c.prediction_start)
-        return {
-            "prediction": prediction,
-            "futures": c.futures.weight if c.futures is not None else 0.0,
-            "sigreg": c.sigreg_weight,
-            "variance": c.variance_weight,
-            "covariance": c.covariance_weight,
-            "scene_covariance": 4 * c.covariance_weight,
-            "variance_t": c.variance_t_weight,
-            "covariance_t": c.covariance_t_weight,
-            "similarity": c.similarity_weight,
-            "inverse_dynamics": c.inverse_dynamics_weight,
-            "straightening": c.straightening_weight,
-            "motion": c.motion_weight,
-            "scene": c.scene_weight,
-            "displacement": c.displacement_weight,
-        }
+        weights = {n.removesuffix("_weight"): getattr(c, n) for n in c.__dataclass_fields__ if n.endswith("_weight")}
+        futures = c.futures.weight if c.futures is not None else 0.0
+        return weights | {"prediction": prediction, "futures": futures, "scene_covariance": 4 * c.covariance_weight}
 
 
 def lewm(**options: Any) -> LeWMConfig:
