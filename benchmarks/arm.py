@@ -80,16 +80,16 @@ def configured(task: str, seed: int, pairs: int, out: Path, scenes: int) -> ArmR
     )
 
 
-def learn(config: ArmRecipeConfig, name: str, run: Path) -> float:
-    """Plays, trains and saves an agent, or takes the finished one; CPU seconds."""
+def learn(config: ArmRecipeConfig, name: str, run: Path) -> float | None:
+    """Plays, trains and saves an agent, or takes the finished one; CPU seconds, None where another command made it."""
     known = run / "cpu_seconds.json"
-    if known.is_file() and (run / "agent" / "agent.json").is_file():
-        return json.loads(known.read_text())
+    if (run / "agent" / "agent.json").is_file():
+        return json.loads(known.read_text()) if known.is_file() else None
     began = time.process_time()
     experiment = build(config)
     train(experiment.method, experiment.source, config.train, run, recipe_config={"recipe": name, **to_dict(config)})
     finish(config, run)
-    seconds = time.process_time() - began
+    seconds = round(time.process_time() - began, 1)
     known.write_text(json.dumps(seconds))
     return seconds
 
@@ -161,7 +161,7 @@ def main() -> None:
         for seed in options.seeds:
             config = configured(task, seed, options.pairs, options.out, scenes=512)
             run = options.out / f"run-{task}-512-{seed}"
-            seconds.append(round(learn(config, name, run), 1))
+            seconds.append(learn(config, name, run))
             for split in config.splits:
                 pairs = frozen(config, split, options.out / f"pairs-{task}-{split}-{options.pairs}.json")
                 players = ["openjepa", "direct"]
