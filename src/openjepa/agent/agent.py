@@ -251,6 +251,7 @@ class Agent:
     def _configured(self, now: "_Episode", row: int, steps: float | None) -> tuple[Setup, str]:
         """How the next decision of one environment is thought about, and why."""
         assert self.config.configurator is not None
+        assert now.moves is not None
         failed = len(now.routes.failed[row]) if now.routes is not None else 0
         situation = Situation(steps, now.moves.idle[row], failed)
         means = means_of(self.planner, remembers_failures=now.failed_plans is not None)
@@ -327,7 +328,7 @@ class _Episode:
         self.z_goal, self.env_ids = z_goal, env_ids
         self.intent = intent  # a cost that finds its goals by itself
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
-        self.moves = Moves(len(z_goal))
+        self.moves = None if config.configurator is None else Moves(len(z_goal))
         self.memory = ShortTermMemory(config.context_len)
         self.failed_plans: FailedPlans | StuckSteps | None = None
         if config.failed_plans is not None:
@@ -343,7 +344,8 @@ class _Episode:
     def look(self, rows: Tensor, there: Tensor) -> list[float | None]:
         """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
         z = self.memory.now[there]
-        self.moves.look(rows.tolist(), z)
+        if self.moves is not None:
+            self.moves.look(rows.tolist(), z)
         return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
 
     def retire(self, active: Tensor) -> None:
