@@ -78,11 +78,13 @@ class TrajectoryBatch:
 
     def to(self, device: torch.device | str) -> TrajectoryBatch:
         """Returns the same batch on `device`."""
-        optional = self.proprio, self.states, self.others, self.ways
         return TrajectoryBatch(
             _move(self.frames, device),
             _move(self.actions, device),
-            *(_move_optional(x, device) for x in optional),
+            _move_optional(self.proprio, device),
+            _move_optional(self.states, device),
+            _move_optional(self.others, device),
+            _move_optional(self.ways, device),
             self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 

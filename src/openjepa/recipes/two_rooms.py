@@ -10,7 +10,7 @@ play and is what the agent is judged on. Results, times and hardware: `docs/worl
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def world_config(config: WorldModelConfig) -> TwoRoomsConfig:
     world = make_world(config.play.world, 1, **config.play.options)
     assert isinstance(world, TwoRooms)
     layout = world.config.layout
-    split = "all" if layout == "fixed" else "held-out"
+    split: Literal["all", "held-out"] = "all" if layout == "fixed" else "held-out"
     return TwoRoomsConfig(layout=layout, split=split, objects=world.config.objects)
 
 
