@@ -61,7 +61,7 @@ def test_one_percent_and_few_shots(folder):
 
 @pytest.mark.parametrize("choice", [{"shots": 0}, {"share": 0.0}, {"share": 2.0}, {"shots": 1, "share": 0.5}])
 def test_no_labels_and_more_than_all_are_refused(folder, choice):
-    with pytest.raises(ConfigError, match="`shots` must be >= 1|`share` must lie in"):
+    with pytest.raises(ConfigError, match=r"`shots` must be >= 1|`share` must lie in"):
         FrozenProbeConfig(folder, size=16, **choice)
 
 
