@@ -1,5 +1,7 @@
 """Worlds whose best plans are known on paper."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from torch import Tensor
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import ActionBounds
+
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is first imported, whichever test does it
 
 
 class RecordingWorld(PointWorld):

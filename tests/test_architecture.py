@@ -16,7 +16,7 @@ FLOORS = {
     **dict.fromkeys(["methods", "baselines", "planning"], 3),
     "train": 4,
     "agent": 5,
-    **dict.fromkeys(["eval", "interop"], 6),
+    **dict.fromkeys(["eval", "interop", "language"], 6),
     **dict.fromkeys(["recipes", "parity", "serve"], 7),
     "studies": 8,
     "cli": 9,

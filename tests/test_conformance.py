@@ -135,6 +135,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ensemble": {"futures": FuturesConfig("ensemble", 3, hidden_dim=8)},
     "variational": {"futures": FuturesConfig("variational", 3, hidden_dim=8)},
     "over_time": {"variance_t_weight": 0.1, "covariance_t_weight": 0.1},
+    "motion": {"motion_weight": 1.0, "motion_cells": 4},
 }
 
 

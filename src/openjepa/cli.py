@@ -14,7 +14,17 @@ from typing import Any, Literal
 
 import tyro
 
-from openjepa.command_line import collecting, exporting, judging, seeing, serving, stores, surprising, training
+from openjepa.command_line import (
+    collecting,
+    exporting,
+    judging,
+    seeing,
+    serving,
+    speaking,
+    stores,
+    surprising,
+    training,
+)
 from openjepa.command_line.command import OK, Command, Group
 from openjepa.command_line.completions import ASK, CompletionsOptions, candidates, completions
 from openjepa.command_line.env_options import HELP as ENV_HELP
@@ -63,7 +73,7 @@ COMMANDS: dict[str, Command | Group] = {
     "data": stores.DATA,
     "train": Command(
         "train a recipe, in a world or on a store, or go on with an interrupted run",
-        "RECIPE|WORLD|STORE [--run-dir DIR] [--a.b VALUE] [--env.NAME VALUE]",
+        "RECIPE|WORLD|STORE [--run-dir DIR] [--a.b VALUE] [--env.NAME VALUE] | language RUN",
         training.train_options,
         training.train,
         resumes=True,
@@ -78,16 +88,35 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "plan": Command(
         "play one episode with a run and draw it",
-        "RUN [--goal PICTURE] [--world WORLD] [--seed N] [--out FILE.gif]",
+        "RUN [--goal PICTURE|WORDS] [--world WORLD] [--seed N] [--out FILE.gif]",
         lambda words: judging.PlanOptions,
         judging.plan,
         takes_env=True,
+    ),
+    "describe": Command(
+        "say in words what a picture or clip shows, with a run that learned words",
+        "RUN PICTURE|CLIP [--top N]",
+        lambda words: speaking.DescribeOptions,
+        speaking.describe,
+    ),
+    "ask": Command(
+        "answer a question about a picture or clip, with a run that learned words",
+        "RUN PICTURE|CLIP QUESTION [--answers A B ...]",
+        lambda words: speaking.AskOptions,
+        speaking.ask,
     ),
     "serve": Command(
         "let robots and simulators elsewhere act with a run, over a WebSocket",
         "RUN [--port N] [--budget-ms MS]",
         lambda words: serving.ServeOptions,
         serving.serve_agent,
+    ),
+    "mcp": Command(
+        "let a language model imagine, plan and judge with a run, as tools over MCP",
+        "RUN|MODEL [--http] [--allow-act] [--media FOLDER] [--env.NAME VALUE]",
+        lambda words: serving.McpOptions,
+        serving.serve_mcp,
+        takes_env=True,
     ),
     "doctor": Command(
         "say whether a run has collapsed, and what to change",

@@ -62,7 +62,8 @@ class TrajectoryBatch:
             between two frames are concatenated in time order, so A is f times as wide.
         proprio: [B, T, P] float32, what the agent itself can measure, or None.
         states: [B, T, P] float32, the simulator's truth: for probes and judging only, never for a loss.
-        other: [B, C, H, W] uint8, one frame of each window's episode from any other moment, or None.
+        others: [B, K, C, H, W] uint8, frames of each window's episode from any other moments, or None.
+        ways: [B, K, A] float32, sums of the primitive actions from the window's first frame to `others`, or None.
         lengths: [B] int64, frames of each row that belong to its episode, where rows are whole episodes of several
             lengths: what lies beyond repeats the last frame and counts for nothing. None where all T frames count.
     """
@@ -71,7 +72,8 @@ class TrajectoryBatch:
     actions: Tensor
     proprio: Tensor | None = None
     states: Tensor | None = None
-    other: Tensor | None = None
+    others: Tensor | None = None
+    ways: Tensor | None = None
     lengths: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TrajectoryBatch:
@@ -81,7 +83,8 @@ class TrajectoryBatch:
             _move(self.actions, device),
             _move_optional(self.proprio, device),
             _move_optional(self.states, device),
-            _move_optional(self.other, device),
+            _move_optional(self.others, device),
+            _move_optional(self.ways, device),
             self.lengths,  # host numbers: they choose rows, and no network reads them
         )
 

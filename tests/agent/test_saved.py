@@ -12,6 +12,7 @@ from openjepa.agent import Agent, AgentCard, AgentConfig, FailedPlanConfig, load
 from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
 from openjepa.agent.saved import CARD, note_judged
 from openjepa.errors import CheckpointError, ConfigError, ShapeError
+from openjepa.files import SEAL
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
@@ -128,13 +129,32 @@ def one_byte(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+GONE = object()
+
+
 def other(key: str, value):
+    """An entry, by its dotted name, that somebody has meant to change: the seal is taken off."""
+
     def change(folder: Path) -> None:
         content = json.loads((folder / CARD).read_text())
-        content[key] = value
+        content.pop(SEAL, None)
+        *way, last = key.split(".")
+        place = content
+        for name in way:
+            place = place[name]
+        if value is GONE:
+            del place[last]
+        else:
+            place[last] = value
         (folder / CARD).write_text(json.dumps(content))
 
     return change
+
+
+def another_seed(folder: Path) -> None:
+    text = (folder / CARD).read_text()
+    assert '"seed": 5' in text
+    (folder / CARD).write_text(text.replace('"seed": 5', '"seed": 6'))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +165,14 @@ def other(key: str, value):
         (lambda folder: (folder / CARD).write_text("{"), "agent.json is damaged"),
         (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe\0"), "agent.json is damaged"),
         (lambda folder: (folder / CARD).unlink(), "no finished agent|holds no agent"),
-        (other("format", 2), "must have format 1; it has 2"),
+        (another_seed, "agent.json is damaged: it was changed after it was written"),
+        (other("format", 3), "must have a format up to 2; it has 3, written by openjepa"),
+        (other("format", GONE), "must have a format up to 2; it has None, written by openjepa"),
+        (other("cost.critic.width", GONE), r"knows: `width` is missing. It was written by .* in format 2. Train again"),
+        (other("cost.critic.width", 9), "critic.safetensors does not fit its description"),
+        (other("cost.critic.width", 10**30), "agent.json does not describe an agent that this version"),
+        (other("bounds", [1]), "agent.json is damaged"),
+        (other("bounds.frameskip", 7), "agent.json does not describe an agent that this version"),
         (other("planner", {"kind": "magic", "config": {}}), "unknown planner `magic`"),
         (other("options", {"replan_evry": 1}), "replan_every"),
         (other("world_model", {"method": "lewmm", "config": {}}), "lewm"),
@@ -158,6 +185,22 @@ def test_what_is_not_whole_is_named_in_one_line(tmp_path, damage, message):
     with pytest.raises(CheckpointError, match=message) as error:
         load_agent(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_what_an_earlier_format_means_as_today_is_read_and_its_maps_are_refused(tmp_path):
+    before = agent()
+    expected = actions(before)
+    folder = save_agent(tmp_path / "agent", before, card())
+    other("format", 1)(folder)
+    np.testing.assert_array_equal(actions(load_agent(folder)), expected)
+    latents = torch.randn(4, 9, 1, 8, generator=torch.Generator().manual_seed(2))
+    places = fit_landmarks(latents)
+    with_map = Agent(before.model, before.planner, PathCost(places, mean), BOX, AgentConfig(frameskip=2), SHAPE)
+    folder = save_agent(tmp_path / "agent", with_map, card())
+    other("format", 1)(folder)
+    other("cost.landmarks.shape", GONE)(folder)
+    with pytest.raises(CheckpointError, match=r"must hold a map of format 2; it holds one of format 1, .* Train again"):
+        load_agent(folder)
 
 
 def test_a_run_without_an_agent_says_how_to_get_one(tmp_path):

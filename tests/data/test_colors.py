@@ -53,6 +53,41 @@ def test_16_bit_grey_keeps_its_highest_bits(kind):
     assert (read_image(encode(RAMP, kind)) == RAMP >> 8).all()
 
 
+def planar_tiff(bits):
+    """Two pixels of RGB whose channels lie one after the other: 10 20, 30 40, 50 60 times 2 ** (bits - 8)."""
+    planes = [struct.pack(f"<2{'B' if bits == 8 else 'H'}", *(v << (bits - 8) for v in pair)) for pair in PLANES]
+    size, after = len(planes[0]), 8 + 2 + 12 * 10 + 4
+    places = tuple(after + 30 + i * size for i in range(3))
+    tags = [
+        *(
+            (256, 2),
+            (257, 1),
+            (258, (bits,) * 3),
+            (259, 1),
+            (262, 2),
+            (273, places),
+        ),
+        *((277, 3), (278, 1), (279, (size,) * 3), (284, 2)),
+    ]
+    entries, tail = b"", b""
+    for tag, value in tags:
+        if isinstance(value, int):
+            entries += struct.pack("<HHIHH", tag, 3, 1, value, 0)
+        else:
+            entries += struct.pack("<HHII", tag, 3, 3, after + len(tail))
+            tail += struct.pack("<3H", *value)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tail.ljust(30, b"\0") + b"".join(planes)
+
+
+PLANES = ((10, 20), (30, 40), (50, 60))
+
+
+def test_channels_that_lie_apart_are_right_or_refused():
+    assert read_image(planar_tiff(8))[:, 0].tolist() == [list(plane) for plane in PLANES]
+    with pytest.raises(DataError, match=r"its channels of 16 bits lie apart, which the decoder misreads. Write them"):
+        read_image(planar_tiff(16))
+
+
 def test_16_bit_grey_as_opencv_reads_it(tmp_path):
     cv2 = pytest.importorskip("cv2")
     for name in ("x.png", "x.tif", "x.pgm"):

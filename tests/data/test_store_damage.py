@@ -203,10 +203,10 @@ def test_changed_rows_are_noticed_when_they_are_first_read(path):
     for read in (store.episode, store.frames_of):
         with pytest.raises(DataError, match=message):
             read(5)
-    source = WindowSource(store, None, WindowConfig(length=2, batch_size=4, with_other=True))
+    source = WindowSource(store, None, WindowConfig(length=2, batch_size=4, num_others=1))
     with pytest.raises(DataError, match=message):
         source.windows(np.arange(source.num_windows))
-    WindowSource(store, [0, 1, 2], WindowConfig(length=2, batch_size=4, with_other=True)).batch(0)
+    WindowSource(store, [0, 1, 2], WindowConfig(length=2, batch_size=4, num_others=1)).batch(0)
 
 
 @pytest.mark.parametrize(

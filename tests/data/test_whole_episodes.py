@@ -61,5 +61,15 @@ def test_long_episodes_can_be_cut_without_cutting_the_others(store):
 def test_what_cannot_be_read_is_said(store):
     with pytest.raises(DataError, match="at least 21 steps, those of one model step; none of 4 in"):
         read_episodes(store, range(4), frameskip=21)
-    with pytest.raises(ConfigError, match="`frameskip` must be >= 1 and `max_frames` >= 2; got 1 and 1"):
+    with pytest.raises(
+        ConfigError, match="`frameskip` must be >= 1, `max_frames` >= 2 and `first` >= 0; got 1, 1 and 0"
+    ):
         read_episodes(store, range(4), max_frames=1)
+
+
+def test_another_beginning_shows_other_frames_of_the_same_episodes(store):
+    batch = read_episodes(store, range(4), frameskip=5, first=3)
+    assert long_enough(store, range(4), 5, 3).tolist() == [0, 2]
+    assert batch.lengths.tolist() == [2, 4]
+    assert batch.frames[1, :, 0, 0, 0].tolist() == [3, 8, 13, 18]
+    torch.testing.assert_close(batch.actions.unflatten(2, (5, 2))[0, 0, :, 0], torch.arange(4.0, 9))

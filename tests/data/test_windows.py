@@ -83,16 +83,16 @@ def test_ranks_share_the_same_global_batch(store, sampling):
 
 
 def test_the_other_frame_is_any_moment_of_the_same_episode(store):
-    source = WindowSource(store, None, WindowConfig(length=3, batch_size=600, with_other=True))
+    source = WindowSource(store, None, WindowConfig(length=3, batch_size=600, num_others=1))
     batch = source.batch(0)
-    assert batch.other.shape == (600, 3, 2, 2)
-    assert torch.equal(batch.other[:, 1, 0, 0], batch.frames[:, 0, 1, 0, 0])  # the episode
+    assert batch.others.shape == (600, 1, 3, 2, 2)
+    assert torch.equal(batch.others[:, 0, 1, 0, 0], batch.frames[:, 0, 1, 0, 0])  # the episode
     in_longest = batch.frames[:, 0, 1, 0, 0] == 2
-    assert set(batch.other[in_longest, 0, 0, 0].tolist()) == set(range(21))  # every frame, the last one included
-    parts = [source.batch(0, rank=r, world_size=2).other for r in range(2)]
-    assert torch.equal(torch.cat(parts), batch.other)
-    assert source.batch(0).to("cpu").other is not None
-    assert WindowSource(store, None, WindowConfig(length=3)).batch(0).other is None
+    assert set(batch.others[in_longest, 0, 0, 0, 0].tolist()) == set(range(21))  # every frame, the last one included
+    parts = [source.batch(0, rank=r, world_size=2).others for r in range(2)]
+    assert torch.equal(torch.cat(parts), batch.others)
+    assert source.batch(0).to("cpu").others is not None
+    assert WindowSource(store, None, WindowConfig(length=3)).batch(0).others is None
 
 
 def test_an_epoch_shows_every_window_once(store):

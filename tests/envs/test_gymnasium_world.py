@@ -190,6 +190,26 @@ def test_mujoco_states_can_be_set():
     env.close()
 
 
+def test_mujoco_draws_with_the_context_of_each_environment():
+    """Another world's context may be in force, or none at all after one was closed: pictures would be black."""
+    in_force = []
+
+    def lazily():
+        if owner.mujoco_renderer.viewer is None:  # as Gymnasium does: the first picture makes context and viewer
+            owner.mujoco_renderer.viewer = SimpleNamespace(make_context_current=lambda: in_force.append("own"))
+            in_force.append("own")
+        return np.full((4, 4, 3), 200 if in_force[-1] == "own" else 0, np.uint8)
+
+    data = SimpleNamespace(qpos=np.zeros(1), qvel=np.zeros(1))
+    owner = SimpleNamespace(data=data, model=SimpleNamespace(nq=1, njnt=0), set_state=None, render=lazily)
+    owner.mujoco_renderer = SimpleNamespace(viewer=None)
+    owner.unwrapped = owner
+    adapter = adapter_for(owner)
+    assert adapter.picture(owner, None).mean() == 200
+    in_force.append("another world's")
+    assert adapter.picture(owner, None).mean() == 200
+
+
 @pytest.fixture(scope="module")
 def push_t():
     pytest.importorskip("gym_pusht")
@@ -277,3 +297,14 @@ def test_worlds_are_found_by_name_with_a_hint():
     for name in ("a b/c:d:e", "no_such_space/Env-v0"):
         with pytest.raises(ConfigError, match="unknown environment"):
             make_world(name)
+
+
+def test_steps_that_nobody_sees_are_not_drawn():
+    seen, blind = GymnasiumWorld(Slider, 2), GymnasiumWorld(Slider, 2, draws_steps=False)
+    first = blind.reset([0, 1]).copy()
+    assert np.array_equal(first, seen.reset([0, 1]))
+    actions = np.full((2, blind.bounds.dim), 0.2)
+    assert np.array_equal(blind.step(actions), first)
+    assert not np.array_equal(seen.step(actions), first)
+    assert np.array_equal(blind.states(), seen.states())
+    assert np.array_equal(blind.reset([2, 3]), seen.reset([2, 3]))

@@ -27,6 +27,7 @@ CONFIGS = [
     TwoRoomsConfig(layout="random"),
     TwoRoomsConfig(layout="four-rooms"),
     TwoRoomsConfig(distractors=2),
+    TwoRoomsConfig(objects=3, distractors=1),
     TwoRoomsConfig(layout="random", background="noise"),
 ]
 RIGHT, LEFT, DOWN, UP = (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)
@@ -339,3 +340,32 @@ def test_changed_colours_and_slanting_light_change_the_picture_and_nothing_else(
     assert np.array_equal(dim[0, :, 0], np.rint(0.55 * first[0, :, 0]).astype(np.uint8))
     with pytest.raises(ConfigError, match="`colours` must be usual or changed"):
         TwoRoomsConfig(colours="pink")
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Objects
+
+
+def test_objects_lie_apart_within_rooms_and_elsewhere_in_every_episode() -> None:
+    world = TwoRooms(50, TwoRoomsConfig(objects=4))
+    world.reset(range(50))
+    places = world.states()[:, 4:].reshape(50, 4, 2)
+    gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)[:, *np.triu_indices(4, 1)]
+    assert gaps.min() >= 12
+    assert abs(places[..., 0] - 32).min() >= 5.5  # off the wall and out of the door
+    assert np.ptp(places, axis=0).min() > 30
+    assert world.state_names[4:6] == ("red_disc_x", "red_disc_y")
+    assert world.name == "object-rooms"
+
+
+def test_objects_are_seen_and_stay_where_they_are() -> None:
+    world = TwoRooms(1, TwoRoomsConfig(objects=2))
+    frame = world.reset_to(np.array([[10, 50, 32, 24, 20, 20, 50, 40]], np.float32))[0]
+    assert frame[:, 20, 20].tolist() == [220, 40, 40]
+    assert frame[:, 40, 50].tolist() == [40, 160, 70]
+    assert frame[:, 50, 10].tolist() == [150, 40, 190]  # the agent
+    for _ in range(5):
+        world.step(np.array([RIGHT]))
+    assert world.states()[0, 4:].tolist() == [20, 20, 50, 40]
+    with pytest.raises(ConfigError, match="`objects` must be from 0 to 4; got 5"):
+        TwoRoomsConfig(objects=5)

@@ -9,6 +9,7 @@ CONFIGS = {
     "conv": FrameEncoderConfig("conv", **SMALL),
     "keypoints": FrameEncoderConfig("keypoints", **SMALL),
     "split": FrameEncoderConfig("split", **SMALL),
+    "context": FrameEncoderConfig("context", **SMALL),
     "attn": FrameEncoderConfig("attn", 32, 4, num_keypoints=3, patch_size=5),
     "vit": FrameEncoderConfig("vit", image_size=28, patch_size=14, depth=1),
 }
@@ -53,6 +54,32 @@ def test_the_last_layer_stays_in_float32(kind):
         z = encoder(pictures(kind))
     assert z.dtype == seen[0] == torch.float32
     torch.testing.assert_close(z, encoder(pictures(kind)), atol=0.05, rtol=0.05)
+
+
+def test_light_and_contrast_of_a_picture_do_not_matter_to_context():
+    """Brighter, of another cast, and with twice the contrast: the same picture."""
+    encoder, frames = make("context"), pictures("context").float() / 4
+    cast = torch.tensor([10.0, 40.0, 90.0]).view(3, 1, 1)
+    other = 2 * frames + cast
+    plain, changed = (encoder.pixels(x) for x in (frames, other))
+    torch.testing.assert_close(plain, changed, atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(plain.mean((2, 3)), torch.zeros(3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(plain.square().mean((1, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
+    assert encoder.pixels(torch.full((1, 3, 32, 32), 7.0)).abs().max() == 0  # nothing to see, and no division by it
+
+
+def test_a_keypoint_of_context_sees_the_whole_picture():
+    """A far corner moves the keypoints of `context`, and not those of `keypoints`' local path."""
+    for kind, sees in (("context", True), ("split", False)):
+        encoder = make(kind)
+        trunk = encoder.trunk.moving if kind == "split" else encoder.trunk
+        seen = []
+        trunk.maps.register_forward_hook(lambda module, args, out, seen=seen: seen.append(out))
+        pixels = torch.zeros(1, 3, 32, 32)
+        trunk(pixels)
+        pixels[..., -4:, -4:] = 3.0
+        trunk(pixels)
+        assert bool((seen[0][..., 0, 0] != seen[1][..., 0, 0]).any()) is sees
 
 
 def test_pixels_are_centred():
@@ -164,7 +191,7 @@ def test_vit_projects_its_class_token():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split, attn or vit; got resnet"),
+        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split, context, attn or vit; got resnet"),
         ({"image_size": 40}, "`image_size` must be a multiple of 16; got 40"),
         ({"kind": "vit", "image_size": 64}, "`image_size` must be a multiple of 14; got 64"),
         ({"width": 0}, "must be at least 1"),

@@ -4,10 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from openjepa.baselines.chat_endpoint import ChatEndpoint, Reply, ToolCall
 from openjepa.cli import main
 from openjepa.errors import ConfigError
 from openjepa.studies.comparison import compare, rivals, runner, worlds
 from openjepa.studies.comparison.findings import hierarchical_bootstrap, rate
+from openjepa.studies.comparison.language_cell import language_rows
+from openjepa.studies.comparison.language_options import LanguageConfig
+from openjepa.studies.comparison.page import write_page
 from openjepa.studies.comparison.physics import auroc, score
 from openjepa.studies.comparison.scale import CONDITIONS, Cell, CompareConfig, Scale, full, quick, toy
 from openjepa.studies.comparison.trials import trial_table
@@ -55,6 +59,23 @@ def test_the_report_is_one_file_that_says_where_the_latent_predictor_loses(found
         assert words in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert all(leader in page for _, leader, _, _ in defeats(results))
+
+
+def test_a_language_model_gets_its_rows_beside_the_agent_that_was_judged(found, monkeypatch, tmp_path):
+    results, out = found
+    reply = Reply("", (ToolCall("1", "act", '{"actions": [[0.6, 0.8]]}'),), False, 10, 2, 0.5)
+    monkeypatch.setattr(ChatEndpoint, "ask", lambda self, messages, tools=(): reply)
+    monkeypatch.setattr(worlds, "PLANNER", replace(worlds.PLANNER, horizon=3, num_samples=10, num_iterations=1))
+    scale = replace(toy(), seeds=(0,), gflops=2.0, clip_gflops=3.0)
+    config = CompareConfig(out=out, llm=LanguageConfig(url="http://stand-in/v1", pairs=2, budget=2))
+    rows = {row["name"]: row for row in language_rows(scale, config)}
+    assert list(rows) == ["random play", "world model alone", "LLM alone", "LLM with the world model"]
+    assert rows["LLM alone"]["use"]["tokens_per_decision"] == 12
+    assert rows["LLM alone"]["use"]["seconds_per_decision"] == 0.5
+    assert rows["LLM alone"]["outcomes"] == rows["LLM with the world model"]["outcomes"]
+    page = write_page({**results, "language": list(rows.values())}, tmp_path / "report.html").read_text()
+    assert "A language model beside it" in page
+    assert "LLM with the world model" in page
 
 
 def test_finished_cells_are_not_run_again_and_other_options_are_refused(found, monkeypatch):

@@ -30,7 +30,7 @@ from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import centre, shift
 from openjepa.planning.costs import PathCost as DistanceCost
-from openjepa.planning.costs import bind
+from openjepa.planning.costs import SelfAimed, bind
 from openjepa.planning.hierarchical import Hierarchy
 from openjepa.planning.risk import RiskCost
 from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
@@ -153,13 +153,37 @@ class Agent:
                 default.
             goal_proprio: [B, P] or None.
         """
+        self._begin(self.perception.goal(goal_frames, goal_proprio), env_ids)
+
+    @torch.no_grad()
+    def pursue(
+        self,
+        cost: SelfAimed,
+        frames: np.ndarray | Tensor,
+        env_ids: Sequence[int] | None = None,
+        proprio: np.ndarray | Tensor | None = None,
+    ) -> None:
+        """Begins an episode whose goals a cost finds by itself, at every plan anew: a goal in words, for instance.
+
+        Args:
+            cost: of one goal for all environments, or one for each.
+            frames: [B, C, H, W] uint8, what is seen now.
+            env_ids: see `start`.
+            proprio: [B, P] or None.
+        """
+        here = self.perception.goal(frames, proprio)
+        goals = cost.aim(here).z_goal
+        check_shape(goals, f"B={len(here)} N={here.shape[1]} D={here.shape[2]}", name="the goals that `cost` found")
+        self._begin(goals, env_ids, cost)
+
+    def _begin(self, z_goal: Tensor, env_ids: Sequence[int] | None, cost: SelfAimed | None = None) -> None:
         self.finish()
-        z_goal = self.perception.goal(goal_frames, goal_proprio)  # [B, N, D]
         ids = list(range(len(z_goal))) if env_ids is None else [int(i) for i in env_ids]
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks, self.diary is not None)
+        keeps = self.diary is not None
+        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks, keeps, cost)
         self.last_plan, self.decisions, self.thoughts = None, 0, []
 
     def finish(self) -> None:
@@ -245,6 +269,7 @@ class Agent:
     def _configured(self, now: "_Episode", row: int, steps: float | None) -> tuple[Setup, str]:
         """How the next decision of one environment is thought about, and why."""
         assert self.config.configurator is not None
+        assert now.moves is not None
         failed = len(now.routes.failed[row]) if now.routes is not None else 0
         situation = Situation(steps, now.moves.idle[row], failed)
         levels = 1 if self.hierarchy is None else 1 + len(self.hierarchy)
@@ -272,6 +297,9 @@ class Agent:
     def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
         goals, here = now.z_goal[there], now.memory.now[there]
+        aimed = None if now.intent is None else now.intent.select(there).aim(here)
+        if aimed is not None:
+            goals = now.z_goal[there] = aimed.z_goal
         mode = "search" if setup is None and now.routes is None else "retrieval" if setup is None else setup.mode
         if mode == "retrieval" and now.routes is not None:
             goals = now.routes.subgoals(rows.tolist(), here, goals, self.config.reach)
@@ -279,7 +307,9 @@ class Agent:
             luck = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions, 1) for i in rows.tolist()]
             levels = None if setup is None else setup.levels
             goals = self.hierarchy.subgoals(now.memory.context(there), goals, luck, levels)
-        cost = bind(self.cost, goals, here)
+        if aimed is not None and not torch.equal(goals, now.z_goal[there]):
+            aimed = None  # a subgoal comes first
+        cost = aimed or bind(self.cost, goals, here)
         if now.failed_plans is None or not self.decisions:
             return cost
         horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
@@ -320,10 +350,12 @@ class _Episode:
         places: Landmarks | None,
         landmarks: Landmarks | None,
         keeps: bool,
+        intent: SelfAimed | None = None,
     ) -> None:
         self.z_goal, self.env_ids = z_goal, env_ids
+        self.intent = intent  # a cost that finds its goals by itself
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
-        self.moves = Moves(len(z_goal))
+        self.moves = None if config.configurator is None else Moves(len(z_goal))
         self._keeps = keeps
         self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
         self.memory = ShortTermMemory(config.context_len)
@@ -343,7 +375,8 @@ class _Episode:
         z = self.memory.now[there]
         if self._keeps:
             self._lived.append((step, rows.tolist(), to_host(z)))
-        self.moves.look(rows.tolist(), z)
+        if self.moves is not None:
+            self.moves.look(rows.tolist(), z)
         return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
 
     def experiences(self) -> list[Experience]:

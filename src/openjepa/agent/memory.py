@@ -76,7 +76,7 @@ class Moves:
 
     def look(self, rows: Sequence[int], z: Tensor) -> None:
         """Notes the states [R, N, D] of environments `rows` at a decision."""
-        for row, state in zip(rows, z, strict=True):
+        for row, state in zip(rows, to_host(z), strict=True):
             last, self._last[row] = self._last[row], state
             if last is None:
                 continue

@@ -12,7 +12,6 @@ model, critic, actor, short-term memory; the planner is the actor's Mode-2. Read
 damaged, of another version or of another shape is an error that names it.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,8 +27,8 @@ from openjepa.agent.experience import grown, recall
 from openjepa.agent.landmarks import Embedding, LandmarkConfig, Landmarks
 from openjepa.agent.saved_hierarchy import blank_hierarchy, describe_hierarchy
 from openjepa.config import from_dict, to_dict
-from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, unknown
-from openjepa.files import cause_of, sha256, sync
+from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief, unknown
+from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.planning.cem import CEM, CEMConfig
@@ -41,7 +40,8 @@ from openjepa.protocols import ActionBounds, Planner
 from openjepa.train.checkpoint import build_method, describe_method, load_weights
 from openjepa.version import __version__
 
-FORMAT = 1  # of `agent.json`
+FORMAT = 2  # of `agent.json`
+READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
 CARD, WORLD_MODEL, CRITIC, ACTOR, MEMORY = "agent.json", "world_model", "critic", "actor", "memory"
 HIERARCHY, EXPERIENCE = "hierarchy", "experience"
 PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
@@ -117,7 +117,7 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
             sync(path)
             files[path.name] = sha256(path)
         content = {"format": FORMAT, "openjepa": __version__, "files": files, **values}
-        (temporary / CARD).write_text(json.dumps(content, indent=2) + "\n")
+        (temporary / CARD).write_text(sealed_json(content))
         sync(temporary / CARD)
         if folder.exists():
             shutil.rmtree(folder)
@@ -131,11 +131,9 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
 
 def note_judged(folder: Path, name: str, result: Mapping[str, Any]) -> None:
     """Adds to a saved agent what it was measured to reach."""
-    from openjepa.files import replace_text
-
     content = _read_card(folder)
     content["judged"] = {**content.get("judged", {}), name: dict(result)}
-    replace_text(folder / CARD, json.dumps(content, indent=2) + "\n")
+    replace_text(folder / CARD, sealed_json(content))
 
 
 def find_agent(path: Path | str) -> Path:
@@ -200,10 +198,14 @@ def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False)
         return Agent(model, planner, cost, card.bounds, options, shape, landmarks, hierarchy, diary)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, OpenJEPAError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, OpenJEPAError) as error:
+        why = (
+            f"`{error.args[0]}` is missing." if isinstance(error, KeyError) else brief(str(error).splitlines()[0], 300)
+        )
         raise CheckpointError(
-            f"{folder / CARD} does not describe an agent that this version ({__version__}) knows: {error} It was "
-            f"written by openjepa {content.get('openjepa', '?')}."
+            f"{folder / CARD} does not describe an agent that this version ({__version__}, format {FORMAT}) knows: "
+            f"{why} It was written by openjepa {content.get('openjepa', '?')} in format {content['format']}. Train "
+            "again, or install that version."
         ) from error
 
 
@@ -307,6 +309,11 @@ def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
 def _open_landmarks(
     folder: Path, name: str, described: Mapping[str, Any], embedding: Embedding | None = None
 ) -> Landmarks:
+    if "shape" not in described:
+        raise CheckpointError(
+            f"{folder / CARD} must hold a map of format {FORMAT}; it holds one of format 1, which is measured "
+            "otherwise. Train again, or install the version that wrote it."
+        )
     tokens, dim = described["shape"]
     landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
     _load(folder, name, landmarks)
@@ -334,14 +341,18 @@ def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBoun
 
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
+
+    def damaged(why: str) -> CheckpointError:
+        return CheckpointError(f"{path} is damaged: {why}. Copy the agent again.")
+
     try:
-        content = json.loads(path.read_bytes())
-        version = content["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}). Copy the agent again.") from None
-    if version != FORMAT:
+        content = read_json(path, damaged=damaged)
+    except OSError as error:
+        raise damaged(cause_of(error, path)) from None
+    version = content.get("format")
+    if version not in READABLE:
         raise CheckpointError(
-            f"{path} must have format {FORMAT}; it has {version!r}, written by openjepa "
+            f"{path} must have a format up to {FORMAT}; it has {version!r}, written by openjepa "
             f"{content.get('openjepa', '?')}. Train again, or install that version."
         )
     return content
@@ -354,7 +365,7 @@ def _card(folder: Path, content: Mapping[str, Any]) -> AgentCard:
         for name in ("frame_shape", "goals", "choices"):
             known[name] = tuple(known[name])
         return AgentCard(**known)
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, ConfigError) as error:
         raise CheckpointError(f"{folder / CARD} is damaged: {error}. Copy the agent again.") from None
 
 
@@ -378,16 +389,3 @@ def _load(folder: Path, name: str, module: nn.Module) -> nn.Module:
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its description: {str(error).splitlines()[-1].strip()}") from None
     return module.eval().requires_grad_(False)
-
-
-def count_parameters(agent: Agent) -> dict[str, int]:
-    """Numbers of weights by part."""
-    parts: dict[str, nn.Module] = {}
-    _part(parts, WORLD_MODEL, agent.model)
-    _describe_cost(agent.cost, parts)
-    _describe_planner(agent.planner, parts)
-    if agent.landmarks is not None:
-        _describe_memory(agent, parts)
-    if agent.hierarchy is not None:
-        parts[HIERARCHY] = agent.hierarchy
-    return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}

@@ -11,7 +11,13 @@ import tyro
 from openjepa.command_line.command import OK
 from openjepa.errors import ConfigError
 
-DEFAULT_POLICIES = {"push-t": "push", "gym_pusht/PushT-v0": "push"}
+DEFAULT_POLICIES = {
+    "push-t": "push",
+    "gym_pusht/PushT-v0": "push",
+    "arm": "arm",
+    "arm-around": "arm",
+    "arm-push": "arm-push",
+}
 NUM_ENVS = 16  # environments side by side where the user does not say
 
 
@@ -23,7 +29,7 @@ class CollectOptions:
     episodes: int = 100  # finished episodes that the store has at the end
     steps: int | None = None  # actions of an episode; None = what the world says
     out: Path | None = None  # folder of the store; None = data/WORLD
-    policy: str | None = None  # smooth, directed, uniform, drift, one-hot, push; None = one that fits
+    policy: str | None = None  # smooth, directed, uniform, drift, one-hot, push, arm, arm-push; None = one that fits
     seed: int = 0  # of the whole collection
     image_size: str = "64"  # side of square frames in px, or HxW
     states: bool = True  # record the simulator's truth, for probes and judging; --no-states leaves it out

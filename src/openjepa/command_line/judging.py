@@ -10,6 +10,7 @@ import tyro
 
 from openjepa.command_line.command import OK, SICK
 from openjepa.command_line.runs import check_up, check_up_run, open_run
+from openjepa.command_line.speaking import is_picture_name
 from openjepa.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class PlanOptions:
     """Options of `plan`."""
 
     run: tyro.conf.Positional[Path]  # a run directory, such as runs/two-rooms, or an agent's folder
-    goal: Path | None = None  # a picture of the goal; None = one that is drawn
+    goal: str | None = None  # a picture of the goal, or words ("go to the red disc"); None = a picture that is drawn
     world: str | None = None  # where to play; None = where the agent learned
     steps: int = 100  # that the agent has on its way to a picture
     seed: int = 0  # of start and goal
@@ -93,10 +94,13 @@ def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
         if run.name != "world" and run.recipe.finish is None:
             raise ConfigError(f"the recipe `{run.name}` has no actor: it learns to see, not to act.")
     from openjepa.recipes.play_to_picture import play_to_picture
+    from openjepa.recipes.play_to_words import play_to_words
 
-    result = play_to_picture(
-        options.run, goal=options.goal, world=options.world, env=env, steps=options.steps, seed=options.seed
-    )
+    where: dict[str, Any] = {"world": options.world, "env": env, "steps": options.steps, "seed": options.seed}
+    if options.goal is None or is_picture_name(options.goal):
+        result = play_to_picture(options.run, goal=None if options.goal is None else Path(options.goal), **where)
+    else:
+        result = play_to_words(options.run, options.goal, **where)
     for thought in result.thoughts:
         print(thought)
     print(f"{result.words}: {write_replay(result.replay, out)}")

@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).parent.parent
 WORLDS = {
     "two-rooms": "a disc in two rooms; wall and door stand still",
     "random-doors": "wall and door are drawn anew in every episode",
+    "object-rooms": "two rooms with coloured things to speak about, elsewhere in every episode",
     "fork": "a road that forks by a coin that nobody sees before",
     "bridge": "a short bridge that may break, and a long way round",
     "four-rooms": "four rooms with four doors, drawn in every episode",
@@ -15,6 +16,9 @@ WORLDS = {
     "noisy-background": "two rooms on a background that changes with every frame",
     "maze": "a perfect maze, one of any number; far goals",
     "random-mazes": "a maze is drawn anew in every episode",
+    "arm": "a robot arm at a table; every scene looks different (needs openjepa[mujoco])",
+    "arm-around": "the same with a wall on the table, over which the hand must go",
+    "arm-push": "the same with a block to push",
     "push-t": "push a T-shaped block (needs openjepa[pusht])",
 }
 

@@ -153,20 +153,20 @@ def _check_protocol(options: SurpriseOptions, model: "EnergyModel", calibration:
 
 
 def _judge(options: SurpriseOptions, model: "EnergyModel", calibration: "Calibration") -> int:
-    from openjepa.data.clips import read_clip
+    from openjepa.data.clips import Clip
     from openjepa.eval.plausibility.surprise import judge, untrained_networks
-    from openjepa.eval.plausibility.surprise_figures import draw_verdicts
+    from openjepa.eval.plausibility.surprise_figures import draw_verdicts, strip_frames
 
     nets = untrained_networks(model, min(options.untrained, len(calibration.untrained)))
-    found, clips = [], []
+    found = []
     for video in options.videos:
-        clip = read_clip(video, size=model.size, frame_step=options.frame_step, min_frames=model.window)
-        found.append(judge(model, clip, calibration, name=str(video), level=options.level, untrained=nets))
-        clips.append(clip)
+        clip = Clip(video, size=model.size, frame_step=options.frame_step, min_frames=model.window)
+        shown = strip_frames(len(clip))
+        found.append(judge(model, clip, calibration, name=str(video), level=options.level, untrained=nets, keep=shown))
     picture = options.out or Path("surprise.png")
     if str(options.out) != "none":
         picture.parent.mkdir(parents=True, exist_ok=True)
-        draw_verdicts(found, clips, calibration).savefig(picture, dpi=130, facecolor="white")
+        draw_verdicts(found, calibration).savefig(picture, dpi=130, facecolor="white")
     if options.json:
         print(json.dumps([v.as_json() for v in found], indent=2))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from openjepa.command_line import speaking
 from openjepa.command_line.command import OK
 from openjepa.command_line.options import with_config
 from openjepa.errors import ConfigError, DataError, unknown
@@ -68,6 +69,8 @@ def train_options(words: Sequence[str]) -> type:
         )
     if words[0] in experiments():
         return with_config("TrainOptions", own, load_experiment(words[0]).config)
+    if words[0] == speaking.LANGUAGE:
+        return speaking.language_options(words)
     from openjepa.recipes.world import WorldConfig
 
     _check_generic(words[0])
@@ -98,6 +101,10 @@ def _check_generic(word: str) -> None:
 
 def train(options: Any, env: Mapping[str, Any] | None = None) -> int:
     """Trains, or goes on where an earlier start was stopped; then saves the agent and asks the doctor."""
+    if isinstance(options, speaking.TrainLanguageOptions):
+        if env:
+            raise ConfigError("`--env.` options are for worlds; a run keeps its own when it learns words.")
+        return speaking.train_language(options)
     from openjepa.command_line.runs import write_run_report
     from openjepa.config import to_dict
     from openjepa.recipes import world_recipe

@@ -1,6 +1,7 @@
-"""One clip from anything that holds one: a video file, a folder of pictures, or an array."""
+"""One clip from anything that holds one: a video file, a folder of pictures, or an array; read in parts, or whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from openjepa.data.video_file import VideoFile
 from openjepa.errors import DataError
 
 ARRAY_SUFFIX = ".npy"
+PART = 128  # frames that are read at once
 LONGEST = 1000  # frames of a clip; a longer video is cut into pieces
 MOST_PIECES = 100
 
 
-def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> np.ndarray:
-    """Reads a clip [T, 3, H, W] uint8.
+class Clip:
+    """A clip [T, 3, H, W] uint8 that is read in order, part by part, however long it is.
+
+    `len(clip)` is T; iterating gives parts [t, 3, H, W] of at most `PART` frames, and reads from the start each time.
 
     Args:
         path: a video file, a folder of pictures (in the order of the numbers in their names), or a `.npy` file
@@ -30,26 +34,59 @@ def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1,
     Raises:
         DataError: for what cannot be read, or is too short.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"`{path}` must be a video, a folder of pictures or a .npy file; it does not exist.")
-    if path.is_dir():
-        clip = _from_pictures(path, size, frame_step)
-    elif path.suffix.lower() == ARRAY_SUFFIX:
-        clip = _from_array(path, size, frame_step)
-    else:
+
+    def __init__(self, path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> None:
+        self.path, self.size, self.frame_step = Path(path), size, frame_step
+        if not self.path.exists():
+            raise DataError(f"`{path}` must be a video, a folder of pictures or a .npy file; it does not exist.")
+        self._frames, count = self._open()
+        self._length = -(-count // frame_step)
+        if self._length < min_frames:
+            step = f" with `--frame-step {frame_step}`" if frame_step > 1 else ""
+            raise DataError(
+                f"`{path}` must have at least {min_frames} frames for this model; it has {self._length}{step}. "
+                "Take a longer clip, or a smaller step."
+            )
+
+    def _open(self) -> tuple[Callable[[], Iterator[np.ndarray]], int]:
+        """What reads the frames one by one, and how many the file has."""
+        path, size, step = self.path, self.size, self.frame_step
+        if path.is_dir():
+            names = list_folder(path, IMAGE_SUFFIXES)
+            if not names:
+                raise DataError(f"`{path}` must hold the pictures of a clip; it holds none.")
+            return lambda: (read_image(name, size) for name in names[::step]), len(names)
+        if path.suffix.lower() == ARRAY_SUFFIX:
+            array = _channels_first(_open_array(path), path)
+            return lambda: (_fitted(array[i : i + 1], size)[0] for i in range(0, len(array), step)), len(array)
         with VideoFile(path) as video:
-            frames = [frame for i, frame in enumerate(video.frames(size)) if i % frame_step == 0]
-        if not frames:
+            count = video.num_frames
+        if not count:
             raise DataError(f"`{path}` must be a video; it has no frames.")
-        clip = np.stack(frames)
-    if len(clip) < min_frames:
-        step = f" with `--frame-step {frame_step}`" if frame_step > 1 else ""
-        raise DataError(
-            f"`{path}` must have at least {min_frames} frames for this model; it has {len(clip)}{step}. "
-            "Take a longer clip, or a smaller step."
-        )
-    return clip
+        return self._decoded, count
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        with VideoFile(self.path) as video:
+            yield from islice(video.frames(self.size), 0, None, self.frame_step)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        frames, shape, done = self._frames(), None, 0
+        while part := list(islice(frames, PART)):
+            shape = shape or part[0].shape
+            if any(frame.shape != shape for frame in part):
+                raise DataError(f"`{self.path}` must hold pictures of one size; it holds several.")
+            done += len(part)
+            yield np.stack(part)
+        if done != self._length:
+            raise DataError(f"`{self.path}` must show its {self._length} frames; it shows {done}. Write it again.")
+
+
+def read_clip(path: Path | str, *, size: int | None = None, frame_step: int = 1, min_frames: int = 1) -> np.ndarray:
+    """Reads a whole clip [T, 3, H, W] uint8; see `Clip`."""
+    return np.concatenate(list(Clip(path, size=size, frame_step=frame_step, min_frames=min_frames)))
 
 
 def list_clips(folder: Path | str) -> list[Path]:
@@ -139,16 +176,6 @@ def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack(small).transpose(0, 3, 1, 2))
 
 
-def _from_pictures(path: Path, size: int | None, frame_step: int) -> np.ndarray:
-    names = list_folder(path, IMAGE_SUFFIXES)[::frame_step]
-    if not names:
-        raise DataError(f"`{path}` must hold the pictures of a clip; it holds none.")
-    pictures = [read_image(p, size) for p in names]
-    if len({p.shape for p in pictures}) > 1:
-        raise DataError(f"`{path}` must hold pictures of one size; it holds several.")
-    return np.stack(pictures)
-
-
 def _open_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -157,10 +184,6 @@ def _open_array(path: Path) -> np.ndarray:
     if array.dtype != np.uint8:
         raise DataError(f"`{path}` must hold uint8 pixels; got {array.dtype}.")
     return array
-
-
-def _from_array(path: Path, size: int | None, frame_step: int) -> np.ndarray:
-    return _fitted(_channels_first(_open_array(path), path)[::frame_step], size)
 
 
 def _channels_first(clip: np.ndarray, path: Path) -> np.ndarray:

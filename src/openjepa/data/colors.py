@@ -9,8 +9,8 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 from openjepa.errors import DataError
 
 CHANNELS = (1, 2, 3, 4)  # grey, grey with alpha, RGB, RGB with alpha
-BITS_PER_SAMPLE, PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 338, 339  # tags of TIFF
-WHITE_IS_ZERO, PREMULTIPLIED, SIGNED = 0, 1, 2
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 284, 338, 339  # tags of TIFF
+WHITE_IS_ZERO, PREMULTIPLIED, SIGNED, SEPARATE = 0, 1, 2, 2
 LOW_BIT_GREY = {"L;2": 85, "L;4": 17}  # what the decoder multiplies grey of 2 and 4 bits by
 
 
@@ -21,7 +21,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     most viewers show them: the colours that a file stores under them are no part of the picture.
 
     Raises:
-        DataError: for integers of 32 bits or with a sign, and floats, whose white is not agreed on.
+        DataError: for integers of 32 bits or with a sign, and floats, whose white is not agreed on; and for channels
+            of 16 bits in planes of their own.
     """
     transparent = _transparent_value(image)  # before the decoder forgets how the file stored its pixels
     bits, inverted = _deep_grey(image)
@@ -30,6 +31,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     if bits is None and (image.mode in ("I", "F") or is_signed):
         kind = "integers with a sign" if is_signed else "32-bit integers" if image.mode == "I" else "floats"
         raise DataError(f"it holds {kind}, whose white is not known. Write it again with 8 or 16 bits per channel.")
+    if tags.get(PLANAR) == SEPARATE and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8 and len(image.getbands()) > 1:
+        raise DataError("its channels of 16 bits lie apart, which the decoder misreads. Write them pixel by pixel.")
     is_premultiplied = image.mode == "LA" and PREMULTIPLIED in tags.get(EXTRA_SAMPLES, ())
     image = ImageOps.exif_transpose(image)  # always a copy
     if bits is not None:

@@ -4,7 +4,7 @@ Only what is needed is decoded, and shrunk at once. PyAV is imported when the fi
 """
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ class VideoFile:
         DataError: for a file that is no video, or too large a picture.
     """
 
-    def __init__(self, source: Source, *, name: str | None = None, max_pixels: int = MAX_VIDEO_PIXELS) -> None:
+    def __init__(self, source: Source | str, *, name: str | None = None, max_pixels: int = MAX_VIDEO_PIXELS) -> None:
         self.name = name or ("video" if isinstance(source, bytes) else str(source))
-        self._source, self._max_pixels = source, max_pixels
+        self._source, self._max_pixels = Path(source) if isinstance(source, str) else source, max_pixels
         self._track: VideoTrack | None = self._open()
         self._rest: Iterator[Shown] = iter(())
         self._now: Shown | None = None  # the frame that is shown, and the one after it
@@ -177,6 +177,7 @@ class VideoFile:
         Without `size` it gets the height and width of `whole`: in pieces written one after the other they may change.
         """
         turn = orientation(frame, self.name)
+        frame = composed_on_white(frame)
         width, height = frame.width, frame.height
         if size is not None:
             scale = size / min(width, height)
@@ -202,6 +203,24 @@ class VideoFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@cache
+def has_alpha(pixels: str) -> bool:
+    """Whether a pixel format of FFmpeg's has transparency."""
+    return any(part.is_alpha for part in pyav().VideoFormat(pixels).components)
+
+
+def composed_on_white(frame: Any) -> Any:
+    """Returns a frame without transparency, as pictures are read: the colours under it are no part of what is shown."""
+    if not has_alpha(frame.format.name):
+        return frame
+    rgba = frame.to_ndarray(format="rgba")  # [H, W, 4]
+    if (rgba[..., 3] == 255).all():
+        return frame
+    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    shown = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return pyav().VideoFrame.from_ndarray(shown.astype(np.uint8), format="rgb24")
 
 
 def write_video(path: Path | str, frames: np.ndarray, *, fps: int = 10, codec: str = "libx264") -> None:

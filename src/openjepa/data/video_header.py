@@ -22,6 +22,8 @@ from openjepa.data.video_survey import (
 from openjepa.data.video_track import Source, VideoTrack
 from openjepa.errors import DataError
 
+COARSE = 4  # units of time between two frames, below which rounding may exchange them
+
 
 @dataclass(frozen=True)
 class HeaderIndex:
@@ -103,7 +105,11 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
     decoded = np.array([entry.timestamp for entry in entries])
     if (np.diff(decoded) <= 0).any():
         return None
-    even = np.abs(decoded - np.linspace(decoded[0], decoded[-1], count)).max() <= 1  # times are whole numbers
+    off = np.abs(decoded - np.linspace(decoded[0], decoded[-1], count)).max()
+    if decoded[-1] - decoded[0] >= COARSE * (count - 1):
+        even = off <= 1  # times are whole numbers
+    else:  # one unit moves a frame into the place of another; where they are reordered only their packets tell
+        even = off == 0 and not stream.codec_context.has_b_frames
     track.rewind()
     first = [packet.pts for packet in islice(track.packets(), stream.codec_context.reorder_depth + 2)]
     if None in first or not first or first[0] != min(first):

@@ -1,6 +1,7 @@
 """The picture stream of a video file: its packets in the order of the file, and the frames that they decode to."""
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from openjepa.errors import DataError, require
 
+LOG = logging.getLogger("openjepa")
 Source = Path | bytes
 # Recordings of a broadcast or a camera begin anywhere: what cannot be decoded before the first picture is skipped.
 BROADCASTS = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
@@ -75,7 +77,8 @@ class VideoTrack:
             ]
             if not streams:
                 raise DataError(f"`{self.name}` must be a video; it has no picture stream. Fetch it again.")
-            self.stream = streams[0]
+            # What a player shows of several: the one that the file marks, else the first.
+            self.stream = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
             context = self.stream.codec_context
             if context is None or not context.width or not context.height:
                 raise DataError(f"`{self.name}` must be a video that FFmpeg decodes; its codec is unknown. Remove it.")
@@ -87,6 +90,9 @@ class VideoTrack:
         except BaseException:
             self.close()
             raise
+        context.flags |= av.codec.context.Flags.unaligned  # else what is cut off at the left is rounded
+        if "1" in (self.stream.metadata.get(name) for name in ("alpha_mode", "ALPHA_MODE")):
+            _say_opaque(self.name)
         self.stream.thread_type = "NONE"  # parallelism is over files, where it costs nothing
         self.time_base = self.stream.time_base
         self.coded = (context.height, context.width)
@@ -210,6 +216,13 @@ class VideoTrack:
         """Closes the file."""
         if self._container is not None:
             self._container.close()
+
+
+@cache
+def _say_opaque(name: str) -> None:
+    LOG.warning(
+        "`%s` keeps its transparency beside its pictures, where it is not read: what lies under it shows.", name
+    )
 
 
 def _opened(source: Source) -> str | io.BytesIO:

@@ -11,10 +11,10 @@ from openjepa.errors import ConfigError, DataError
 from openjepa.protocols import TrajectoryBatch
 
 
-def long_enough(store: EpisodeStore, ids: Sequence[int] | np.ndarray, frameskip: int = 1) -> np.ndarray:
-    """Returns those of the episodes `ids` that have at least one model step, in their order."""
+def long_enough(store: EpisodeStore, ids: Sequence[int] | np.ndarray, frameskip: int = 1, first: int = 0) -> np.ndarray:
+    """Returns those of the episodes `ids` that have at least one model step from step `first` on, in their order."""
     numbers = np.asarray(ids, np.int64).reshape(-1)
-    return numbers[store.lengths[numbers] >= frameskip]
+    return numbers[store.lengths[numbers] >= first + frameskip]
 
 
 def read_episodes(
@@ -22,6 +22,8 @@ def read_episodes(
     ids: Sequence[int] | np.ndarray,
     frameskip: int = 1,
     max_frames: int | None = None,
+    *,
+    first: int = 0,
 ) -> TrajectoryBatch:
     """Reads whole episodes as one batch of frames [E, T, ...] and actions [E, T - 1, f * A], with `lengths` [E].
 
@@ -34,19 +36,22 @@ def read_episodes(
         ids: numbers of the episodes.
         frameskip: environment steps between two frames f, >= 1.
         max_frames: what is read of each episode at most, >= 2; None reads all.
+        first: environment step at which reading begins, >= 0; with a frameskip other beginnings show other frames.
 
     Raises:
         DataError: where no episode has a model step.
     """
-    if frameskip < 1 or (max_frames is not None and max_frames < 2):
-        raise ConfigError(f"`frameskip` must be >= 1 and `max_frames` >= 2; got {frameskip} and {max_frames}.")
-    kept = long_enough(store, ids, frameskip)
+    if frameskip < 1 or first < 0 or (max_frames is not None and max_frames < 2):
+        raise ConfigError(
+            f"`frameskip` must be >= 1, `max_frames` >= 2 and `first` >= 0; got {frameskip}, {max_frames} and {first}."
+        )
+    kept = long_enough(store, ids, frameskip, first)
     if not len(kept):
         raise DataError(
             f"an episode must have at least {frameskip} steps, those of one model step; none of {len(ids)} in "
             f"`{store.path}` has. Lower `frameskip`, or collect longer episodes."
         )
-    steps = store.lengths[kept] // frameskip
+    steps = (store.lengths[kept] - first) // frameskip
     if max_frames is not None:
         steps = np.minimum(steps, max_frames - 1)
     longest = int(steps.max())
@@ -55,13 +60,13 @@ def read_episodes(
         column = store.column(name)
         out = np.empty((len(kept), longest + 1, *column.shape[1:]), column.dtype)
         for row, i, n in zip(out, kept, steps, strict=True):
-            row[: n + 1] = store.rows_of(name, int(i))[: n * frameskip + 1 : frameskip]
+            row[: n + 1] = store.rows_of(name, int(i))[first : first + n * frameskip + 1 : frameskip]
             row[n + 1 :] = row[n]
         return torch.from_numpy(out)
 
     actions = np.zeros((len(kept), longest * frameskip, store.column("actions").shape[1]), np.float32)
     for row, i, n in zip(actions, kept, steps, strict=True):
-        row[: n * frameskip] = store.rows_of("actions", int(i))[: n * frameskip]
+        row[: n * frameskip] = store.rows_of("actions", int(i))[first : first + n * frameskip]
     names = [column.name for column in store.columns]
     return TrajectoryBatch(
         rows("frames"),

@@ -32,7 +32,8 @@ class WindowConfig:
             comes again (an incomplete last batch of an epoch is left out).
         seed: of the drawing.
         with_states: whether batches carry the simulator's truth, for probes.
-        with_other: whether batches carry one more frame of each window's episode, from any moment of it.
+        num_others: further frames that batches carry of each window's episode, from any moments of it, >= 0; with the
+            sums of the actions between.
     """
 
     length: int = 4
@@ -41,7 +42,7 @@ class WindowConfig:
     sampling: Literal["uniform", "epoch"] = "uniform"
     seed: int = 0
     with_states: bool = False
-    with_other: bool = False
+    num_others: int = 0
 
     def __post_init__(self) -> None:
         if self.length < 2 or self.batch_size < 1 or self.frameskip < 1:
@@ -51,8 +52,8 @@ class WindowConfig:
             )
         if self.sampling not in ("uniform", "epoch"):
             raise ConfigError(f"`sampling` must be uniform or epoch; got {self.sampling}.")
-        if self.seed < 0:
-            raise ConfigError(f"`seed` must be >= 0; got {self.seed}.")
+        if min(self.seed, self.num_others) < 0:
+            raise ConfigError(f"`seed` and `num_others` must be >= 0; got {self.seed} and {self.num_others}.")
 
 
 class WindowSource:
@@ -135,8 +136,9 @@ class WindowSource:
             )
         share = size // world_size
         mine = slice(rank * share, (rank + 1) * share)
-        batch = self.windows(self._draw(step)[mine])
-        return replace(batch, other=self._other(step, mine)) if self.config.with_other else batch
+        numbers = self._draw(step)[mine]
+        batch = self.windows(numbers)
+        return self._with_others(batch, numbers, step, mine) if self.config.num_others else batch
 
     def windows(self, numbers: np.ndarray) -> TrajectoryBatch:
         """Returns the windows with numbers [B] in 0 ... `num_windows` - 1, counted by episode and time."""
@@ -159,13 +161,20 @@ class WindowSource:
         for name in self._columns:
             self.store.verify(name, self._ids[episode])
 
-    def _other(self, step: int, mine: slice) -> Tensor:
-        """One frame of the episode of each of `mine` among the windows of global batch `step`, [B, C, H, W]."""
-        episode = np.searchsorted(self._ends, self._draw(step)[mine], side="right")
-        self._check(episode)
-        share = _generator(self.config.seed ^ OTHER, step).random(self.config.batch_size)[mine]
-        rows = self._first_frame[episode] + (share * self._num_frames[episode]).astype(np.int64)
-        return _gather(self._columns["frames"], rows[:, None])[:, 0]
+    def _with_others(self, batch: TrajectoryBatch, numbers: np.ndarray, step: int, mine: slice) -> TrajectoryBatch:
+        """Adds frames of the same episodes to the windows `numbers`, which are `mine` of global batch `step`."""
+        episode = np.searchsorted(self._ends, numbers, side="right")
+        offset = numbers - np.where(episode > 0, self._ends[episode - 1], 0)
+        drawn = _generator(self.config.seed ^ OTHER, step).random((self.config.batch_size, self.config.num_others))
+        moment = (drawn[mine] * self._num_frames[episode, None]).astype(np.int64)  # [B, K]
+        actions = self._columns["actions"]
+        ways = np.zeros((*moment.shape, actions.shape[1]), np.float32)
+        for way, first, here, there in zip(ways, self._first_action[episode], offset, moment, strict=True):
+            for k, other in enumerate(there):
+                low, high = sorted((here, other))
+                way[k] = np.sign(other - here) * actions[first + low : first + high].sum(0)
+        others = _gather(self._columns["frames"], self._first_frame[episode, None] + moment)
+        return replace(batch, others=others, ways=torch.from_numpy(ways))
 
     def _draw(self, step: int) -> np.ndarray:
         """Numbers of the windows of global batch `step` [B]."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from openjepa.envs.arm import Arm, ArmConfig
 from openjepa.envs.bridge import Bridge, BridgeConfig
 from openjepa.envs.collect import collect
 from openjepa.envs.fork import Fork, ForkConfig
@@ -12,13 +13,15 @@ from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
 from openjepa.envs.maze import Maze, MazeConfig
 from openjepa.envs.policies import POLICIES, Policy, default_policy, make_policy
-from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig
+from openjepa.envs.two_rooms import OBJECTS, TwoRooms, TwoRoomsConfig
 from openjepa.errors import ConfigError, did_you_mean, unknown
 from openjepa.protocols import World
 
 __all__ = [
     "POLICIES",
     "WORLDS",
+    "Arm",
+    "ArmConfig",
     "Bridge",
     "BridgeConfig",
     "Fork",
@@ -56,11 +59,15 @@ DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "random-doors": lambda num_envs, options: _two_rooms(num_envs, options, layout="random"),
     "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
     "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
+    "object-rooms": lambda num_envs, options: _two_rooms(num_envs, {"objects": len(OBJECTS), **options}),
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
     "fork": lambda num_envs, options: Fork(num_envs, _configured(ForkConfig, options)),
     "maze": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options)),
     "random-mazes": lambda num_envs, options: Maze(num_envs, _configured(MazeConfig, options, layout="random")),
     "bridge": lambda num_envs, options: Bridge(num_envs, _configured(BridgeConfig, options)),
+    "arm": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options)),
+    "arm-around": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options, task="around")),
+    "arm-push": lambda num_envs, options: Arm(num_envs, _configured(ArmConfig, options, task="push")),
 }
 BY_ID = {"push-t": "gym_pusht/PushT-v0"}  # short names of Gymnasium environments
 WORLDS = (*DRAWN, *BY_ID)

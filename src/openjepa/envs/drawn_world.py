@@ -51,14 +51,15 @@ class DrawnWorld:
         """Nothing is held."""
 
     def allowed(self, actions: np.ndarray) -> np.ndarray:
-        """Actions [B, A] as float64, as they are; refuses others than [-1, 1] and, in a ball, longer ones than 1."""
+        """Actions [B, A] as float64, as they are; refuses those out of the box around zero, or longer than the ball."""
         actions = np.asarray(actions)
         check_shape(actions, f"B={self.num_envs} A={self.bounds.dim}", name="actions")
         is_ball = self.bounds.max_norm is not None
+        limit = float(self.bounds.max_norm or self.bounds.high[0])
         reach = np.linalg.norm(actions, axis=1, keepdims=True) if is_ball else actions
-        within = np.abs(reach) <= 1 + ROUNDING
+        within = np.abs(reach) <= limit * (1 + ROUNDING)
         if not within.all():  # also catches NaN
-            rule = "have a norm of at most 1" if is_ball else "be in [-1, 1]"
+            rule = f"have a norm of at most {limit:g}" if is_ball else f"be in [{-limit:g}, {limit:g}]"
             raise ConfigError(
                 f"`actions` must {rule}; got {reach[~within][0]:.3g}. Clip them with `world.bounds.clip`."
             )

@@ -32,6 +32,7 @@ class StageOptions:
         adapter: how states are read, set and judged; None chooses one.
         can_end: whether `terminated` ends an episode; None leaves it to the adapter.
         sets_size: whether the environment may be asked to draw at another size than its own.
+        draws_steps: whether a step is drawn.
     """
 
     make: Callable[[], Any]
@@ -40,6 +41,7 @@ class StageOptions:
     adapter: StateAdapter | None = None
     can_end: bool | None = None
     sets_size: bool = True
+    draws_steps: bool = True
 
 
 class Stage:
@@ -105,7 +107,8 @@ class Stage:
             with self._guard("step"):
                 self._observations[i], _, terminated, truncated, _ = self.envs[i].step(own)
             self.ended[i] = (bool(terminated) and self.can_end) or bool(truncated)
-            self._show(i, self._observations[i])
+            if self.options.draws_steps:
+                self._show(i, self._observations[i])
 
     def states(self) -> np.ndarray:
         """The simulator's truth [count, P] float64."""

@@ -109,6 +109,18 @@ def _draw_mujoco_at(env: Any, height: int, width: int) -> None:
     renderer.height, renderer.width = height, width  # read when the first picture is drawn
 
 
+def _render_mujoco(env: Any, observation: Any) -> np.ndarray:
+    """Draws with the context of this very environment.
+
+    Each has one of its own, but Gymnasium leaves whichever was made last in force: it may be another world's, of
+    another size, or none at all once a world was closed, and then pictures are black.
+    """
+    viewer = _simulation(env).mujoco_renderer.viewer
+    if viewer is not None:  # the first picture makes it
+        viewer.make_context_current()
+    return render(env, observation)
+
+
 MUJOCO = StateAdapter(read=_read_mujoco, write=_write_mujoco, names=_mujoco_names)
 
 
@@ -124,8 +136,9 @@ def _mujoco_adapter(env: Any) -> StateAdapter:
         gap = np.asarray(states, np.float64)[..., :width] - np.asarray(goals)[..., :width]
         return np.linalg.norm(np.where(angles, (gap + np.pi) % (2 * np.pi) - np.pi, gap), axis=-1)
 
-    draws = hasattr(owner, "mujoco_renderer")
-    return replace(MUJOCO, distance=distance, draw_at=_draw_mujoco_at if draws else None)
+    if not hasattr(owner, "mujoco_renderer"):
+        return replace(MUJOCO, distance=distance)
+    return replace(MUJOCO, distance=distance, picture=_render_mujoco, draw_at=_draw_mujoco_at)
 
 
 # --------------------------------------------------------------------------------------------------------------

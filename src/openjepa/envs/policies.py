@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from openjepa.envs.arm_play import Wander
 from openjepa.envs.push_t_states import PUSH_T_REACH
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import ActionBounds
@@ -203,6 +204,8 @@ POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
     "drift": Drift,
     "one-hot": OneHotRandom,
     "push": PushTowardsBlock,
+    "arm": Wander,
+    "arm-push": lambda bounds: Wander(bounds, push=0.8),
 }
 
 

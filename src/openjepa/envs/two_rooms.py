@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from openjepa.envs.drawing import draw_discs
+from openjepa.envs.drawing import draw_discs, draw_shapes
 from openjepa.envs.drawn_world import DrawnWorld
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
@@ -29,6 +29,15 @@ BACKGROUND, WALL, AGENT = (235, 235, 235), (60, 60, 80), (220, 40, 40)
 CHANGED_BACKGROUND, CHANGED_WALL = (196, 222, 240), (112, 74, 42)
 DIMMEST = 0.55  # share of the light at the left edge under `light="slanting"`; the right edge has all of it
 WALL_X, DOOR_Y = (20, 44), (14, 50)  # inclusive ranges of the drawn layouts
+OBJECTS = {  # name: colour and shape, in the order in which a world gets them
+    "red disc": ((220, 40, 40), "disc"),
+    "green square": ((40, 160, 70), "square"),
+    "blue triangle": ((50, 90, 220), "triangle"),
+    "yellow diamond": ((240, 190, 30), "diamond"),
+}
+OBJECT_ROOMS = "object-rooms"  # name of the world that has them
+OBJECT_RADIUS, OBJECT_GAP = 3.5, 12.0  # px; the gap is the least distance between the centres of two objects
+AMONG_OBJECTS = (150, 40, 190)  # the agent's colour where there are objects
 NAMES = {"fixed": "two-rooms", "random": "random-doors", "four-rooms": "four-rooms"}  # by layout
 HELD_OUT_SHARE = 5  # one layout in five never appears in `split="train"`
 
@@ -41,6 +50,8 @@ class TwoRoomsConfig:
         layout: `fixed` (wall at 32, door at 24), `random` (wall and door drawn per episode) or `four-rooms`.
         split: which drawn layouts may occur: `all`, `train`, or `held-out` (disjoint from `train`).
         distractors: discs that move by themselves and pass through walls.
+        objects: coloured things of `OBJECTS` that lie in the rooms, drawn per episode, 0 to 4. The agent moves over
+            them; they are there to be spoken about.
         background: `plain`, or `noise`: every frame gets a fresh random texture.
         noise_low: darkest grey level of that texture, 0 to 255: the lower, the harder the agent is to see.
         colours: `usual`, or `changed`: a blue floor and brown walls.
@@ -51,6 +62,7 @@ class TwoRoomsConfig:
     layout: Literal["fixed", "random", "four-rooms"] = "fixed"
     split: Literal["all", "train", "held-out"] = "all"
     distractors: int = 0
+    objects: int = 0
     background: Literal["plain", "noise"] = "plain"
     noise_low: int = 100
     colours: Literal["usual", "changed"] = "usual"
@@ -70,6 +82,8 @@ class TwoRoomsConfig:
             )
         if not 0 <= self.noise_low <= 255:
             raise ConfigError(f"`noise_low` must be a grey level from 0 to 255; got {self.noise_low}.")
+        if not 0 <= self.objects <= len(OBJECTS):
+            raise ConfigError(f"`objects` must be from 0 to {len(OBJECTS)}; got {self.objects}.")
         if self.distractors < 0 or self.max_steps < 1:
             raise ConfigError("`distractors` must be >= 0 and `max_steps` >= 1.")
 
@@ -77,9 +91,9 @@ class TwoRoomsConfig:
 class TwoRooms(DrawnWorld):
     """A batch of Two-Rooms worlds (see `openjepa.protocols.World`).
 
-    A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each
-    distractor adds its `[x, y, vx, vy]`, and the noisy background adds the `[seed, step]` of its texture. `reset_to`
-    a state shows the same picture again.
+    A state is `[x, y, wall_x, door_y]`; four rooms add `[wall_y, door_x_left, door_x_right, door_y_low]`; each object
+    adds its `[x, y]`, each distractor its `[x, y, vx, vy]`, and the noisy background adds the `[seed, step]` of its
+    texture. `reset_to` a state shows the same picture again.
 
     Args:
         num_envs: number of environments B.
@@ -92,12 +106,13 @@ class TwoRooms(DrawnWorld):
 
     def __init__(self, num_envs: int = 1, config: TwoRoomsConfig | None = None) -> None:
         self.config = config or TwoRoomsConfig()
-        self.name = NAMES[self.config.layout]
+        self.name = OBJECT_ROOMS if self.config.objects else NAMES[self.config.layout]
         self.num_envs = num_envs
         self.max_steps = self.config.max_steps
         self.bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32), max_norm=1.0)
         self._positions = np.zeros((num_envs, 2))
         self._layouts = np.zeros((num_envs, 6 if self.config.layout == "four-rooms" else 2))
+        self._objects = np.zeros((num_envs, self.config.objects, 2))
         self._distractors = np.zeros((num_envs, self.config.distractors, 4))
         self._texture = np.zeros((num_envs, 2))
         self._rooms = np.zeros((num_envs, 3, SIZE, SIZE), np.uint8)
@@ -108,14 +123,21 @@ class TwoRooms(DrawnWorld):
         names = ["x", "y", "wall_x", "door_y"]
         if self.config.layout == "four-rooms":
             names += ["wall_y", "door_x_left", "door_x_right", "door_y_low"]
+        for name in self.object_names:
+            names += [f"{name.replace(' ', '_')}_{c}" for c in ("x", "y")]
         for i in range(self.config.distractors):
             names += [f"distractor{i}_{c}" for c in ("x", "y", "vx", "vy")]
         if self.config.background == "noise":
             names += ["texture_seed", "texture_step"]
         return tuple(names)
 
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """The objects that lie in the rooms."""
+        return tuple(OBJECTS)[: self.config.objects]
+
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """Draws layout, position and distractors of each environment from its own seed."""
+        """Draws layout, position, objects and distractors of each environment from its own seed."""
         self.check_seeds(seeds)
         for i, seed in enumerate(seeds):
             rng = np.random.default_rng(int(seed))
@@ -125,6 +147,7 @@ class TwoRooms(DrawnWorld):
             self._distractors[i, :, :2] = rng.uniform(4, SIZE - 4, (count, 2))
             self._distractors[i, :, 2:] = rng.normal(0, 1.5, (count, 2))
             self._texture[i] = rng.integers(2**20), 0
+            self._objects[i] = draw_objects(rng, self._layouts[i], self.config.objects)
         self._rooms = draw_rooms(self._layouts, self._palette)
         return self.render()
 
@@ -135,8 +158,10 @@ class TwoRooms(DrawnWorld):
         width = self._layouts.shape[1]
         self._positions = states[:, :2].copy()
         self._layouts = states[:, 2 : 2 + width].copy()
-        end = 2 + width + 4 * self.config.distractors
-        self._distractors = states[:, 2 + width : end].reshape(self._distractors.shape).copy()
+        first = 2 + width + 2 * self.config.objects
+        self._objects = states[:, 2 + width : first].reshape(self._objects.shape).copy()
+        end = first + 4 * self.config.distractors
+        self._distractors = states[:, first:end].reshape(self._distractors.shape).copy()
         if self.config.background == "noise":
             self._texture = states[:, end:].copy()
         self._rooms = draw_rooms(self._layouts, self._palette)
@@ -155,6 +180,9 @@ class TwoRooms(DrawnWorld):
     def render(self) -> np.ndarray:
         """Returns the pictures [B, 3, 64, 64] uint8 of the present states."""
         frames = self._rooms.copy()
+        for k, name in enumerate(self.object_names):
+            colour, shape = OBJECTS[name]
+            draw_shapes(frames, self._objects[:, k], colour, OBJECT_RADIUS, shape)
         if self.config.background == "noise":
             for i, (seed, step) in enumerate(self._texture.astype(int)):
                 rng = np.random.default_rng((seed, step))
@@ -165,7 +193,7 @@ class TwoRooms(DrawnWorld):
         for k in range(self.config.distractors):
             hue = [(60, 120, 220), (60, 170, 90), (230, 160, 40)][k % 3]
             draw_discs(frames, self._distractors[:, k, :2], hue)
-        draw_discs(frames, self._positions, AGENT)
+        draw_discs(frames, self._positions, AMONG_OBJECTS if self.config.objects else AGENT)
         if self.config.light == "slanting":
             share = np.linspace(DIMMEST, 1, SIZE)  # [W], the same for every row and colour
             frames = np.rint(frames * share).astype(np.uint8)
@@ -179,7 +207,8 @@ class TwoRooms(DrawnWorld):
 
     def states(self) -> np.ndarray:
         """The truth [B, P] float32, named by `state_names`."""
-        parts = [self._positions, self._layouts, self._distractors.reshape(self.num_envs, -1)]
+        things = (part.reshape(self.num_envs, -1) for part in (self._objects, self._distractors))
+        parts = [self._positions, self._layouts, *things]
         if self.config.background == "noise":
             parts.append(self._texture)
         return np.concatenate(parts, axis=1).astype(np.float32)
@@ -234,6 +263,17 @@ def draw_position(rng: np.random.Generator, layout: np.ndarray, margin: float = 
         near = [position, *(position + margin * np.array(d) for d in ((1, 0), (-1, 0), (0, 1), (0, -1)))]
         if is_free(np.stack(near), np.broadcast_to(layout, (5, len(layout)))).all():
             return position
+
+
+def draw_objects(rng: np.random.Generator, layout: np.ndarray, count: int) -> np.ndarray:
+    """Draws places [count, 2] of objects that touch neither walls nor one another, and stand in no door."""
+    places: list[np.ndarray] = []
+    while len(places) < count:
+        place = draw_position(rng, layout, OBJECT_RADIUS)
+        in_door = any(abs(place[0] - wall) < HALF_WALL + OBJECT_RADIUS for wall in layout[:1])
+        if not in_door and all(np.linalg.norm(place - other) >= OBJECT_GAP for other in places):
+            places.append(place)
+    return np.array(places).reshape(count, 2)
 
 
 def is_free(positions: np.ndarray, layouts: np.ndarray) -> np.ndarray:

@@ -78,9 +78,11 @@ class FrameDecoder(nn.Module):
         self.register_buffer("usual", usual.flatten(1).T.contiguous())  # [pixels, 3]
 
     def at(self, z: Tensor, pixels: Tensor) -> Tensor:
-        """Colours [B, P, 3] of pixels [B, P], numbered row by row."""
-        hidden = self.of_latent(self.standardize(z)).unsqueeze(1) + self.of_place(self.places)[pixels]
-        return self.usual[pixels] + self.colour(hidden)
+        """Colours [B, P, 3] of pixels [B, P], numbered row by row; in bfloat16 while it is trained."""
+        latent = self.standardize(z)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.training):
+            colour = self.colour(self.of_latent(latent).unsqueeze(1) + self.of_place(self.places[pixels]))
+        return self.usual[pixels] + colour.float()
 
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
         everywhere = torch.arange(SIDE * SIDE, device=z.device).expand(len(z), -1)

@@ -35,13 +35,19 @@ class CompactConfig:
         displacement_steps: steps k of a displacement, >= 1: more drown the noise of a position, fewer contain fewer
             contacts.
         scene_every: one frame in so many is looked at for the scene of an episode, >= 1.
+        stillness: share of the variance of all states that the displacement's own is regularised with, >= 0. What
+            stands still has no displacement, so things in the picture leak into a place unseen; among directions that
+            explain displacements alike this prefers those that vary least, which have the least of it.
     """
 
     scene_dim: int = 3
     displacement_steps: int = 6
     scene_every: int = 12
+    stillness: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.stillness < 0:
+            raise ConfigError(f"`stillness` must be 0 or more; got {self.stillness}.")
         if min(self.scene_dim, self.displacement_steps, self.scene_every) < 1:
             raise ConfigError("`scene_dim`, `displacement_steps` and `scene_every` must be at least 1.")
 
@@ -101,7 +107,8 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
         )
     scene, moving = scene.double(), moving.double()
     scene_map = _whitened(scene, scene_directions(scene, config.scene_dim))
-    moving_map = _whitened(moving, displacement_directions(moving, actions.double(), config.displacement_steps))
+    directions = displacement_directions(moving, actions.double(), config.displacement_steps, config.stillness)
+    moving_map = _whitened(moving, directions)
     found = LeWM(
         replace(
             model.config,
@@ -132,7 +139,7 @@ def scene_directions(x: Tensor, count: int) -> Tensor:
     return inverse.T @ vectors[:, -count:].flip(1)
 
 
-def displacement_directions(x: Tensor, actions: Tensor, steps: int) -> Tensor:
+def displacement_directions(x: Tensor, actions: Tensor, steps: int, stillness: float = 0.0) -> Tensor:
     """Directions [D, A] of states [E, T, D] whose displacement over some steps is the sum of actions [E, T - 1, A].
 
     Least squares, reweighted by Geman and McClure's estimator at the scale of the best-explained displacements, so that
@@ -142,10 +149,12 @@ def displacement_directions(x: Tensor, actions: Tensor, steps: int) -> Tensor:
     moved = (x[:, steps:] - x[:, :-steps]).flatten(0, 1)
     wanted = (travelled[:, steps:] - travelled[:, :-steps]).flatten(0, 1)
     weight = torch.ones(len(moved), 1, dtype=x.dtype)
+    spread = stillness * len(moved) * _scatter(x - x.flatten(0, 1).mean(0))
     found = torch.zeros(x.shape[-1], actions.shape[-1], dtype=x.dtype)
     for _ in range(ROUNDS):
         gram = moved.T @ (weight * moved)
         gram = gram + 1e-9 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
+        gram = gram + spread * weight.mean()
         found = torch.linalg.solve(gram, moved.T @ (weight * wanted))
         square = (moved @ found - wanted).square().sum(1, keepdim=True)
         scale = square.flatten().kthvalue(max(1, int(EXPLAINED * len(square)))).values

@@ -18,7 +18,10 @@ from torch.nn import functional
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
 from openjepa.heads.futures_rollout import roll_futures, roll_likely
+from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
+from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
+from openjepa.losses.scene import scene_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -68,9 +71,17 @@ class LeWMConfig:
         similarity_weight: of the change between successive states.
         inverse_dynamics_weight: of reading actions from successive states.
         straightening_weight: of the curvature of paths (2603.12231).
+        motion_weight: of reading from a latent which places of the picture are not as they usually are in its window:
+            keeps small things that move (`losses.motion`).
+        motion_cells: such places along each side, >= 1.
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
+        scene_redundancy: weight of the correlations between scene dimensions, where the term is that of Barlow Twins
+            (2103.03230) instead: InfoNCE is content with what tells a batch apart, this one fills every dimension. None
+            for InfoNCE.
+        displacement_weight: of reading the sum of the actions between any two frames of an episode, displacements of
+            width `displacement_dim`, from the difference of their latents.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -98,8 +109,13 @@ class LeWMConfig:
     similarity_weight: float = 0.0
     inverse_dynamics_weight: float = 1.0
     straightening_weight: float = 0.0
+    motion_weight: float = 0.0
+    motion_cells: int = 24
     scene_weight: float = 0.0
     scene_scale: float = 8.0
+    scene_redundancy: float | None = None
+    displacement_weight: float = 0.0
+    displacement_dim: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -121,14 +137,16 @@ class LeWMConfig:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
-        for name in (n for n in self.__dataclass_fields__ if n.endswith("_weight")):
-            if getattr(self, name) < 0:
+        for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"`{name}` must be 0 or more; got {getattr(self, name)}.")
         start = self.prediction_weight if self.prediction_start is None else self.prediction_start
         if self.prediction_weight <= 0 or start < 0:
             raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
         if self.rollout not in ("open_loop", "one_step", "both") or self.target not in ("encoder", "ema"):
             raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
+        if self.motion_cells < 1:
+            raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
             raise ConfigError(f"`ema_decay` must be in [0, 1]; got {self.ema_decay}.")
 
@@ -152,9 +170,12 @@ class LeWM(StandardisesActions):
             self.action_readout = (
                 self.states.readout(action_dim, config.scene_dim) if config.inverse_dynamics_weight else nn.Identity()
             )
+            width = config.displacement_dim
+            self.displacement: Any = nn.Linear(dim - config.scene_dim, width, bias=False) if width else nn.Identity()
             self.futures: Any = nn.Identity()
             if config.futures is not None:
                 self.futures = build_futures(config.futures, dim, action_dim, config.predictor.context_len)
+            self.motion_readout = MotionReadout(dim, config.motion_cells) if config.motion_weight else nn.Identity()
         self.target_encoder: nn.Module = nn.Identity()
         if config.target == "ema":
             self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
@@ -257,9 +278,16 @@ class LeWM(StandardisesActions):
             drawn = keyed_generator(c.seed, step, 3)
             terms["futures"] = futures_loss(self.futures, z.squeeze(2), actions, step=step, generator=drawn)
         terms |= self._regularizers(z, actions, step)
+        if c.motion_weight:
+            places, seen = motion_places(batch.frames, c.motion_cells)
+            read_out = self.motion_readout(z.squeeze(2)[..., : c.embed_dim])
+            terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
         if c.scene_weight:
-            other = z[:, -1] if batch.other is None else self.encode(batch.other.unsqueeze(1))[:, 0]
-            terms["scene"] = scene_loss(z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim], scale=c.scene_scale)
+            other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
+            first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
+            terms["scene"] = scene_loss(first, other, scale=c.scene_scale, redundancy=c.scene_redundancy)
+        if c.displacement_weight:
+            terms["displacement"] = self._displacement_loss(z, batch)
         weights = self._weights(step)
         loss = sum((weights[name] * term for name, term in terms.items()), torch.zeros((), device=z.device))
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
@@ -279,6 +307,14 @@ class LeWM(StandardisesActions):
             paths.append(predict_next(self.predict, flat, actions, self.config.predictor.context_len))
         errors = [functional.mse_loss(path[..., : self.config.embed_dim], target) for path in paths]
         return torch.stack(errors).mean()
+
+    def _displacement_loss(self, z: Tensor, batch: TrajectoryBatch) -> Tensor:
+        c, width = self.config, self.config.displacement_dim
+        if not width or batch.others is None or batch.ways is None:
+            raise ConfigError("`displacement_weight` needs `displacement_dim`, and batches with `others` and `ways`.")
+        poses = torch.cat([z, self.encode(batch.others)], 1)[:, :, 0, c.scene_dim : c.embed_dim]
+        ways = torch.cat([ways_of(batch.actions, width)[:, self.states.memory :], batch.ways], 1)
+        return displacement_loss(self.displacement(poses), ways / (UNIT * self.action_std[:width]))
 
     def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config
@@ -316,33 +352,9 @@ class LeWM(StandardisesActions):
             first, last = c.prediction_ramp
             share = min(1.0, max(0.0, (step - first) / max(1, last - first)))
             prediction = c.prediction_start + share * (c.prediction_weight - c.prediction_start)
-        return {
-            "prediction": prediction,
-            "futures": c.futures.weight if c.futures is not None else 0.0,
-            "sigreg": c.sigreg_weight,
-            "variance": c.variance_weight,
-            "covariance": c.covariance_weight,
-            "scene_covariance": 4 * c.covariance_weight,
-            "variance_t": c.variance_t_weight,
-            "covariance_t": c.covariance_t_weight,
-            "similarity": c.similarity_weight,
-            "inverse_dynamics": c.inverse_dynamics_weight,
-            "straightening": c.straightening_weight,
-            "scene": c.scene_weight,
-        }
-
-
-def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0) -> Tensor:
-    """InfoNCE between two states [B, N, D] of each episode: which scene is this? A scalar.
-
-    Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
-    an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
-    Negatives are those of this process.
-    """
-    first, other = z.flatten(1), z_other.flatten(1)  # [B, N * D]
-    logits = -torch.cdist(first, other).square() * (scale / first.shape[1])  # [B, B]
-    own = torch.arange(len(z), device=z.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        weights = {n.removesuffix("_weight"): getattr(c, n) for n in c.__dataclass_fields__ if n.endswith("_weight")}
+        futures = c.futures.weight if c.futures is not None else 0.0
+        return weights | {"prediction": prediction, "futures": futures, "scene_covariance": 4 * c.covariance_weight}
 
 
 def lewm(**options: Any) -> LeWMConfig:

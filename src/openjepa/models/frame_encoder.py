@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
-from openjepa.models.frame_input import Centred, Gain, ImageNet, centred
+from openjepa.models.context_keypoints import ContextKeypoints
+from openjepa.models.frame_input import Centred, Gain, ImageNet, PerImage, centred
 from openjepa.models.keypoints import Keypoints, cell_centres, expected_position
 from openjepa.models.point_features import PointFeatures
 from openjepa.models.vit import VisionTransformer, ViTConfig
@@ -25,7 +26,8 @@ class FrameEncoderConfig:
     Attributes:
         kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
             positions of small things), `split` (keypoints only, fine ones for the scene and coarse ones for what
-            moves, both read linearly), `attn` (keypoints and the features under them: where, and what), or `vit`
+            moves, both read linearly), `context` (keypoints that see the whole picture, each frame standardised by
+            itself: for looks that vary), `attn` (keypoints and the features under them: where, and what), or `vit`
             (ViT-Tiny with a class token and LeWM's projector).
         image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
             size for `attn`.
@@ -33,7 +35,7 @@ class FrameEncoderConfig:
             they have it.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
-        num_keypoints: of `keypoints`, `attn`, and each half of `split`.
+        num_keypoints: of `keypoints`, `context`, `attn`, and each half of `split`.
         patch_size: px, of `vit`, and of the cells of `attn`: that of the cells in which things move, if they do.
         depth: blocks, of `vit`.
         gain: root mean square of the pixels without the mean frame of the data set, > 0 (`set_frame_statistics` of the
@@ -41,7 +43,7 @@ class FrameEncoderConfig:
         image_width: px, for `attn` where frames are not square; None for square ones.
     """
 
-    kind: Literal["conv", "keypoints", "split", "attn", "vit"] = "conv"
+    kind: Literal["conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
     image_size: int = 64
     width: int = 32
     hidden_dim: int = 128
@@ -53,8 +55,8 @@ class FrameEncoderConfig:
     shrink_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("conv", "keypoints", "split", "attn", "vit"):
-            raise ConfigError(f"`kind` must be conv, keypoints, split, attn or vit; got {self.kind}.")
+        if self.kind not in ("conv", "keypoints", "split", "context", "attn", "vit"):
+            raise ConfigError(f"`kind` must be conv, keypoints, split, context, attn or vit; got {self.kind}.")
         if self.patch_size < 1:
             raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
         if self.gain is not None and not self.gain > 0:
@@ -89,18 +91,24 @@ class FrameEncoder(nn.Module):
     def __init__(self, config: FrameEncoderConfig, embed_dim: int, scene_dim: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.pixels: Gain | ImageNet | Centred
+        self.pixels: Gain | ImageNet | PerImage | Centred
         if config.gain is not None:
             self.pixels = Gain(config.gain, *config.frame_size)
         else:
-            self.pixels = ImageNet() if config.kind == "vit" else Centred()
+            inputs: dict[str, type[ImageNet | PerImage]] = {"vit": ImageNet, "context": PerImage}
+            self.pixels = inputs.get(config.kind, Centred)()
         kinds: dict[
-            str, Callable[[FrameEncoderConfig], ConvTrunk | KeypointTrunk | SplitTrunk | PointFeatures | ViTTrunk]
+            str,
+            Callable[
+                [FrameEncoderConfig],
+                ConvTrunk | KeypointTrunk | SplitTrunk | ContextKeypoints | PointFeatures | ViTTrunk,
+            ],
         ]
         kinds = {
             "conv": ConvTrunk,
             "keypoints": KeypointTrunk,
             "split": SplitTrunk,
+            "context": context_trunk,
             "attn": point_trunk,
             "vit": ViTTrunk,
         }
@@ -220,6 +228,13 @@ def point_trunk(config: FrameEncoderConfig) -> PointFeatures:
     """Points and the features under them, in cells of a patch."""
     return PointFeatures(
         config.num_keypoints, frame_size=config.frame_size, patch_size=config.patch_size, width=config.width
+    )
+
+
+def context_trunk(config: FrameEncoderConfig) -> ContextKeypoints:
+    """Keypoints that see the whole picture, beside its vector."""
+    return ContextKeypoints(
+        config.num_keypoints, image_size=config.image_size, width=config.width, hidden_dim=config.hidden_dim
     )
 
 

@@ -15,7 +15,8 @@ HALF = 127.5  # grey levels from the middle to either end
 
 def centred(frames: Tensor) -> Tensor:
     """uint8 pixels to [-1, 1], channels last."""
-    return frames.float().div(HALF).sub_(1).contiguous(memory_format=torch.channels_last)
+    laid_out = frames.contiguous(memory_format=torch.channels_last)  # while a pixel is still a byte
+    return laid_out.float().div(HALF).sub_(1)
 
 
 class Centred(nn.Module):
@@ -23,6 +24,16 @@ class Centred(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
         return centred(frames)
+
+
+class PerImage(nn.Module):
+    """Frames [B, 3, H, W] uint8 to pixels of mean 0 in each channel and std 1 over all, in every frame by itself."""
+
+    def forward(self, frames: Tensor) -> Tensor:  # noqa: D102
+        pixels = frames.float()
+        pixels = pixels - pixels.mean((2, 3), keepdim=True)
+        scale = pixels.square().mean((1, 2, 3), keepdim=True).add(1.0).rsqrt()  # 1 grey level where nothing differs
+        return (pixels * scale).contiguous(memory_format=torch.channels_last)
 
 
 class ImageNet(nn.Module):

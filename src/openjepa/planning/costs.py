@@ -167,7 +167,7 @@ class PathCost:
 
     def __call__(self, z_path: Tensor, z_goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and z_goal [..., N, D] to [...]."""
-        return self.aggregate(self.distance(self._measured(z_path), z_goal[..., : self.pose_dim].unsqueeze(-3)))
+        return self.aggregate(self.distance(self.measured(z_path), z_goal[..., : self.pose_dim].unsqueeze(-3)))
 
     def between(self, z: Tensor, z_goal: Tensor) -> Tensor:
         """The distance of single states: z and z_goal [..., N, D] to [...]."""
@@ -181,9 +181,10 @@ class PathCost:
     def to_embedded(self, z_path: Tensor, goal: Tensor) -> Tensor:
         """z_path [..., T, N, D] and goals that `embedding` embedded [..., E] to [...]."""
         assert self.embedding is not None
-        return self.aggregate(self.embedding.to_embedded(self._measured(z_path), goal.unsqueeze(-2)))
+        return self.aggregate(self.embedding.to_embedded(self.measured(z_path), goal.unsqueeze(-2)))
 
-    def _measured(self, z_path: Tensor) -> Tensor:
+    def measured(self, z_path: Tensor) -> Tensor:
+        """The states of a path [..., T, N, D] that are measured, and of each what is."""
         first = (z_path.shape[-3] - 1) % self.stride
         return z_path[..., first :: self.stride, :, : self.pose_dim]
 
@@ -271,16 +272,33 @@ class Bindable(Protocol):
         ...
 
 
-def bind(cost: Cost | Bindable, z_goal: Tensor, z: Tensor | None = None) -> Any:
+@runtime_checkable
+class SelfAimed(Protocol):
+    """A cost that finds its goals by itself in what is seen, such as an instruction in words: an intrinsic cost."""
+
+    def aim(self, z: Tensor) -> GoalCost:
+        """Returns what a planner sees, for environments that are in states z [B, N, D]."""
+        ...
+
+    def select(self, environments: Tensor) -> "SelfAimed":
+        """The same cost for some environments: their indices, or a mask [B]."""
+        ...
+
+
+def bind(cost: Cost | Bindable | SelfAimed, z_goal: Tensor, z: Tensor | None = None) -> Any:
     """Fixes the goals of a cost, encoded once for many plans; returns a `protocols.PathCost`.
 
     Args:
         cost: of a path and a goal.
         z_goal: [B, N, D].
         z: [B, N, D] where the environments are. With it, the goals of an `EmbeddingDistance` are embedded here and now,
-            in the scene that is seen, and not again for every candidate.
+            in the scene that is seen, and not again for every candidate; a `SelfAimed` cost needs it, and no goals.
     """
     check_shape(z_goal, "B N D", name="z_goal")
+    if isinstance(cost, SelfAimed):
+        if z is None:
+            raise ConfigError("`z` must be given: this cost finds its goals in what is seen.")
+        return cost.aim(z)
     if isinstance(cost, PathCost):
         if z is None or cost.embedding is None:
             return BoundCost(cost, z_goal)

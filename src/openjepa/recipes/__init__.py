@@ -79,6 +79,13 @@ def _random_doors() -> Recipe:
     return RANDOM_DOORS
 
 
+def _object_rooms() -> Recipe:
+    """two rooms with coloured things, elsewhere in every episode; goals in words too"""  # noqa: D403, D415
+    from openjepa.recipes.two_rooms import OBJECT_ROOMS
+
+    return OBJECT_ROOMS
+
+
 def _maze() -> Recipe:
     """world model of a maze and a map of what was seen; goals up to 150 steps away"""  # noqa: D403, D415
     from openjepa.recipes.maze import MAZE
@@ -98,6 +105,27 @@ def _push_t() -> Recipe:
     from openjepa.recipes.push_t import PUSH_T
 
     return PUSH_T
+
+
+def _arm() -> Recipe:
+    """world model of an arm from play in 512 scenes; acts in new ones (needs openjepa[mujoco])"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM
+
+    return ARM
+
+
+def _arm_around() -> Recipe:
+    """the same with a wall that the hand must go over"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM_AROUND
+
+    return ARM_AROUND
+
+
+def _arm_push() -> Recipe:
+    """the same with a block that is to be pushed"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM_PUSH
+
+    return ARM_PUSH
 
 
 def _physics() -> Recipe:
@@ -180,9 +208,13 @@ def world_recipe() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "two-rooms": _two_rooms,
     "random-doors": _random_doors,
+    "object-rooms": _object_rooms,
     "maze": _maze,
     "hjepa": _hjepa,
     "push-t": _push_t,
+    "arm": _arm,
+    "arm-around": _arm_around,
+    "arm-push": _arm_push,
     "physics": _physics,
     "ijepa": _ijepa,
     "lejepa": _lejepa,

@@ -247,8 +247,8 @@ def save_finished(
     assert shape is not None
     trained_on = {
         "checkpoint": sha256(find_checkpoint(run_dir) / "manifest.json"),
-        "episodes": len(memory.lengths),
-        "steps": int((memory.lengths - 1).sum()) * config.frameskip,
+        "episodes": memory.recorded[0],
+        "steps": memory.recorded[1],
         "episodes_without_a_model_step": memory.left_out,
     }
     card = AgentCard(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from openjepa.recipes.world_model import open_store, world_of
 
 NEAR = 25  # environment steps between start and goal, where episodes are long enough
 FAR_BUDGET = 100  # environment steps for a goal of another episode
+SOLVED = 0.5  # share of near pairs that are solved at the start, from which on they must lie farther apart
 HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
 RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
 
@@ -111,8 +113,8 @@ def _judge_live(
     finally:
         world.close()
 
-    def make(num_envs: int) -> World:
-        made = world_of(config.play, num_envs, judged=True)
+    def make(num_envs: int, is_seen: bool = True) -> World:
+        made = world_of(config.play, num_envs, judged=True, is_seen=is_seen)
         if radius is not None and isinstance(made, GymnasiumWorld):
             made.success_distance = radius
         return made
@@ -148,7 +150,10 @@ def _bins(
         return []
     act, found = config.act, []
     lengths = np.array([len(rows) - 1 for rows in states.values()])
-    offset = int(min(NEAR, max(2, np.quantile(lengths, 0.5) // 2)))
+    usual = int(min(NEAR, max(2, np.quantile(lengths, 0.5) // 2)))
+    offset = _offset(world, states, usual, int(np.quantile(lengths, 0.5)) - 1)
+    if offset != usual:
+        say(f"near pairs lie {offset} steps apart: within {usual} most states stay inside the radius of success")
     each = max(4, -(-2 * act.pairs // max(1, int((lengths > offset).sum()))))
     shared: dict[str, Any] = {"seed": act.pairs_seed, "task": config.play.world}
     try:
@@ -156,22 +161,33 @@ def _bins(
         found.append(Bin("near", near, config.budget or 2 * offset, offset))
         far = float(np.median([pair.distance for pair in near.pairs]))
         scattered = draw_scattered_pairs(world, states, act.pairs, min_distance=far, **shared)
-        found.append(Bin("far", scattered, config.budget or FAR_BUDGET))
+        found.append(Bin("far", scattered, config.budget or FAR_BUDGET * max(1, offset // NEAR)))
     except DataError as error:
         say(f"some pairs cannot be drawn: {error}")
     return found
 
 
+def _offset(world: World, states: dict[int, np.ndarray], usual: int, longest: int) -> int:
+    """The usual offset, doubled while most states that are so far apart count as one and episodes are long enough."""
+    offset = usual
+    while 2 * offset <= longest:
+        solved = [world.is_success(rows[:-offset], rows[offset:]) for rows in states.values() if len(rows) > offset]
+        if np.concatenate(solved).mean() < SOLVED:
+            break
+        offset *= 2
+    return offset
+
+
 def _play_bin(
     one: Bin,
     agent: Agent,
-    make: Callable[[int], World],
+    make: Callable[..., World],
     store: EpisodeStore,
     config: ResolvedWorld,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     judged = JudgeConfig(budget=one.budget, stop_at_goal=False, batch_size=50)
-    blind = replace(judged, latency_pairs=0)
+    untimed = replace(judged, latency_pairs=0)
     bounds = agent.bounds
     players: dict[str, Player] = {"openjepa": agent}
     uniform = "one-hot" if bounds.categories else "uniform"
@@ -196,7 +212,10 @@ def _play_bin(
         players["recorded way"] = RecordedWay(one.pairs, ways, bounds, one.offset)
     rows: dict[str, Any] = {"pairs": len(one.pairs), "budget": one.budget, "manifest_sha256": one.pairs.sha256}
     for name, player in players.items():
-        report = evaluate(player, make, one.pairs, judged if name == "openjepa" else blind, name=name)
+        looks = not isinstance(player, PolicyPlayer | RecordedWay)
+        report = evaluate(
+            player, partial(make, is_seen=looks), one.pairs, judged if name == "openjepa" else untimed, name=name
+        )
         rows[name] = _row(report)
         say(f"{one.name}: {name:18s} there at the last step {report.success_at_end.percent()}")  # type: ignore[union-attr]
     floor = rows["random"]["success"]

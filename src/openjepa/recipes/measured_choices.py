@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EPISODES = 48  # that are looked at
 ENOUGH_CHANGE = 0.12  # of the pictures of one model step, as a share of what changes in the long run
+ENOUGH_WITH_INERTIA = 0.35  # the same where a state holds a velocity, a difference that must stand out from noise
 LONGEST_SKIP = 8
 KNOT_STEPS = 3
 LONGEST_WINDOW, LONGEST_WINDOW_SKIPPED = 9, 5  # frames, with every frame and with some left out between them
@@ -51,6 +52,7 @@ class Choices:
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
         choices: those that a search tries, None for all.
         looks_at_all: whether a search looks at every plan.
+        finds_motion: whether a latent must tell where in the picture things move.
         is_static: whether most of what differs between pictures never changes in an episode.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
@@ -72,6 +74,7 @@ class Choices:
     choices: tuple[int, ...] | None = None
     looks_at_all: bool = False
     is_static: bool = False
+    finds_motion: bool = False
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -81,14 +84,15 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     lines: list[str] = []
     height, width = (int(side) for side in store.column("frames").shape[2:])
     categories = categories_of(np.asarray(store.column("actions")))
-    frameskip = config.frameskip
-    if frameskip is None:
-        frameskip, line = choose_frameskip(store, is_chosen=bool(categories))
-        lines.append(line)
+    frameskip, why = config.frameskip or 0, ""
+    if not frameskip:
+        frameskip, why = choose_frameskip(store, is_chosen=bool(categories))
     clips = read_clips(store, frameskip=frameskip)
     motion = measure_motion(clips, seed=config.seed)
     state, line = choose_state(motion)
-    lines.append(line)
+    if state == "pair" and config.frameskip is None:
+        frameskip, why = choose_frameskip(store, is_chosen=bool(categories), enough=ENOUGH_WITH_INERTIA)
+    lines += [why, line] if why else [line]
     is_fine = state == "pair" or motion.cell is not None  # a turn on the spot, a speed: little of the picture
     encoder = config.encoder or ("attn" if is_fine else "conv")
     if config.encoder is None:
@@ -105,6 +109,9 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         lines.append(
             f"variance within windows: only {motion.within:.1%} of what differs between pictures changes in an episode"
         )
+    finds_motion = encoder == "attn" and (state == "pair" or is_static)
+    if finds_motion:
+        lines.append("motion: a latent must tell where in the picture things move, small ones too; more steps for it")
     options: dict[str, Any] = {}
     if encoder == "attn":
         options = {"patch_size": patch, "gain": GAIN if motion.has_background else None}
@@ -148,6 +155,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         choices=tried,
         looks_at_all=looks_at_all,
         is_static=is_static,
+        finds_motion=finds_motion,
         encoder_options=options,
         lines=tuple(lines),
     )
@@ -197,7 +205,7 @@ def choose_window(lengths: np.ndarray, frameskip: int) -> tuple[int, str]:
     )
 
 
-def choose_frameskip(store: EpisodeStore, *, is_chosen: bool = False) -> tuple[int, str]:
+def choose_frameskip(store: EpisodeStore, *, is_chosen: bool = False, enough: float = ENOUGH_CHANGE) -> tuple[int, str]:
     """The fewest environment steps in which enough of the picture changes, and why.
 
     A step in which things move a tenth of their size is hard to tell from none, and a plan of such steps is long.
@@ -205,6 +213,7 @@ def choose_frameskip(store: EpisodeStore, *, is_chosen: bool = False) -> tuple[i
     Args:
         store: the recorded episodes.
         is_chosen: whether actions are choices, each of which is a decision of its own.
+        enough: share of what changes in the long run.
     """
     if is_chosen:
         return 1, "frameskip 1: every choice is a step of its own"
@@ -213,7 +222,7 @@ def choose_frameskip(store: EpisodeStore, *, is_chosen: bool = False) -> tuple[i
     if not lags:
         return 1, "frameskip 1: the episodes are short"
     settled = max(change.values())
-    skip = next((lag for lag in lags if change[lag] >= ENOUGH_CHANGE * settled), lags[-1])
+    skip = next((lag for lag in lags if change[lag] >= enough * settled), lags[-1])
     shares = ", ".join(f"{change[lag] / max(settled, 1e-12):.0%} after {lag}" for lag in sorted({1, skip}))
     return skip, f"frameskip {skip}: of what changes in the long run, pictures have changed {shares} steps"
 

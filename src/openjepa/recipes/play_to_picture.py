@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.agent import Agent, load_agent, read_card
+from openjepa.agent.saved import AgentCard
 from openjepa.data.images import read_image
 from openjepa.envs import default_policy, make_policy, make_world
 from openjepa.errors import ConfigError, DataError
@@ -49,24 +50,31 @@ def play_to_picture(
         ConfigError: where no world is known.
         DataError: for a picture of another size.
     """
+    agent, card = load_agent(path), read_card(path)
+    place = place_of(card, world, env, steps)
+    try:
+        picture, truth = _goal(place, goal, card.frame_shape, seed)
+        return _play(agent, place, picture, truth, steps, seed)
+    finally:
+        place.close()
+
+
+def place_of(card: AgentCard, world: str | None, env: Mapping[str, Any] | None, steps: int) -> World:
+    """The world that an agent is to play in; see `play_to_picture`."""
     if steps < 1:
         raise ConfigError(f"`steps` must be at least 1; got {steps}.")
-    agent, card = load_agent(path), read_card(path)
     name = world or card.world
     if not name:
         raise ConfigError("this agent learned from recorded episodes of unknown origin. Say where to play: --world ID.")
     options = dict(env if env is not None else card.world_options)
     place = make_world(name, 1, image_size=card.frame_shape[1:], env_options=options)
-    try:
-        if place.bounds.dim != card.bounds.dim or place.bounds.categories != card.bounds.categories:
-            raise ConfigError(
-                f"`{name}` must take the actions that this agent learned ({card.bounds.dim} wide); it takes "
-                f"{place.bounds.dim}. Choose the world it learned in."
-            )
-        picture, truth = _goal(place, goal, card.frame_shape, seed)
-        return _play(agent, place, picture, truth, steps, seed)
-    finally:
+    if place.bounds.dim != card.bounds.dim or place.bounds.categories != card.bounds.categories:
         place.close()
+        raise ConfigError(
+            f"`{name}` must take the actions that this agent learned ({card.bounds.dim} wide); it takes "
+            f"{place.bounds.dim}. Choose the world it learned in."
+        )
+    return place
 
 
 def _goal(

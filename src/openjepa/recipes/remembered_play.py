@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openjepa.data import split
-from openjepa.data.whole_episodes import read_episodes
+from openjepa.data.whole_episodes import long_enough, read_episodes
 from openjepa.errors import DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.methods.compact import CompactConfig, compact, keypoints
@@ -17,10 +17,15 @@ from openjepa.methods.lewm import LeWM
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes.world_model import LearnConfig, open_store
 
+BEGINNINGS = 4  # readings of an episode with a frameskip at most, each from another first step
+
 
 @dataclass(frozen=True)
 class Memory:
     """The training episodes as the model sees them, padded to the longest: what heads are fitted on.
+
+    With a frameskip every episode is read several times, from different steps on, and each reading counts as one: read
+    once, most of what was recorded would be lost.
 
     Attributes:
         latents: [E, T, 1, D].
@@ -28,6 +33,7 @@ class Memory:
         lengths: [E] states of each episode.
         states: [E, T, P] the simulator's truth, or None.
         left_out: episodes without a single model step.
+        recorded: (episodes, environment steps) that it was read from.
     """
 
     latents: Tensor
@@ -35,6 +41,7 @@ class Memory:
     lengths: Tensor
     states: Tensor | None = None
     left_out: int = 0
+    recorded: tuple[int, int] = (0, 0)
 
 
 def remember(model: LeWM, config: LearnConfig) -> Memory:
@@ -68,9 +75,12 @@ def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -
 def _training_episodes(config: LearnConfig) -> Iterator[TrajectoryBatch]:
     store = open_store(config)
     trained, _ = split(store, config.play.held_out, config.seed)
-    trained = trained[store.lengths[trained] >= config.frameskip]
-    for ids in np.array_split(trained, max(1, len(trained) // 50)):
-        yield read_episodes(store, ids, config.frameskip)
+    skip = config.frameskip
+    for first in range(0, skip, -(-skip // BEGINNINGS)):
+        kept = long_enough(store, trained, skip, first)
+        for ids in np.array_split(kept, max(1, len(kept) // 50)):
+            if len(ids):
+                yield read_episodes(store, ids, skip, first=first)
 
 
 def _without_frames(batch: TrajectoryBatch) -> TrajectoryBatch:
@@ -88,11 +98,14 @@ def _joined(latents: list[Tensor], batches: list[TrajectoryBatch], config: Learn
 
     states = [batch.states for batch in batches if batch.states is not None]
     lengths = torch.cat([batch.lengths for batch in batches if batch.lengths is not None])
-    trained, _ = split(open_store(config), config.play.held_out, config.seed)
+    store, skip = open_store(config), config.frameskip
+    trained, _ = split(store, config.play.held_out, config.seed)
+    kept = long_enough(store, trained, skip)
     return Memory(
         padded(latents, longest),
         padded([batch.actions for batch in batches], longest - 1),
         lengths,
         padded(states, longest) if len(states) == len(batches) else None,
-        len(trained) - len(lengths),
+        len(trained) - len(kept),
+        (len(kept), int((store.lengths[kept] // skip * skip).sum())),
     )

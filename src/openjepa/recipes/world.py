@@ -31,6 +31,9 @@ from openjepa.recipes.measured_play import RECORDED, choose_play
 from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
+MOTION_WEIGHT = 3.0  # of where things move
+MOTION_STEPS = 1000  # of training with it, where no option of the training is given
+
 
 @dataclass(frozen=True)
 class WorldConfig:
@@ -53,7 +56,7 @@ class WorldConfig:
         batch_size: windows of a step.
         horizon: model steps that a plan looks ahead.
         max_gap: largest number of model steps between two states that the critic learns from.
-        train: options of the training.
+        train: options of the training; where none of them is given, states with a velocity take 1,000 steps.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
             predictor, 1,200 of the critic and 400 of the policy.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
@@ -199,6 +202,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         rollout="both" if is_scaled else "open_loop",
         covariance_weight=0.2 if is_scaled else LeWMConfig.covariance_weight,
         variance_weight=0.0 if found.is_static else LeWMConfig.variance_weight,
+        motion_weight=MOTION_WEIGHT if found.finds_motion else 0.0,
         variance_t_weight=1.0 if found.is_static else 0.0,
         inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
@@ -226,10 +230,14 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )
+    train = config.train
+    if found.finds_motion and train == WorldConfig().train:
+        train = replace(train, steps=MOTION_STEPS)
     return replace(
         base,
         method=method,
         act=act,
+        train=train,
         window=found.window,
         frameskip=found.frameskip,
         budget=config.budget,

@@ -140,9 +140,18 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     return EpisodeStore.open(path)
 
 
-def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False) -> World:
-    """The world of the play, with that many environments; where it is `judged`, its own task ends no episode."""
-    options = {"can_end": False} if judged and is_environment_id(play.world) else {}
+def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False, is_seen: bool = True) -> World:
+    """The world of the play, with that many environments.
+
+    Args:
+        play: names it.
+        num_envs: number of environments.
+        judged: whether its own task ends no episode.
+        is_seen: whether steps must be drawn, where drawing them can be saved.
+    """
+    options: dict[str, Any] = {}
+    if judged and is_environment_id(play.world):
+        options = {"can_end": False, "draws_steps": is_seen}
     return make_world(
         play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
     )
@@ -158,10 +167,11 @@ def build(config: LearnConfig) -> Experiment:
         config.batch_size,
         config.frameskip,
         seed=config.seed,
-        with_other=config.method.scene_weight > 0,
+        num_others=2 if config.method.displacement_weight else int(config.method.scene_weight > 0),
     )
     source = WindowSource(store, trained, windows)
-    method = LeWM(replace(config.method, action_dim=source.action_dim))
+    width = source.action_dim // config.frameskip if config.method.displacement_weight else 0
+    method = LeWM(replace(config.method, action_dim=source.action_dim, displacement_dim=width))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
     if method.config.encoder.gain is not None:

@@ -6,6 +6,7 @@ import torch
 
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.plausibility.conformal import Calibration
+from openjepa.eval.plausibility.energy import Judge
 from openjepa.eval.plausibility.surprise import (
     TINTED,
     calibrate,
@@ -16,10 +17,10 @@ from openjepa.eval.plausibility.surprise import (
     pair_scores,
     tint_light,
 )
-from openjepa.eval.plausibility.surprise_figures import draw_verdicts
+from openjepa.eval.plausibility.surprise_figures import draw_verdicts, strip_frames
 
 
-class Stub:
+class Stub(Judge):
     """Foretells that the red channel of the first pixel stays; energy is how far it moved."""
 
     name, window, size, rows = "model", 2, 4, ("1 ahead", "2 ahead")
@@ -117,8 +118,8 @@ def test_pairs_are_counted_by_group_and_resampled_by_scene():
 def test_the_picture_shows_every_clip():
     calibration = Calibration((1.0, 2.0, 3.0, 4.0))
     clips = [clip(0, 1, 2, 12, 13), clip(0, 1, 2, 3, 4)]
-    verdicts = [judge(Stub(), c, calibration, level=0.2) for c in clips]
-    figure = draw_verdicts(verdicts, clips, calibration)
+    verdicts = [judge(Stub(), c, calibration, level=0.2, keep=strip_frames(5)) for c in clips]
+    figure = draw_verdicts(verdicts, calibration)
     assert len(figure.axes) == 2
     assert "surprising" in figure.axes[0].get_title(loc="left")
     assert "plausible" in figure.axes[1].get_title(loc="left")

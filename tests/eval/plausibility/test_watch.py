@@ -7,10 +7,11 @@ from PIL import Image
 
 from openjepa.errors import DataError
 from openjepa.eval.plausibility.conformal import Calibration
+from openjepa.eval.plausibility.energy import Judge
 from openjepa.eval.plausibility.watch import watch
 
 
-class Stub:
+class Stub(Judge):
     """Energy is how far the red of the first pixel moved."""
 
     name, window, size, rows = "model", 2, None, ("1 ahead",)

@@ -59,6 +59,20 @@ def test_one_percent_and_few_shots(folder):
     assert report.train_rows == 8
 
 
+@pytest.mark.parametrize("choice", [{"shots": 0}, {"share": 0.0}, {"share": 2.0}, {"shots": 1, "share": 0.5}])
+def test_no_labels_and_more_than_all_are_refused(folder, choice):
+    with pytest.raises(ConfigError, match=r"`shots` must be >= 1|`share` must lie in"):
+        FrozenProbeConfig(folder, size=16, **choice)
+
+
+def test_the_only_file_of_a_class_is_trained_on(folder):
+    lone = folder / "class2" / "0.png"
+    lone.parent.mkdir()
+    Image.fromarray(np.full((16, 16, 3), 250, np.uint8)).save(lone)
+    report = run_probe(ENCODER, FrozenProbeConfig(folder, size=16, probes=("knn",)), control=CONTROL)
+    assert (report.train_rows, report.test_rows, report.unseen) == (33, 8, 0)
+
+
 def test_lists_and_damaged_files(folder, tmp_path):
     paths = sorted(folder.rglob("*.png"))
     paths[3].write_bytes(b"words")

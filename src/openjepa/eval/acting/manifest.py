@@ -149,8 +149,8 @@ def draw_two_rooms_pairs(
 ) -> Manifest:
     """Draws pairs of free positions in layouts of their own, from seeds that no collection uses.
 
-    Goal and start share the layout. Distractors and the noise of the background are drawn anew for the goal:
-    they move by themselves, so no goal can prescribe them.
+    Goal and start share the layout and its objects. Distractors and the noise of the background are drawn anew for the
+    goal: they move by themselves, so no goal can prescribe them.
 
     Args:
         config: of the world; `split="held-out"` draws layouts that training never shows.
@@ -173,7 +173,8 @@ def draw_two_rooms_pairs(
         drawn.append(world.states())
     starts, goals = drawn
     width = 6 if config.layout == "four-rooms" else 2
-    goals[:, 2 : 2 + width] = starts[:, 2 : 2 + width]
+    still = 2 + width + 2 * config.objects
+    goals[:, 2:still] = starts[:, 2:still]
     statistics = {"drawn": 0, "dropped_wrong_rooms": 0, "dropped_pre_solved": 0, "dropped_too_near": 0}
     num_cross = int(np.ceil(count * cross_share))
     pairs = []

@@ -54,6 +54,8 @@ class SearchReport:
 
     def text(self) -> str:
         """Returns the neighbours as lines for a terminal."""
+        if not self.hits:
+            return "no neighbours: nothing else is embedded"
         return "\n".join(f"{hit.score:7.4f}  {hit.time:8.2f} s  {shown_name(hit.path)}" for hit in self.hits)
 
 

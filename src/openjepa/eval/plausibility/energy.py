@@ -1,10 +1,11 @@
 """Energy over time: how badly a model foresees each part of a clip. The higher, the stranger.
 
-Every judge has the same three verbs, so that models and controls are treated alike: `positions(T)`, the frames
-that energies belong to; `energies(clips)`, one row per context length (or horizon); `untrained(seed)`, the same
-architecture with fresh weights. For masked predictors this is the protocol of 2502.11831: windows of C + M frames,
-every second start, several context lengths C, the mean absolute error to layer-normalised targets over all tokens
-to come. Windows are never padded (padding lowers energies by a clip's length): the last one ends with the clip.
+Every judge has the same verbs, so that models and controls are treated alike: `positions(T)`, the frames that
+energies belong to; `scan(T)`, which takes frames as they come (`scans`); `energies(clips)`, the same for clips in
+memory, one row per context length (or horizon); `untrained(seed)`, the same architecture with fresh weights. For
+masked predictors this is the protocol of 2502.11831: windows of C + M frames, every second start, several context
+lengths C, the mean absolute error to layer-normalised targets over all tokens to come. Windows are never padded
+(padding lowers energies by a clip's length): the last one ends with the clip.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, DataError
+from openjepa.eval.plausibility.scans import CausalScan, ChangeScan, MaskedScan, Scan, WholeScan, window_starts
 from openjepa.eval.probing.frozen_encoder import check_finite
 from openjepa.methods.causal_jepa import CausalJEPA
 from openjepa.models.masked_predictor import MaskedPredictor
@@ -23,7 +25,6 @@ from openjepa.models.vit import VisionTransformer
 from openjepa.nn.patch_embed import normalize_pixels
 from openjepa.nn.tokens import gather_tokens, normalize_features, normalize_levels
 
-STRIDE = 2  # frames between the starts of two windows
 CONTEXT_SHARES = (2 / 16, 4 / 16, 6 / 16, 8 / 16, 10 / 16)  # of a window, as published
 
 
@@ -54,6 +55,10 @@ class EnergyModel(Protocol):
         """Returns the frame that each energy of a clip of `length` frames belongs to; [P] ascending."""
         ...
 
+    def scan(self, length: int) -> Scan:
+        """Begins to judge clips of `length` frames each, which are handed over in parts."""
+        ...
+
     def energies(self, clips: Tensor) -> np.ndarray:
         """Returns the energies of clips [B, T, 3, H, W] uint8; [B, K, P], NaN where a row has none.
 
@@ -67,25 +72,24 @@ class EnergyModel(Protocol):
         ...
 
 
-def window_starts(length: int, window: int) -> list[int]:
-    """Returns the first frames of the windows: every second one, and the one that ends with the clip.
+class Judge:
+    """Judging in parts and judging whole, each by way of the other: a judge writes one of the two.
 
-    Raises:
-        DataError: for a clip shorter than a window.
-
-    >>> window_starts(9, 4)
-    [0, 2, 4, 5]
+    One that writes `energies` keeps the frames of a clip until they are all there.
     """
-    if length < window:
-        raise DataError(
-            f"a clip must have at least {window} frames for this model; it has {length}. "
-            "Take a longer clip, or a smaller `--frame-step`."
-        )
-    starts = list(range(0, length - window + 1, STRIDE))
-    return starts if starts[-1] == length - window else [*starts, length - window]
+
+    rows: tuple[str, ...]
+
+    def scan(self, length: int) -> Scan:
+        """Begins to judge clips of `length` frames."""
+        return WholeScan(length, len(self.rows), self.energies)
+
+    def energies(self, clips: Tensor) -> np.ndarray:
+        """Energies [B, K, P] of clips [B, T, 3, H, W] uint8."""
+        return self.scan(clips.shape[1]).add(clips)
 
 
-class MaskedEnergy:
+class MaskedEnergy(Judge):
     """Energies of a masked predictor (V-JEPA 2, 2.1): a point for each window, a row for each context length.
 
     Args:
@@ -128,15 +132,13 @@ class MaskedEnergy:
         """The middle of each window."""
         return np.array(window_starts(length, self.window)) + self.window // 2
 
-    @torch.no_grad()
-    def energies(self, clips: Tensor) -> np.ndarray:
-        """Energies [B, K, P] of clips [B, T, 3, H, W] uint8."""
-        starts = window_starts(clips.shape[1], self.window)
-        windows = torch.stack([clips[:, s : s + self.window] for s in starts], 1).flatten(0, 1)
-        found = torch.cat([self._judge(part) for part in windows.split(self.batch_size)])  # [B * P, K]
-        return found.unflatten(0, (-1, len(starts))).transpose(1, 2).numpy()
+    def scan(self, length: int) -> Scan:
+        """Keeps the frames from the next window on."""
+        return MaskedScan(length, self.window, len(self.rows), self.judge, self.batch_size)
 
-    def _judge(self, windows: Tensor) -> Tensor:
+    @torch.no_grad()
+    def judge(self, windows: Tensor) -> Tensor:
+        """Energies [N, K] of windows [N, C + M, 3, H, W] uint8."""
         context_encoder, target_encoder, predictor = self.networks
         device = next(predictor.parameters()).device
         pixels = normalize_pixels(windows.to(device))
@@ -175,7 +177,7 @@ class MaskedEnergy:
         )  # fmt: skip
 
 
-class CausalEnergy:
+class CausalEnergy(Judge):
     """Energies of `CausalJEPA`: a point for each frame that is foretold, a row for each horizon.
 
     An error is divided by the error that the model expected, so the energy is about 1 where nothing is strange. Only
@@ -196,24 +198,23 @@ class CausalEnergy:
         window_starts(length, self.window)
         return np.arange(self.method.config.horizons[self.first], length)
 
-    @torch.no_grad()
-    def energies(self, clips: Tensor) -> np.ndarray:
-        """Energies [B, K, P] of clips [B, T, 3, H, W] uint8."""
-        memory, length = self.method.config.context_len, clips.shape[1]
-        horizons = self.method.config.horizons[self.first :]
-        frames = self.positions(length)
-        starts = window_starts(length, min(memory, length))
-        out = np.full((len(starts), len(clips), len(self.rows), length), np.nan)
-        for at, part in enumerate(clips.split(self.batch_size)):
-            rows = slice(at * self.batch_size, at * self.batch_size + len(part))
-            z = self.method.encode(part.to(next(self.method.parameters()).device))
-            for i, start in enumerate(starts):
-                window = self.method.surprise(z[:, start : start + memory])[..., self.first :].cpu()  # [B, T, K]
-                is_foretold = torch.arange(window.shape[1])[:, None] >= torch.tensor(horizons)  # [T, K]
-                check_finite(window[:, is_foretold])
-                skip = memory // 2 if start else 0
-                out[i, rows, :, start + skip : start + window.shape[1]] = window.numpy().transpose(0, 2, 1)[..., skip:]
-        return nan_mean(out, 0)[..., frames]
+    def scan(self, length: int) -> Scan:
+        """Keeps the first frame, and the latents from the next window on."""
+        self.positions(length)
+        config = self.method.config
+        rows = slice(self.first, None)
+        return CausalScan(
+            length,
+            config.context_len,
+            config.horizons[rows],
+            encode=self.encode,
+            surprise=lambda z: self.method.surprise(z)[..., rows],
+            batch_size=self.batch_size,
+        )
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Latents of clips [B, T, 3, H, W] uint8; [B, T, D]."""
+        return self.method.encode(clips.to(next(self.method.parameters()).device))
 
     def untrained(self, seed: int) -> "CausalEnergy":
         """The same networks with weights drawn anew."""
@@ -222,7 +223,7 @@ class CausalEnergy:
         return CausalEnergy(fresh.to(device), batch_size=self.batch_size, name=f"untrained {seed}")
 
 
-class RolloutEnergy:
+class RolloutEnergy(Judge):
     """Energies of any world model with `encode` and `rollout`: squared one-step errors, under given actions.
 
     Args:
@@ -260,7 +261,7 @@ class RolloutEnergy:
         raise ConfigError("a world model from elsewhere must be built anew by its owner for an untrained control.")
 
 
-class ChangeEnergy:
+class ChangeEnergy(Judge):
     """The controls without a predictor: how much each frame differs from the one before.
 
     Args:
@@ -280,11 +281,10 @@ class ChangeEnergy:
         window_starts(length, self.window)
         return np.arange(1, length)
 
-    @torch.no_grad()
-    def energies(self, clips: Tensor) -> np.ndarray:
-        """Energies [B, 1, T - 1] of clips [B, T, 3, H, W] uint8."""
-        features = clips.float() if self.encode is None else self.encode(clips)
-        return (features[:, 1:] - features[:, :-1]).abs().flatten(2).mean(2)[:, None].cpu().numpy()
+    def scan(self, length: int) -> Scan:
+        """Keeps the features of the last frame, and the first frame."""
+        self.positions(length)
+        return ChangeScan(self.encode)
 
     def untrained(self, seed: int) -> "ChangeEnergy":
         """The same: there is nothing to learn."""
@@ -294,7 +294,7 @@ class ChangeEnergy:
 def copy_last(model: EnergyModel) -> ChangeEnergy | None:
     """Returns the control that expects each frame's latent to stay, in the encoder of a model; None without one."""
     if isinstance(model, CausalEnergy):
-        return ChangeEnergy(model.method.encode, name="copy last frame", size=model.size)
+        return ChangeEnergy(model.encode, name="copy last frame", size=model.size)
     if isinstance(model, MaskedEnergy):
         encoder = model.networks[1]
 

@@ -6,7 +6,7 @@ long clip would drown in it. What is new here is what a number means: the maximu
 a p-value (`conformal`), and stands beside controls that know no physics.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.data.clips import PART, Clip
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.intervals import Interval, cluster_bootstrap
 from openjepa.eval.plausibility.conformal import Calibration, p_values
@@ -61,13 +62,13 @@ def accuracy(right: Sequence[float] | np.ndarray, clusters: Sequence[int] | np.n
     return cluster_bootstrap(right, clusters, resamples=4000)
 
 
-def tint_light(clips: np.ndarray | Tensor) -> np.ndarray:
-    """Returns the same clips [B, T, 3, H, W], whose light turns warm from the middle on.
+def tint_light(clips: np.ndarray | Tensor, start: int | None = None) -> np.ndarray:
+    """Returns the same clips [B, T, 3, H, W], whose light turns warm from frame `start` on; None is the middle.
 
     What happens stays what it was. A model that finds this strange mistakes the new for the impossible.
     """
     out = np.array(clips)
-    middle = out.shape[1] // 2
+    middle = out.shape[1] // 2 if start is None else max(start, 0)
     out[:, middle:] = np.rint(out[:, middle:] * np.array(WARM)[:, None, None]).astype(np.uint8)
     return out
 
@@ -135,6 +136,8 @@ class Verdict:
         controls: p-value of each control without a predictor, by name.
         untrained: p-values of the untrained networks.
         tinted: p-value of the same clip with the colour of its light changed from the middle on.
+        length: frames of the clip.
+        shown: some of its frames [3, H, W] uint8 by number, for pictures.
     """
 
     name: str
@@ -147,6 +150,8 @@ class Verdict:
     controls: dict[str, float] = field(default_factory=dict)
     untrained: tuple[float, ...] = ()
     tinted: float = 1.0
+    length: int = 0
+    shown: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def is_surprising(self) -> bool:
@@ -191,39 +196,52 @@ class Verdict:
 
 def judge(
     model: EnergyModel,
-    clip: np.ndarray,
+    clip: np.ndarray | Clip,
     calibration: Calibration,
     *,
     name: str = "clip",
     level: float = LEVEL,
     untrained: Sequence[EnergyModel] = (),
+    keep: Collection[int] = (),
 ) -> Verdict:
-    """Judges one clip [T, 3, H, W] uint8 by a calibrated model, with the controls beside it.
+    """Judges one clip by a calibrated model, with the controls beside it, all in one pass over its frames.
 
     Args:
         model: the judge that was calibrated.
-        clip: cut as the calibration clips were.
+        clip: cut as the calibration clips were; [T, 3, H, W] uint8, or read in parts.
         calibration: of this model.
         name: of the clip.
         level: at which an alarm is raised, in (0, 1).
         untrained: networks whose calibration scores the calibration holds, in the same order.
+        keep: numbers of the frames that the verdict shows.
 
     Raises:
         ConfigError: for a level that the calibration has too few clips for.
+        DataError: for a clip that cannot be read, or is too short.
     """
     if not 0 < level < 1 or level * (len(calibration.scores) + 1) < 1:
         raise ConfigError(
             f"`level` must be in [{1 / (len(calibration.scores) + 1):.3g}, 1) with {len(calibration.scores)} "
             f"calibration clips; got {level}. Calibrate on more clips, or raise it."
         )
-    one = clip[None]
-    energies = model.energies(torch.as_tensor(one))[0]  # [K, P]
+    controls = [c for c in plain_controls(model) if c.name in calibration.controls]
+    known = [*(calibration.controls[c.name] for c in controls), *calibration.untrained[: len(untrained)]]
+    others = [judge.scan(len(clip)) for judge in [*controls, *untrained[: len(calibration.untrained)]]]
+    scan, tinted = model.scan(len(clip)), model.scan(len(clip))
+    found, shown, done = [], {}, 0
+    highest, highest_tinted = np.full(len(others), -np.inf), -np.inf
+    for part in _parts(clip):
+        one = torch.as_tensor(part)[None]
+        warm = torch.from_numpy(tint_light(part[None], len(clip) // 2 - done))
+        found.append(scan.add(one)[0])  # [K, p]
+        highest = np.maximum(highest, [_highest(other.add(one)) for other in others])
+        highest_tinted = max(highest_tinted, _highest(tinted.add(warm)))
+        shown.update({number: part[number - done] for number in keep if 0 <= number - done < len(part)})
+        done += len(part)
+    energies = np.concatenate(found, 1)  # [K, P]
     energy = nan_mean(energies, 0)
     score = float(np.nanmax(energy))
-
-    def p(judge: EnergyModel, known: Sequence[float], seen: np.ndarray = one) -> float:
-        return float(p_values(clip_scores(judge, seen), known)[0])
-
+    p = [float(p_values([top], scores)[0]) for top, scores in zip(highest, known, strict=True)]
     return Verdict(
         name,
         tuple(int(f) for f in model.positions(len(clip))),
@@ -232,10 +250,24 @@ def judge(
         score,
         calibration.p_value(score),
         level,
-        {c.name: p(c, calibration.controls[c.name]) for c in plain_controls(model) if c.name in calibration.controls},
-        tuple(p(net, known) for net, known in zip(untrained, calibration.untrained, strict=False)),
-        p(model, calibration.scores, tint_light(one)),
+        {control.name: value for control, value in zip(controls, p, strict=False)},
+        tuple(p[len(controls) :]),
+        calibration.p_value(highest_tinted),
+        len(clip),
+        shown,
     )
+
+
+def _parts(clip: np.ndarray | Clip) -> Iterator[np.ndarray]:
+    if isinstance(clip, np.ndarray):
+        yield from (clip[at : at + PART] for at in range(0, len(clip), PART))
+    else:
+        yield from clip
+
+
+def _highest(energies: np.ndarray) -> float:
+    """The highest energy over time of one clip's [1, K, p]; minus infinity where none is known yet."""
+    return float(np.fmax.reduce(nan_mean(energies, 1), None, initial=-np.inf))
 
 
 @dataclass(frozen=True)

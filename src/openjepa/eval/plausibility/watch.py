@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openjepa.data.clips import is_clip, read_clip, resize_frames
+from openjepa.data.clips import Clip, is_clip, resize_frames
 from openjepa.data.folders import list_folder
 from openjepa.data.images import read_image
 from openjepa.data.items import IMAGE_SUFFIXES
@@ -55,7 +55,7 @@ def watch(
                 if ready is not None:
                     yield judge(model, ready, calibration, name=path.name, level=level)
             else:
-                clip = read_clip(path, size=model.size, frame_step=frame_step, min_frames=model.window)
+                clip = Clip(path, size=model.size, frame_step=frame_step, min_frames=model.window)
                 yield judge(model, clip, calibration, name=path.name, level=level)
         return
     if not folder.exists():

@@ -25,7 +25,7 @@ from openjepa.errors import ConfigError, DataError, listing
 from openjepa.eval.probing.attentive_probe import AttentiveTrainConfig, attentive_probe
 from openjepa.eval.probing.frozen_encoder import FrozenEncoder
 from openjepa.eval.probing.knn import KNNConfig, knn_accuracy
-from openjepa.eval.probing.linear_probe import LinearProbeConfig, choose_rows, linear_probe
+from openjepa.eval.probing.linear_probe import LinearProbeConfig, check_choice, choose_rows, linear_probe
 
 Kind = Literal["knn", "linear", "attentive"]
 ClipTimes = Callable[[float], np.ndarray]  # seconds of a video to moments [T] of its clip
@@ -77,6 +77,7 @@ class FrozenProbeConfig:
             raise ConfigError(
                 f"`probes` must name one at least, and `test_share` lie in (0, 1); got {self.test_share}."
             )
+        check_choice(self.shots, self.share)
         if min(self.size, self.batch_size, self.num_threads) < 1 or self.num_frames < 2:
             raise ConfigError("`size`, `batch_size`, `num_threads` must be >= 1 and `num_frames` >= 2.")
 
@@ -295,14 +296,15 @@ def _class_names(items: FileItems) -> dict[str, None]:
 
 
 def _split(items: FileItems, config: FrozenProbeConfig) -> tuple[FileItems, FileItems]:
-    """Holds out a share of every class."""
+    """Holds out a share of every class; of one file alone nothing is held out."""
     assert items.labels is not None
     numbers = {number: i for i, number in enumerate(sorted(set(items.labels)))}  # those of lists may be huge
     labels = torch.tensor([numbers[n] for n in items.labels])
     generator = torch.Generator().manual_seed(config.seed + 1)
-    test = set(choose_rows(labels, share=config.test_share, generator=generator).tolist())
+    held = choose_rows(labels, share=config.test_share, generator=generator)
+    test = set(held[torch.bincount(labels)[labels[held]] > 1].tolist())
     parts = [[i for i in range(len(items)) if (i in test) == wanted] for wanted in (False, True)]
-    if not parts[0]:
+    if not parts[1]:
         raise DataError(f"`{config.train}` must hold at least 2 files of a class; it has one of each.")
     return items.take(parts[0]), items.take(parts[1])
 

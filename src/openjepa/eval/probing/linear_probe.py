@@ -35,10 +35,7 @@ class LinearProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.shots is not None and (self.shots < 1 or self.share is not None):
-            raise ConfigError(f"`shots` must be >= 1, and `share` None beside it; got {self.shots} and {self.share}.")
-        if self.share is not None and not 0 < self.share <= 1:
-            raise ConfigError(f"`share` must lie in (0, 1]; got {self.share}.")
+        check_choice(self.shots, self.share)
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"`penalties` must be positive numbers; got {self.penalties}.")
         if not 0 < self.held_out < 1 or self.max_iterations < 1:
@@ -174,6 +171,18 @@ def dense_labels(labels: Tensor, test_labels: Tensor) -> tuple[Tensor, Tensor, i
     return own, torch.where(names[place] == test_labels, place, -1), len(names)
 
 
+def check_choice(shots: int | None, share: float | None) -> None:
+    """Checks how many labels are chosen.
+
+    Raises:
+        ConfigError: for none of them, more than all, or both ways of saying it at once.
+    """
+    if shots is not None and (shots < 1 or share is not None):
+        raise ConfigError(f"`shots` must be >= 1, and `share` None beside it; got {shots} and {share}.")
+    if share is not None and not 0 < share <= 1:
+        raise ConfigError(f"`share` must lie in (0, 1]; got {share}.")
+
+
 def choose_rows(
     labels: Tensor,
     *,
@@ -200,7 +209,7 @@ def choose_rows(
     chosen = []
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0].cpu()
-        count = shots if shots is not None else max(1, round((share or 1.0) * len(members)))
+        count = shots if shots is not None else max(1, round((1.0 if share is None else share) * len(members)))
         if count > len(members):
             raise DataError(f"`shots` must be at most the {len(members)} rows of class {int(label)}; got {count}.")
         chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])

@@ -44,6 +44,8 @@ def write_page(found: Found, path: Path) -> Path:
     _imagination(page, found)
     _physics(page, found)
     _cost(page, found)
+    if "language" in found:
+        _language(page, found)
     if "samples" in ours:
         _samples(page, found)
     _fairness(page, found)
@@ -183,6 +185,24 @@ def _cost(page: Report, found: Found) -> None:
         )
     columns = ["method", "per decision", "GFLOP", "own dynamics", "GFLOP", "goals reached with them", "pairs"]
     page.table(columns, rows)
+
+
+def _language(page: Report, found: Found) -> None:
+    page.section(
+        "A language model beside it",
+        "The same pairs of the clean world, played by a language model alone, by the latent predictor, and by the "
+        "language model with the latent predictor as a tool over MCP. A decision that fails is an idle step.",
+    )
+    rows: list[list[Any]] = []
+    for row in found["language"]:
+        use = row.get("use")
+        cells: list[Any] = [None] * 4
+        if use is not None:
+            failures = ", ".join(f"{count} {kind}" for kind, count in use["failures"].items()) or "none"
+            cells = [f"{use['tokens_per_decision']:.0f}", f"{use['seconds_per_decision']:.2f} s", f"{use['cost']:.4g}"]
+            cells.append(f"{failures} of {use['decisions']}")
+        rows.append([row["name"], Interval(row["success"], *row["ci95"]), *cells])
+    page.table(["player", "reached", "tokens per decision", "per decision", "cost", "failed decisions"], rows)
 
 
 def _samples(page: Report, found: Found) -> None:

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from openjepa.envs.two_rooms import TwoRoomsConfig
 from openjepa.errors import ConfigError
+from openjepa.studies.comparison.language_options import LanguageConfig
 
 # Worlds that are trained in and judged in.
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -140,11 +143,13 @@ def development(scale: Scale) -> Scale:
 class CompareConfig:
     """Options of `openjepa compare`."""
 
+    run: tyro.conf.Positional[Path | None] = None  # a run with an agent: compares it with a language model alone
     quick: bool = False  # twenty minutes on two CPU cores instead of hours on a GPU
     out: Path = Path("runs/compare")  # where report.html, results.json and all finished cells go
     workers: int = 2  # processes, each with one thread on a CPU
     tune: bool = False  # instead of comparing, try the settings of all methods and write trials.json
     device: str = "auto"  # where the full recipe trains: cuda, mps or cpu; --quick is for the CPU
+    llm: LanguageConfig = field(default_factory=LanguageConfig)  # a language model that plays the same pairs
 
     def __post_init__(self) -> None:
         if self.workers < 1:

@@ -36,7 +36,7 @@ from openjepa.studies.comparison.compute import count_flops
 from openjepa.studies.comparison.frozen_world import FrozenWorld, OwnDynamics
 from openjepa.studies.comparison.rivals import Training, plan_training
 from openjepa.studies.comparison.scale import SHIFTS, Cell, Scale, world_of
-from openjepa.train import TrainConfig, train
+from openjepa.train import TrainConfig, load_method, train
 
 HORIZON, STARTS = 16, (0, 6)  # of measured rollouts; those of a toy are shorter
 PLANNER = CEMConfig(horizon=9, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3)
@@ -185,14 +185,7 @@ def _judge_model(
 ) -> dict[str, Any]:
     latents, z = encode_episodes(model, batch), encode_episodes(model, known)
     scores, read = _probe(latents, batch, z, known)
-    world = FrozenWorld(model, latents, batch.actions, PREDICTOR, generator=keyed_generator(cell.seed, 1))
-    refine = RefineConfig(steps=scale.refine_steps, rollout=12)
-    world.learn(latents, batch.actions, refine, generator=keyed_generator(cell.seed, 2))
-    distance = TemporalDistanceConfig(steps=scale.distance_steps)
-    with torch.no_grad():
-        states = world.flat(latents)
-    head = fit_temporal_distance(states, distance, generator=keyed_generator(cell.seed, 3))
-    world.eval().requires_grad_(False)
+    world, head = freeze(model, cell, scale, latents, batch)
     own = OwnDynamics(world).eval() if cell.method in rivals.OWN_DYNAMICS else None
     found: dict[str, Any] = {"probe": scores, "rollout": _imagine(world, own, read, z, known)}
     found["planning"] = {"frozen": _reach(_agent(world, head, cell), cell.condition, scale)}
@@ -203,6 +196,27 @@ def _judge_model(
             few = scale.own_pairs if cell.method == rivals.TOKENS else None
             found["planning"]["own"] = _reach(_agent(own, head, cell), cell.condition, scale, few=few)
     return found
+
+
+def freeze(model: Any, cell: Cell, scale: Scale, latents: Tensor, batch: TrajectoryBatch) -> tuple[FrozenWorld, Any]:
+    """The common predictor and distance on the frozen latents of a model; the same every time."""
+    world = FrozenWorld(model, latents, batch.actions, PREDICTOR, generator=keyed_generator(cell.seed, 1))
+    refine = RefineConfig(steps=scale.refine_steps, rollout=12)
+    world.learn(latents, batch.actions, refine, generator=keyed_generator(cell.seed, 2))
+    distance = TemporalDistanceConfig(steps=scale.distance_steps)
+    with torch.no_grad():
+        states = world.flat(latents)
+    head = fit_temporal_distance(states, distance, generator=keyed_generator(cell.seed, 3))
+    return world.eval().requires_grad_(False), head
+
+
+def reopen_agent(cell: Cell, scale: Scale, out: Path) -> Agent:
+    """The agent that a finished cell was judged with."""
+    store, trained, _ = _episodes(cell, scale, out)
+    batch = read_episodes(store, trained)
+    model: Any = load_method(out / "runs" / cell.name).eval()
+    world, head = freeze(model, cell, scale, encode_episodes(model, batch), batch)
+    return _agent(world, head, cell)
 
 
 def _agent(model: Any, head: Any, cell: Cell) -> Agent:

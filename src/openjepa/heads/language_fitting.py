@@ -1,0 +1,150 @@
+"""Fits the heads that read a text on frozen latents, in a minute or two of one core."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from openjepa.config import check_counts
+from openjepa.errors import ConfigError, check_shape
+from openjepa.heads.fitting import fit, seeded
+from openjepa.heads.language import PointHead, SetEnergy, TextHeadConfig
+
+# (texts [B], states [P]) -> whether each text is true of each state, [B, P] bool
+Truth = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TextFitConfig:
+    """Options of the fit of the set energy, and of the point head.
+
+    Attributes:
+        steps: optimiser steps.
+        lr: learning rate of AdamW, decayed to 0 along a cosine.
+        weight_decay: of all weights.
+        num_texts: texts of a step.
+        num_states: states of a step; every text meets all of them.
+        max_weight: of a true pair where few are true, >= 1.
+    """
+
+    steps: int = 1800
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    num_texts: int = 48
+    num_states: int = 192
+    max_weight: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "steps", "num_texts", "num_states")
+        if self.lr <= 0 or self.weight_decay < 0 or self.max_weight < 1:
+            raise ConfigError("`lr` must be > 0, `weight_decay` >= 0 and `max_weight` >= 1.")
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Texts as a frozen encoder read them.
+
+    Attributes:
+        tokens: [K, L, E].
+        mask: [K, L] bool, which of them are words.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and mask of some texts, no longer than the longest of them."""
+        mask = self.mask[index]
+        length = int(mask.any(0).sum())
+        return self.tokens[index, :length].float(), mask[:, :length]
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws texts of like length [count], so that little of a batch is padding."""
+        order = self.mask.sum(1).argsort(stable=True)
+        band = max(1, len(self) // 4)
+        first = int(torch.randint(-band // 2, len(self) - band // 2 + 1, (), generator=generator))
+        first = min(max(first, 0), len(self) - band)
+        return order[first + torch.randint(band, (count,), generator=generator)]
+
+
+def fit_set_energy(
+    texts: EncodedTexts,
+    latents: Tensor,
+    truth: Truth,
+    shape: TextHeadConfig | None = None,
+    config: TextFitConfig | None = None,
+    *,
+    generator: torch.Generator,
+) -> SetEnergy:
+    """Trains the compatibility of texts and states: binary cross-entropy of whether a text is true of a state.
+
+    Args:
+        texts: to learn from.
+        latents: states [S, N, D].
+        truth: which texts are true of which states.
+        shape: of the head.
+        config: of the fit.
+        generator: for initial weights and batches.
+    """
+    c = config or TextFitConfig()
+    check_shape(latents, "S N D", name="latents")
+    with seeded(generator):
+        head = SetEnergy(texts.tokens.shape[-1], latents[0].numel(), shape)
+    head.standardize.measure(latents.flatten(1))
+
+    def loss() -> Tensor:
+        rows = texts.draw(c.num_texts, generator)
+        states = torch.randint(len(latents), (c.num_states,), generator=generator)
+        is_true = truth(rows, states).float()
+        energy = head(head.read(*texts.rows(rows)), latents[states].unsqueeze(0))
+        share = is_true.mean(1, keepdim=True).clamp(1e-3, 0.5)
+        weight = 1 + is_true * (((1 - share) / share).sqrt().clamp(max=c.max_weight) - 1)
+        return functional.binary_cross_entropy_with_logits(energy, is_true, weight)
+
+    with seeded(generator):  # dropout
+        return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
+
+
+def fit_point_head(
+    texts: EncodedTexts,
+    latents: Tensor,
+    truth: Truth,
+    shape: TextHeadConfig | None = None,
+    config: TextFitConfig | None = None,
+    *,
+    scene_dim: int = 0,
+    generator: torch.Generator,
+) -> PointHead:
+    """Trains the rival: from a text and the scene of a state to that state, by squared error, where the text is true.
+
+    Args:
+        texts: to learn from.
+        latents: states [S, N, D].
+        truth: which texts are true of which states.
+        shape: of the head.
+        config: of the fit.
+        scene_dim: leading numbers of a state that are given.
+        generator: for initial weights and batches.
+    """
+    c = config or TextFitConfig()
+    with seeded(generator):
+        head = PointHead(texts.tokens.shape[-1], latents[0].numel(), scene_dim, shape)
+    head.standardize.measure(latents.flatten(1))
+
+    def loss() -> Tensor:
+        rows = texts.draw(c.num_texts, generator)
+        states = torch.randint(len(latents), (c.num_states,), generator=generator)
+        text, state = truth(rows, states).nonzero(as_tuple=True)
+        keep = torch.randperm(len(text), generator=generator)[: c.num_states]
+        text, z = text[keep], latents[states[state[keep]]]
+        found = head(*texts.rows(rows[text]), z)
+        gap = (head.standardize(found.flatten(1)) - head.standardize(z.flatten(1))).square()
+        return gap[:, head.scene_dim :].mean() if len(z) else found.sum() * 0
+
+    with seeded(generator):
+        return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)

@@ -1,0 +1,111 @@
+"""What texts mean: facts by hand, phrases that keep their splits, and a parser that understands all it was made of."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from openjepa.envs import make_world
+from openjepa.errors import ConfigError, DataError
+from openjepa.language.facts import Fact, Facts
+from openjepa.language.meaning import FactMeaning, TaskMeaning, tasks_of
+from openjepa.language.phrases import HELD_OUT, OTHER_WORDS, UNJOINED
+from openjepa.language.rivals import Parser
+from openjepa.language.sayings import SPLITS, Saying, Sayings, truth
+
+NAMES = make_world("object-rooms").state_names
+# agent at (20, 20) in the left room: the red disc touches it, the square lies to the right in the other room, the
+# triangle below, the diamond above and a little to the left
+STATE = np.array([[20, 20, 32, 24, 24, 20, 50, 22, 21, 45, 14, 8]], np.float32)
+TRUE = {
+    ("touching", "red disc"),
+    ("near", "red disc"),
+    ("nearest", "red disc"),
+    ("left of", "red disc"),
+    ("left of", "green square"),
+    ("above", "blue triangle"),
+    ("below", "yellow diamond"),
+    ("same room", "red disc"),
+    ("same room", "blue triangle"),
+    ("same room", "yellow diamond"),
+    ("behind wall", "green square"),
+    ("left room",),
+}
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return Facts(NAMES)
+
+
+def test_facts_of_a_state_by_hand(facts):
+    holds = facts.holds(STATE)[:, 0]
+    found = {(f.relation, *f.things) for f, is_true in zip(facts.all, holds, strict=True) if is_true}
+    assert found == TRUE
+    assert facts.things == ("red disc", "green square", "blue triangle", "yellow diamond")
+
+
+def test_in_the_door_there_is_no_room_and_between_is_the_middle(facts):
+    door, middle = STATE.copy(), STATE.copy()
+    door[0, :2] = 32, 25
+    middle[0, :2] = 37, 21
+    holds = facts.holds(np.concatenate([door, middle]))
+    assert holds[facts.index[Fact("doorway")]].tolist() == [True, False]
+    assert holds[facts.index[Fact("left room")]].tolist() == [False, False]
+    assert holds[facts.index[Fact("right room")]].tolist() == [False, True]
+    assert holds[facts.index[Fact("between", ("red disc", "green square"))]].tolist() == [False, True]
+
+
+def test_a_world_that_names_nothing_has_no_words():
+    with pytest.raises(ConfigError, match="states name the agent"):
+        Facts(make_world("two-rooms").state_names)
+    with pytest.raises(DataError, match=r"must be \[S, 12\]; got \[1, 3\]"):
+        Facts(NAMES).holds(np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_texts_keep_to_their_split(facts, split):
+    sayings = Sayings(facts)
+    drawn = sayings.draw(300, "goal", split, np.random.default_rng(0))
+    assert drawn == sayings.draw(300, "goal", split, np.random.default_rng(0))
+    new_words = [w for table in (HELD_OUT.colours, HELD_OUT.nouns) for words in table.values() for w in words]
+    new_words += [t.split("{")[0].strip() for templates in OTHER_WORDS.values() for t in templates]
+    new_words += ["travel ", "steer ", "navigate ", "walk ", "proceed ", "place yourself "]
+    has_new = np.mean([any(re.search(rf"\b{word.strip()}\b", one.text) for word in new_words) for one in drawn])
+    unjoined = [any((facts.all[i].relation, *facts.all[i].things) in UNJOINED for i in one.facts) for one in drawn]
+    if split == "words":
+        assert has_new > 0.95
+    elif split == "seen":
+        assert has_new == 0
+    assert any(unjoined) == (split == "composition")
+
+
+def test_truth_of_pairs_and_denials():
+    holds = np.array([[True, True, False], [True, False, False]])
+    says = [Saying("both", (0, 1)), Saying("not the first", (0,), denied=True)]
+    assert truth(says, holds).tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_the_meaning_of_a_grammar_agrees_with_the_truth_of_its_sayings(facts):
+    world = make_world("object-rooms", 20)
+    world.reset(range(20))
+    meaning = FactMeaning(facts, world.states(), 60, np.random.default_rng(3))
+    assert len(meaning.captions) == len(facts.all) == 47
+    assert meaning.captions[facts.index[Fact("left of", ("red disc",))]] == "the agent is left of the red disc"
+    parser, holds = Parser(facts), facts.holds(world.states())
+    found = meaning.truth(torch.arange(27), torch.arange(20)).numpy()  # the goals, which come first
+    for text, row in zip(meaning.texts[:27], found, strict=True):
+        parsed = parser.parse(text)
+        assert (holds[list(parsed)].all(0) == row).all(), (text, parsed)
+
+
+def test_tasks_are_true_where_they_are_done():
+    tasks = TaskMeaning(["pick", "pick", "place", ""], np.array([False, True, True, True]))
+    assert tasks.texts == ("pick", "place")
+    assert tasks.truth(torch.arange(2), torch.arange(4)).int().tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    with pytest.raises(DataError, match="at least 2 different tasks"):
+        TaskMeaning(["pick"], np.array([True]))
+    assert tasks_of({"task": "pick"}, 2, 3) == ["pick"] * 3
+    assert tasks_of({"tasks": [[3, "a"], [2, "b"]]}, 2, 2) == ["a", "a", "b"]
+    assert tasks_of({}, 1, 1) == ["", ""]
