@@ -78,15 +78,12 @@ class TrajectoryBatch:
 
     def to(self, device: torch.device | str) -> TrajectoryBatch:
         """Returns the same batch on `device`."""
-        return TrajectoryBatch(
-            _move(self.frames, device),
-            _move(self.actions, device),
-            _move_optional(self.proprio, device),
-            _move_optional(self.states, device),
-            _move_optional(self.others, device),
-            _move_optional(self.ways, device),
-            self.lengths,  # host numbers: they choose rows, and no network reads them
+        frames, actions = _move(self.frames, device), _move(self.actions, device)
+        proprio, states, others, ways = (
+            _move_optional(x, device) for x in (self.proprio, self.states, self.others, self.ways)
         )
+        # The lengths are host numbers: they choose rows, and no network reads them.
+        return TrajectoryBatch(frames, actions, proprio, states, others, ways, self.lengths)
 
 
 @dataclass(frozen=True)

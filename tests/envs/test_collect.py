@@ -158,13 +158,18 @@ def test_kill_at_any_moment_leaves_the_same_bytes(tmp_path):
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "torn")
 
 
+ARM = ActionBounds(np.full(3, -0.04), np.full(3, 0.04))  # m
+
+
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_policy_keeps_to_the_bounds_and_to_its_own_seed(name):
     bounds = {
         "one-hot": ActionBounds.of_categories([4, 2]),
         "drift": ActionBounds(np.float32([-2, 0, 1]), np.float32([2, 1, 4])),
+        "arm": ARM,
+        "arm-push": ARM,
     }.get(name, DISC)
-    states = np.random.default_rng(0).uniform(0, 512, (100, 3, 7)).astype(np.float32)
+    states = np.random.default_rng(0).uniform(0, 512, (100, 3, 8)).astype(np.float32)
     crowd, alone = make_policy(name, bounds), make_policy(name, bounds)
     crowd.reset([7, 8, 9])
     alone.reset([8])

@@ -115,8 +115,8 @@ def _render_mujoco(env: Any, observation: Any) -> np.ndarray:
     Each has one of its own, but Gymnasium leaves whichever was made last in force: it may be another world's, of
     another size, or none at all once a world was closed, and then pictures are black.
     """
-    viewer = _simulation(env).mujoco_renderer.viewer
-    if viewer is not None:  # the first picture makes it
+    viewer = getattr(_simulation(env).mujoco_renderer, "viewer", None)
+    if viewer is not None:  # the first picture makes it; a renderer of one's own may have none
         viewer.make_context_current()
     return render(env, observation)
 
