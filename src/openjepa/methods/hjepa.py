@@ -22,6 +22,7 @@ from openjepa.errors import ConfigError, DataError, ShapeError, check_shape, unk
 from openjepa.losses.vicreg import vicreg_states
 from openjepa.models.action_statistics import StandardisesActions
 from openjepa.models.upper_level import LevelConfig, UpperLevel
+from openjepa.nn.host import to_device
 from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import JEPALoss, LatentBatch, TrajectoryBatch
 
@@ -133,7 +134,7 @@ class HJEPA(StandardisesActions):
             drawn = keyed_generator(self.config.seed, step, number)
             z, actions, found = level_terms(level, z, actions, drawn, number)
             weights = level_weights(level.config)
-            total = total + sum((weights[name] * value for name, value in found.items()), torch.zeros(()).to(total))
+            total = total + sum((weights[name] * value for name, value in found.items()), total.new_zeros(()))
             terms |= {f"level{number}_{name}": value.detach() for name, value in found.items()}
         return JEPALoss(total, terms)
 
@@ -192,7 +193,7 @@ def level_terms(
     paths = up[:, 1:].squeeze(2).unfold(1, horizon, 1).transpose(2, 3).flatten(0, 1)  # [B * starts, H, D]
     moves = macros.unfold(1, horizon, 1).transpose(2, 3).flatten(0, 1)
     unit = up.detach().flatten(0, 2).std(0, correction=0).clamp_min(1e-6)
-    noise = torch.randn(first.shape, generator=generator).to(first) * unit * c.noise
+    noise = to_device(torch.randn(first.shape, generator=generator), first) * unit * c.noise
     found = level.rollout((first + noise).unsqueeze(1), moves).squeeze(2)
     weight = c.decay ** torch.arange(horizon, device=up.device, dtype=up.dtype)
     # A latent of its own is held at unit variance; a shared one has any scale, so errors are in its own.
