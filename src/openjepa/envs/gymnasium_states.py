@@ -105,8 +105,12 @@ def _mujoco_names(env: Any) -> tuple[str, ...]:
 
 
 def _draw_mujoco_at(env: Any, height: int, width: int) -> None:
-    renderer = _simulation(env).mujoco_renderer
+    """Sets the size, and leaves the smoothing of edges to whoever shrinks the picture: half of the time is its own."""
+    owner = _simulation(env)
+    renderer = owner.mujoco_renderer
     renderer.height, renderer.width = height, width  # read when the first picture is drawn
+    if hasattr(owner.model, "vis"):
+        owner.model.vis.quality.offsamples = 0
 
 
 def _render_mujoco(env: Any, observation: Any) -> np.ndarray:

@@ -29,6 +29,9 @@ INERTIA = 0.3  # share of the next way that only the way before tells, from whic
 GAIN = 0.5
 STATIC = 0.2  # share of the pixels' variance within episodes, below which a latent would hold what stands still
 CHOSEN_PLANS = 400  # that are looked at where actions are choices
+LARGE_PX = 6.0  # side of what moves, from which on keypoints find it; below, cells of 4 px and what is in them do
+LONGEST_GAP = 60  # model steps between two states that the critic learns from
+VELOCITY_GAP = 10  # the same where things have inertia: later, a pose tells little of when another is passed
 VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
 
 
@@ -93,11 +96,10 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if state == "pair" and config.frameskip is None:
         frameskip, why = choose_frameskip(store, is_chosen=bool(categories), enough=ENOUGH_WITH_INERTIA)
     lines += [why, line] if why else [line]
-    is_fine = state == "pair" or motion.cell is not None  # a turn on the spot, a speed: little of the picture
-    encoder = config.encoder or ("attn" if is_fine else "conv")
+    encoder, why = choose_encoder(motion, state, max(height, width))
     if config.encoder is None:
-        why = "where, and what is there: headings and ways are small" if is_fine else "things glide"
         lines.append(f"encoder {encoder}: {why}")
+    encoder = config.encoder or encoder
     cell = motion.cell if encoder == "attn" else None
     size, patch, line = choose_size(max(height, width), cell, UNITS.get(encoder, 16))
     if (height, width) != (size, size):
@@ -135,7 +137,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
     critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
-    max_gap = config.max_gap or int(np.clip(longest - 1, 2, 60))
+    farthest = VELOCITY_GAP if state == "pair" else LONGEST_GAP
+    max_gap = config.max_gap or int(np.clip(longest - 1, 2, farthest))
     if config.max_gap is None and critic == "steps":
         lines.append(f"max-gap {max_gap}: the critic learns from states up to {max_gap * frameskip} steps apart")
     return Choices(
@@ -184,6 +187,26 @@ def choose_state(motion: Motion) -> tuple[Literal["frame", "pair"], str]:
     if motion.cell is None and motion.known_with_velocity - motion.known > INERTIA:
         return "pair", f"state pair: {told}: what moves has inertia"
     return "frame", f"state frame: {told}"
+
+
+def choose_encoder(
+    motion: Motion, state: Literal["frame", "pair"], side: int
+) -> tuple[Literal["conv", "keypoints", "attn"], str]:
+    """What tells where things are, as finely as it matters, and why.
+
+    Args:
+        motion: what moves.
+        state: what a state is made of.
+        side: of the recorded frames, px.
+    """
+    if motion.cell is not None:
+        return "attn", "where, and what is there: a turn on the spot is little of the picture"
+    if state == "frame":
+        return "conv", "things glide"
+    seen = motion.size * min(1.0, LARGEST_SIDE / side)
+    if seen < LARGE_PX:
+        return "attn", f"where, and what is there: what moves has inertia and is {seen:.1f} px wide"
+    return "keypoints", f"where, to a fraction of a pixel: what moves has inertia and is {seen:.1f} px wide"
 
 
 def choose_window(lengths: np.ndarray, frameskip: int) -> tuple[int, str]:

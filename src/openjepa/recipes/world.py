@@ -215,7 +215,11 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             predictor=network if is_scaled else None,
         ),
         critic=found.critic,
-        distance=TemporalDistanceConfig(steps=config.fit_steps or 1200, max_gap=found.max_gap),
+        distance=TemporalDistanceConfig(
+            form="euclidean" if found.state == "pair" else TemporalDistanceConfig.form,
+            steps=config.fit_steps or 1200,
+            max_gap=found.max_gap,
+        ),
         policy=GoalPolicyConfig(steps=config.fit_steps or 400),
         planner=CEMConfig(
             horizon=found.horizon,
