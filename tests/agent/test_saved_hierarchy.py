@@ -12,7 +12,6 @@ from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
 from openjepa.config import to_dict
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.heads.critic import TemporalDistanceConfig
-from openjepa.heads.pair_distance import PairDistanceConfig
 from openjepa.methods.hjepa import HJEPA
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
@@ -31,7 +30,6 @@ SMALL = HierarchyConfig(
     num_levels=3,
     level=LevelConfig(2, embed_dim=3, hidden_dim=8, macro_dim=2, rollout=1, predictor=LatentPredictorConfig("mlp", 8)),
     upper=UpperConfig(CEMConfig(2, num_samples=8, num_elites=2, num_iterations=1)),
-    pair=PairDistanceConfig(hidden_dim=8, batch_size=8, steps=2),
     temporal=TemporalDistanceConfig(hidden_dim=8, batch_size=8, steps=2),
     macros=5,
     anchors=20,

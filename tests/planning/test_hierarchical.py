@@ -63,7 +63,7 @@ def test_the_subgoal_is_the_early_part_of_the_cheapest_way(ahead, expected):
 
 def test_imagined_states_are_replaced_by_observed_ones():
     kept = torch.tensor([0.0, 3.0, 5.0, 19.0]).view(-1, 1, 1)
-    level = UpperPlan(Line(), gap, torch.tensor([[2.0]]), kept, 2.0, UpperConfig(SEARCH, ahead=1))
+    level = UpperPlan(Line(), gap, torch.tensor([[2.0]]), kept, 3.0, UpperConfig(SEARCH, ahead=1))
     assert subgoals(Hierarchy([level], kept), [0.0], [19.0]) == [3]
 
 
@@ -75,7 +75,20 @@ def test_a_neighbour_behind_a_wall_is_no_subgoal():
         return gap(z, z_goal) + 20.0 * ((z > 3.5) != (z_goal > 3.5)).sum((-2, -1))
 
     level = UpperPlan(Line(), around, torch.tensor([[1.0]]), kept, 2.0, UpperConfig(SEARCH, ahead=2))
-    assert level.snap(points(3.9, 3.9, 4.9), points(1, 4, 0)).tolist() == [3, 4, 3]
+    assert level.snap(points(3.9, 3.9, 4.9), points(1, 4, 0), points(3, 4, 3)).tolist() == [3, 4, 3]
+
+
+def test_imagination_halts_before_a_step_that_is_too_long():
+    """A step across the wall at 3.5 is longer than steps are."""
+    kept = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(-1, 1, 1)
+
+    def around(z, z_goal):
+        return gap(z, z_goal) + 20.0 * ((z > 3.5) != (z_goal > 3.5)).sum((-2, -1))
+
+    search = CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=2)
+    level = UpperPlan(Line(), around, torch.tensor([[1.0]]), kept, 2.0, UpperConfig(search, ahead=4))
+    luck = [keyed_generator(0, i) for i in range(2)]
+    assert level.search(points(0, 4), points(6, 9), luck).flatten().tolist() == [3, 7]
 
 
 def test_a_third_level_gives_goals_to_the_second():

@@ -1,9 +1,8 @@
 """The acting loop: perceive, remember, decide, act (model-predictive control; LeCun 2022, section 3.1).
 
 `perception.py` turns pictures into states, `memory.py` keeps states and plans that failed, `landmarks.py` what was seen
-in training as a map, whose landmarks are subgoals on the way to far goals, the planner is the actor's
-deliberate mode (Mode-2, searching in the world model) with a policy's proposals in it where there is one (Mode-1, see
-`actor.py`), and the cost holds the critic: the learned distance to the goal.
+in training as a map of subgoals, the planner is the actor's deliberate mode (Mode-2, searching in the world model) with
+a policy's proposals in it (Mode-1, see `actor.py`), and the cost holds the critic: the learned distance to the goal.
 
 World-agnostic: frames come in, actions go out. Environments of a batch step together but are planned for
 independently: the random numbers of a plan are keyed by (seed, environment, decision), so an environment acts the
@@ -23,6 +22,7 @@ from openjepa.agent.experience import Experience, grown, keep
 from openjepa.agent.landmarks import Landmarks, StuckSteps
 from openjepa.agent.memory import FailedPlanConfig, FailedPlans, Moves, ShortTermMemory
 from openjepa.agent.perception import Perception
+from openjepa.agent.pursuit import Pursuit
 from openjepa.agent.routes import Routes
 from openjepa.agent.setups import joined, means_of, resized, wander
 from openjepa.errors import ConfigError, ShapeError, check_shape
@@ -98,6 +98,7 @@ class Agent:
         diary: folder where an agent with a map keeps its episodes, by which the map grows; or None.
 
     Attributes:
+        stuck_map: the critic, where it is a map that also remembers steps which led nowhere; else None.
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
         planned_for: which environments these are.
         decisions: plans made since `start`.
@@ -123,12 +124,12 @@ class Agent:
         self.config = config or AgentConfig()
         if self.config.failed_plans is not None and isinstance(cost, RiskCost):
             raise ConfigError("`failed_plans` must be None under a `RiskCost`, whose futures are many.")
-        self._map: Landmarks | None = None
+        self.stuck_map: Landmarks | None = None
         if self.config.stuck_steps:
             distance = cost.distance if isinstance(cost, DistanceCost) else None
             if not isinstance(distance, Landmarks) or self.config.failed_plans is not None:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
-            self._map = distance
+            self.stuck_map = distance
         self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
         self.landmarks, self.hierarchy, self.diary = landmarks, hierarchy, diary
         self.last_plan: Plan | None = None
@@ -149,8 +150,7 @@ class Agent:
 
         Args:
             goal_frames: [B, C, H, W] uint8.
-            env_ids: a number >= 0 for each environment, which names its random numbers; 0 ... B - 1 by
-                default.
+            env_ids: a number >= 0 for each environment, which names its random numbers; 0 ... B - 1 by default.
             goal_proprio: [B, P] or None.
         """
         self._begin(self.perception.goal(goal_frames, goal_proprio), env_ids)
@@ -182,8 +182,7 @@ class Agent:
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        keeps = self.diary is not None
-        self._episode = _Episode(z_goal, ids, self.config, self._map, self.landmarks, keeps, cost)
+        self._episode = _Episode(self, z_goal, ids, cost)
         self.last_plan, self.decisions, self.thoughts = None, 0, []
 
     def finish(self) -> None:
@@ -303,10 +302,12 @@ class Agent:
         mode = "search" if setup is None and now.routes is None else "retrieval" if setup is None else setup.mode
         if mode == "retrieval" and now.routes is not None:
             goals = now.routes.subgoals(rows.tolist(), here, goals, self.config.reach)
-        elif mode == "search" and self.hierarchy is not None:
+        elif mode == "search" and now.pursuit is not None:
             luck = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions, 1) for i in rows.tolist()]
-            levels = None if setup is None else setup.levels
-            goals = self.hierarchy.subgoals(now.memory.context(there), goals, luck, levels)
+            used = None if setup is None else setup.levels
+            goals = now.pursuit.subgoals(rows.tolist(), now.memory.context(there), goals, luck, used)
+        elif now.pursuit is not None:
+            now.pursuit.drop(rows.tolist())
         if aimed is not None and not torch.equal(goals, now.z_goal[there]):
             aimed = None  # a subgoal comes first
         cost = aimed or bind(self.cost, goals, here)
@@ -342,28 +343,21 @@ class Agent:
 class _Episode:
     """What an agent knows of the episode that it is in: goals, plans and memories of every environment."""
 
-    def __init__(
-        self,
-        z_goal: Tensor,
-        env_ids: list[int],
-        config: AgentConfig,
-        places: Landmarks | None,
-        landmarks: Landmarks | None,
-        keeps: bool,
-        intent: SelfAimed | None = None,
-    ) -> None:
+    def __init__(self, agent: Agent, z_goal: Tensor, env_ids: list[int], intent: SelfAimed | None) -> None:
+        config, landmarks, hierarchy = agent.config, agent.landmarks, agent.hierarchy
         self.z_goal, self.env_ids = z_goal, env_ids
         self.intent = intent  # a cost that finds its goals by itself
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
+        self.pursuit = None if hierarchy is None else Pursuit(hierarchy, z_goal)
         self.moves = None if config.configurator is None else Moves(len(z_goal))
-        self._keeps = keeps
+        self._keeps = agent.diary is not None
         self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
         self.memory = ShortTermMemory(config.context_len)
         self.failed_plans: FailedPlans | StuckSteps | None = None
         if config.failed_plans is not None:
             self.failed_plans = FailedPlans(config.failed_plans)
-        elif places is not None:
-            self.failed_plans = StuckSteps(places)
+        elif agent.stuck_map is not None:
+            self.failed_plans = StuckSteps(agent.stuck_map)
         self.planned_at: Tensor | None = None  # [B, N, D], states at the last plan
         self.plan: Tensor | None = None  # [B, H, A]
         self.executed = 0  # model steps of the plan

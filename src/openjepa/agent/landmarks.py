@@ -26,6 +26,7 @@ from openjepa.protocols import PathCost
 
 Embedding = Callable[[Tensor], Tensor]
 STILL = 1e-4  # of the longest step: what is shorter is rounding
+MANY = 8  # if goals lie at more than every MANYth landmark, all ways are looked up at once
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
@@ -86,6 +87,7 @@ class Landmarks(nn.Module):
         self.config: LandmarkConfig | None = None  # by which it was drawn, where that is known
         self._seen: Tensor | None = None  # the places, embedded
         self._ways: dict[tuple[int, bool], Tensor] = {}
+        self._table: Tensor | None = None  # [from, to], where many were asked for
 
     def __len__(self) -> int:
         return len(self.places)
@@ -133,6 +135,15 @@ class Landmarks(nn.Module):
                 return steps.to(self.places.device)
             steps = shorter
 
+    def all_ways(self) -> Tensor:
+        """Steps [L, L] from every landmark to every other; `far` where there is no way."""
+        steps = torch.full((len(self), len(self)), self.far, device=self.places.device)
+        steps[tuple(self.edges)] = self.gaps
+        steps.fill_diagonal_(0)
+        for by in range(len(self)):  # Floyd and Warshall
+            torch.minimum(steps, steps[:, by, None] + steps[by], out=steps)
+        return steps.clamp_max(self.far)
+
     def redrawn(self, places: Tensor, edges: Tensor, gaps: Tensor) -> "Landmarks":
         """A map in the same space of other places [L, N, D], edges [2, K] and gaps [K]."""
         shape = (places.shape[1], places.shape[2])
@@ -146,7 +157,12 @@ class Landmarks(nn.Module):
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         here, goal = torch.broadcast_tensors(self.nearest(z), self.nearest(z_goal))
+        if self._table is not None:
+            return self._table[here, goal]
         known, row = goal.unique(return_inverse=True)
+        if len(known) * MANY > len(self):
+            self._table = self.all_ways()
+            return self._table[here, goal]
         table = torch.stack([self.ways(number) for number in to_host(known).tolist()])  # [goals, L]
         return table[row, here]
 

@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 
+from openjepa.agent.landmarks import Landmarks
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import ConfigError
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.heads.pair_distance import PairDistance, PairDistanceConfig
 from openjepa.methods.hjepa import HJEPA
 from openjepa.planning.hierarchical import Hierarchy, UpperConfig, UpperPlan
-
-DISTANCES = {"stitched": (PairDistance, PairDistanceConfig), "within": (TemporalDistanceHead, TemporalDistanceConfig)}
 
 
 def describe_hierarchy(hierarchy: Hierarchy) -> dict[str, Any]:
@@ -23,17 +21,14 @@ def describe_hierarchy(hierarchy: Hierarchy) -> dict[str, Any]:
     """
     levels = []
     for upper in hierarchy.uppers:
-        kind = next((name for name, (kind, _) in DISTANCES.items() if type(upper.distance) is kind), None)
-        if kind is None:
-            raise ConfigError("the distance of a saved upper level must be a `PairDistance` or `TemporalDistanceHead`.")
-        levels.append(
-            {
-                "distance": kind,
-                "distance_config": to_dict(upper.distance.config),
-                "macros": list(upper.macros.shape),
-                "config": to_dict(upper.config),
-            }
-        )
+        distance: dict[str, Any]
+        if isinstance(upper.distance, Landmarks):
+            distance = {"landmarks": len(upper.distance), "edges": len(upper.distance.gaps)}
+        elif isinstance(upper.distance, TemporalDistanceHead):
+            distance = {"within": to_dict(upper.distance.config)}
+        else:
+            raise ConfigError("the distance of a saved upper level must be `Landmarks` or a `TemporalDistanceHead`.")
+        levels.append({"distance": distance, "macros": list(upper.macros.shape), "config": to_dict(upper.config)})
     return {"anchors": list(hierarchy.anchors.shape), "levels": levels}
 
 
@@ -48,8 +43,12 @@ def blank_hierarchy(described: Mapping[str, Any], model: Any) -> Hierarchy:
     count, *state = described["anchors"]
     uppers = []
     for level, values in zip(model.levels, described["levels"], strict=True):
-        kind, options = DISTANCES[values["distance"]]
-        distance = kind(1, level.dim, from_dict(options, values["distance_config"]))
+        sizes = values["distance"]
+        distance: Landmarks | TemporalDistanceHead
+        if "within" in sizes:
+            distance = TemporalDistanceHead(1, level.dim, from_dict(TemporalDistanceConfig, sizes["within"]))
+        else:
+            distance = Landmarks(sizes["landmarks"], sizes["edges"], (1, level.dim))
         macros, anchors = torch.zeros(values["macros"]), torch.zeros(count, 1, level.dim)
         uppers.append(UpperPlan(level, distance, macros, anchors, 1.0, from_dict(UpperConfig, values["config"])))
     return Hierarchy(uppers, torch.zeros(count, *state))

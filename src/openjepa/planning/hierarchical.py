@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.planning.cem import CEM, CEMConfig
-from openjepa.planning.costs import Distance, PathCost, bind, final, mean
+from openjepa.planning.costs import Distance, PathCost, bind, closest, final, mean
 from openjepa.protocols import ActionBounds, Plan
 
 Support = Literal["codebook", "box"]
 NEIGHBOURS = 32  # observed states among which an imagined one is looked for
-SLACK = 1.5  # how much farther than macro-steps lead on average a subgoal may lie
 
 
 class LiftingLevel(Protocol):
@@ -50,8 +49,10 @@ class UpperConfig:
         support: what macro-actions may be: `codebook`, observed ones; `box`, anything between their 2 % and 98 %
             quantiles, which is the naive way.
         ahead: which imagined latent is the subgoal, from 1; with 1 level 1 slows down before each of them.
-        aggregate_final: whether the last state alone counts, which is known to fail near the goal.
+        aggregate: of the distance along an imagined path: `mean`; `closest`, its best state alone; or `final`, the last
+            one alone, which is known to fail near the goal.
         direct: macro-steps within which a goal is headed for directly, >= 0.
+        hold: decisions of level 1 for which a subgoal is held before another is looked for, >= 1.
     """
 
     search: CEMConfig = field(
@@ -59,12 +60,13 @@ class UpperConfig:
     )
     support: Support = "codebook"
     ahead: int = 2
-    aggregate_final: bool = False
+    aggregate: Literal["mean", "closest", "final"] = "mean"
     direct: float = 1.0
+    hold: int = 2
 
     def __post_init__(self) -> None:
-        if self.support not in ("codebook", "box") or self.direct < 0 or self.ahead < 1:
-            raise ConfigError("`support` must be codebook or box, `direct` 0 or more and `ahead` at least 1.")
+        if self.support not in ("codebook", "box") or self.direct < 0 or min(self.ahead, self.hold) < 1:
+            raise ConfigError("`support` must be codebook or box, `direct` 0 or more, `ahead` and `hold` at least 1.")
 
 
 class UpperPlan(nn.Module):
@@ -75,7 +77,7 @@ class UpperPlan(nn.Module):
         distance: between its latents.
         macros: [K, M], the codebook, or observed macro-actions for `support` box.
         anchors: [S, 1, D], observed latents of this level.
-        step: what its distance says of states one macro-step apart, > 0.
+        step: what its distance says of states one macro-step apart, at most; > 0.
         config: the options.
     """
 
@@ -128,9 +130,9 @@ class UpperPlan(nn.Module):
 
     def _plans(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, Plan]]:
         """Plans of environments whose horizons are alike, with their numbers."""
-        cost = PathCost(self.distance, final if self.config.aggregate_final else mean)
+        cost = PathCost(self.distance, {"mean": mean, "closest": closest, "final": final}[self.config.aggregate])
         horizon = self.horizons(z, z_goal)
-        model = _Coded(self.level, self.macros) if self.config.support == "codebook" else _Bare(self.level)
+        model = _Believed(self)
         for steps in sorted(set(horizon.tolist())):
             rows = (horizon == steps).nonzero().squeeze(1)
             there = to_device(rows, z.device)
@@ -147,18 +149,20 @@ class UpperPlan(nn.Module):
         """Whether goals [B, 1, D] are within the direct reach of latents [B, 1, D]; [B] bool."""
         return self.distance(z, z_goal) <= self.config.direct * self.step
 
-    def snap(self, z_imagined: Tensor, z: Tensor) -> Tensor:
+    def snap(self, z_imagined: Tensor, z: Tensor, z_goal: Tensor) -> Tensor:
         """Numbers [B] of the observed states that take the place of imagined ones [B, 1, D].
 
-        Of the few nearest ones it is the nearest that lies as near to the present latents z [B, 1, D] as macro-steps
-        lead: beyond a wall, a neighbour in the latent is far away.
+        Of the few nearest ones that lie as near to the present latents z [B, 1, D] as macro-steps lead, it is the one
+        nearest to the goals [B, 1, D]: neighbours in the latent may lie on both sides of a wall.
         """
         count = min(NEIGHBOURS, len(self.anchors))
-        near = torch.cdist(z_imagined.flatten(1), self.anchors.flatten(1)).topk(count, largest=False)
-        away = self.distance(z.unsqueeze(1), self.anchors[near.indices])  # [B, count]
-        reach = SLACK * min(self.config.ahead, self.config.search.horizon) * self.step
-        gap = near.values + (away > reach) * (1 + near.values.amax() + away)  # those within reach come first
-        return near.indices.gather(1, gap.argmin(1, keepdim=True)).squeeze(1)
+        near = torch.cdist(z_imagined.flatten(1), self.anchors.flatten(1)).topk(count, largest=False).indices
+        found = self.anchors[near]  # [B, count, 1, D]
+        away = self.distance(z.unsqueeze(1), found)  # [B, count]
+        reach = min(self.config.ahead, self.config.search.horizon) * self.step
+        left = self.distance(found, z_goal.unsqueeze(1))
+        cost = torch.where(away <= reach, left, left.amax() + away)  # those within reach come first
+        return near.gather(1, cost.argmin(1, keepdim=True)).squeeze(1)
 
 
 class Hierarchy(nn.Module):
@@ -180,6 +184,11 @@ class Hierarchy(nn.Module):
 
     def __len__(self) -> int:
         return len(self.uppers)
+
+    @property
+    def hold(self) -> int:
+        """Decisions of level 1 for which a subgoal is held."""
+        return int(self.uppers[0].config.hold)
 
     @torch.no_grad()
     def subgoals(
@@ -210,7 +219,7 @@ class Hierarchy(nn.Module):
             if len(far):
                 rows = to_device(far, z.device)
                 found = upper.search(here[number][rows], wanted[rows], [generators[i] for i in far.tolist()])
-                moment = upper.snap(found, here[number][rows])
+                moment = upper.snap(found, here[number][rows], wanted[rows])
                 subgoal = subgoal.index_copy(0, rows, self.anchors[moment])
                 lower = used[number - 1].anchors[moment] if number else None
             if number:
@@ -220,30 +229,26 @@ class Hierarchy(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Coded:
-    """A level whose actions are choices from a codebook."""
+class _Believed:
+    """An upper level whose imagined paths halt before their first step that is longer than macro-steps are.
 
-    level: LiftingLevel
-    macros: Tensor
+    A predictor leads through walls that it does not believe in, and a search finds them; but by the level's own
+    distance it is farther to the other side than a macro-step leads.
+    """
 
-    def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
-        raise ConfigError("an upper level encodes latents, not frames. Call `lift`.")
-
-    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        return self.level.rollout(z, actions @ self.macros)
-
-
-@dataclass(frozen=True)
-class _Bare:
-    """A level with its macro-actions as they are."""
-
-    level: LiftingLevel
+    upper: UpperPlan
 
     def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
         raise ConfigError("an upper level encodes latents, not frames. Call `lift`.")
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        return self.level.rollout(z, actions)
+        upper = self.upper
+        choices = upper.config.support == "codebook"
+        path = upper.level.rollout(z, actions @ upper.macros if choices else actions)
+        whole = torch.cat([z[:, -1:], path], 1)  # [B, 1 + H, 1, D]
+        believed = upper.distance(whole[:, :-1], path) <= upper.step  # [B, H]
+        last = torch.arange(1, path.shape[1] + 1, device=path.device).minimum(believed.cumprod(1).sum(1, keepdim=True))
+        return whole.gather(1, last[..., None, None].expand_as(path))
 
 
 def codebook(macros: Tensor, size: int, *, generator: torch.Generator, rounds: int = 10) -> Tensor:

@@ -10,7 +10,6 @@ from openjepa.agent.landmarks import Landmarks
 from openjepa.errors import ConfigError, DataError
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead, fit_temporal_distance
 from openjepa.heads.fitting import sample_pairs, valid_states
-from openjepa.heads.pair_distance import PairDistance, PairDistanceConfig, fit_pair_distance
 from openjepa.methods.hjepa import HJEPA, HJEPAConfig, check_budget, data_budget
 from openjepa.models.upper_level import LevelConfig
 from openjepa.nn.random import keyed_generator
@@ -19,7 +18,7 @@ from openjepa.protocols import LatentBatch
 from openjepa.recipes.remembered_play import Memory
 from openjepa.train.checkpoint import describe_method
 
-UpperDistance = PairDistance | TemporalDistanceHead
+UpperDistance = Landmarks | TemporalDistanceHead
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class HierarchyConfig:
         num_levels: level 1 among them, >= 2.
         level: options of the lowest upper level; those above are alike, with stride 2.
         upper: how each of them searches.
-        distance: of states above: `stitched`, taught by the map of landmarks; `within`, learned within episodes.
-        pair: training of the first.
-        temporal: of the second.
+        distance: of states above: `stitched`, ways along the map of landmarks; `within`, learned within episodes.
+        temporal: training of the second.
         macros: codebook entries, >= 2.
         fast_share: of the observed macro-actions, those that went farthest, that it is made of, in (0, 1]: random play
             dawdles, and a subgoal that is as near as its average makes level 1 dawdle too.
@@ -47,7 +45,6 @@ class HierarchyConfig:
     level: LevelConfig = field(default_factory=LevelConfig)
     upper: UpperConfig = field(default_factory=UpperConfig)
     distance: Literal["stitched", "within"] = "stitched"
-    pair: PairDistanceConfig = field(default_factory=lambda: PairDistanceConfig(steps=1500))
     temporal: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=1000, max_gap=72))
     macros: int = 64
     fast_share: float = 0.3
@@ -136,11 +133,12 @@ def assemble(
         raise ConfigError("`distance` must be within where there is no map. Set `act.landmarks`, or take within.")
     z, lengths = memory.latents, memory.lengths
     lifted = model.lift(z)
+    places = [None] * len(lifted) if landmarks is None else model.lift(landmarks.places.unsqueeze(1))
     actions = model.standardised(memory.actions)
     states = valid_states(z, lengths)
     every = -(-len(states) // config.anchors)
     uppers, stride = [], 1
-    for number, (level, up) in enumerate(zip(model.levels, lifted, strict=True)):
+    for number, (level, up, marks) in enumerate(zip(model.levels, lifted, places, strict=True)):
         generator = keyed_generator(seed, 30 + number)
         macros = _macros(level, actions, lengths, stride)
         actions = macros
@@ -149,12 +147,11 @@ def assemble(
         distance: UpperDistance
         if config.distance == "stitched":
             assert landmarks is not None
-            distance, step = _stitched(flat, landmarks.nearest(states), landmarks, config, generator), float(stride)
+            assert marks is not None
+            distance = _lifted_map(landmarks, marks.squeeze(1), flat)
         else:
             distance = fit_temporal_distance(up, config.temporal, generator=generator, lengths=lengths)
-            episode, now, _ = sample_pairs((lengths - stride + 1).clamp_min(2), 1, 2000, generator=generator)
-            later = (now + stride).minimum(lengths[episode] - 1)
-            step = float(distance(up[episode, now], up[episode, later]).mean())
+        step = _longest_step(distance, up, lengths, stride, generator)
         moved = (up[:, stride::stride] - up[:, :-stride:stride])[:, : macros.shape[1]].flatten(2).norm(dim=-1).flatten()
         known = macros.flatten(0, 1)
         whole = torch.isfinite(known).all(1)
@@ -162,6 +159,13 @@ def assemble(
         book = codebook(known[whole][fast], config.macros, generator=generator)
         uppers.append(UpperPlan(level, distance, book, flat[::every].clone(), max(step, 1e-6), config.upper))
     return Hierarchy(uppers, states[::every].clone()).eval().requires_grad_(False)
+
+
+def _longest_step(distance: UpperDistance, up: Tensor, lengths: Tensor, stride: int, generator: Any) -> float:
+    """What the distance says of states `stride` apart in episodes: 99 % of them are as near."""
+    episode, now, _ = sample_pairs((lengths - stride + 1).clamp_min(2), 1, 4000, generator=generator)
+    later = (now + stride).minimum(lengths[episode] - 1)
+    return float(distance(up[episode, now], up[episode, later]).quantile(0.99))
 
 
 def _macros(level: Any, actions: Tensor, lengths: Tensor, stride: int) -> Tensor:
@@ -173,16 +177,17 @@ def _macros(level: Any, actions: Tensor, lengths: Tensor, stride: int) -> Tensor
     return macros
 
 
-def _stitched(
-    flat: Tensor, number: Tensor, landmarks: Landmarks, config: HierarchyConfig, generator: torch.Generator
-) -> PairDistance:
-    """A distance of states above that the map teaches, whose landmarks `number` [S] they are of."""
-    table = torch.stack([landmarks.ways(i) for i in range(len(landmarks))], 1)  # from, to
-    every = -(-len(flat) // 8000)
+def _lifted_map(landmarks: Landmarks, places: Tensor, flat: Tensor) -> Landmarks:
+    """The same ways between the same landmarks, which are known by their latents `places` [L, 1, D] of a level.
 
-    def steps_between(one: Tensor, other: Tensor) -> Tensor:
-        return table[one, other]
-
-    return fit_pair_distance(
-        flat[::every], steps_between, config.pair, limit=landmarks.far, shown=number[::every], generator=generator
-    )
+    Args:
+        landmarks: the map below.
+        places: its landmarks, lifted.
+        flat: [S, 1, D] observed latents of the level, whose scale tells which landmark is nearest.
+    """
+    found = Landmarks(len(places), len(landmarks.gaps), (1, places.shape[-1]))
+    found.standardize.measure(flat.flatten(1))
+    found.places.copy_(places)
+    found.edges.copy_(landmarks.edges)
+    found.gaps.copy_(landmarks.gaps)
+    return found
