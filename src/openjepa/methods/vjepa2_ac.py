@@ -47,7 +47,7 @@ class VJEPA2ACConfig:
         seed: of initial weights.
     """
 
-    eye: FrozenTokensConfig = field(default_factory=lambda: FrozenTokensConfig(vit=ViTConfig()))
+    eye: FrozenTokensConfig = field(default_factory=lambda: FrozenTokensConfig(vit=ViTConfig(img_size=(256, 256))))
     predictor: PoseActionPredictorConfig = field(default_factory=PoseActionPredictorConfig)
     poses: PoseRule = "rigid"
     rollout_steps: int = 2

@@ -209,7 +209,7 @@ class PoseActionPredictor(nn.Module):
         return past
 
     def _predicted(self, x: Tensor, z: Tensor) -> Tensor:
-        """Features [..., N, D] of the next frame, from the last block's tokens [..., N, P] and this frame's features."""
+        """Features [..., N, D] of the next frame from the last block's tokens [..., N, P] and this frame's own."""
         found = self.proj(self.norm(x))
         return z + found if self.config.residual else found
 

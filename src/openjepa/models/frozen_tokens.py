@@ -1,7 +1,8 @@
 """What a frozen encoder tells of single frames, as normalised tokens: the eye of V-JEPA 2-AC.
 
-Either a vision transformer, each frame alone (a video model sees it as a still clip), or the cells of a `context` encoder
-(`context_keypoints.py`), which a world model has learned: few tokens, in each of which the whole picture takes part.
+Either a vision transformer, each frame alone (a video model sees it as a still clip), or the cells of a `context`
+encoder (`context_keypoints.py`), which a world model has learned: few tokens, in each of which the whole picture takes
+part.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class FrozenTokensConfig:
     """Which network it is; exactly one of the two.
 
     Attributes:
-        vit: a vision transformer; frames have its own size.
+        vit: a vision transformer; frames are shrunk or stretched to its own size.
         frames: a frame encoder of kind `context`.
         rows: rows and columns of the grid that its cells are averaged to; they must divide those it has, an eighth of
             the picture's side.
@@ -88,6 +89,9 @@ class FrozenTokens(nn.Module):
         check_shape(frames, "B C H W", name="frames")
         with torch.autocast(frames.device.type, enabled=False):
             if isinstance(self.network, VisionTransformer):
+                size = self.network.config.img_size
+                if tuple(frames.shape[-2:]) != tuple(size):
+                    frames = functional.interpolate(frames.float(), size, mode="bilinear", antialias=True)
                 return normalize_features(self.network(normalize_pixels(frames)))
             trunk = self.network.trunk
             assert isinstance(trunk, ContextKeypoints)
