@@ -51,7 +51,7 @@ def cached_features(store: EpisodeStore, eye: FrozenTokens, folder: Path) -> np.
 def _write(path: Path, store: EpisodeStore, frames: np.ndarray, eye: FrozenTokens) -> None:
     store.verify("frames", np.arange(len(store)))
     device = next(eye.parameters()).device
-    out: np.ndarray | None = None
+    out: np.memmap | None = None
     for first in tqdm(range(0, len(frames), BATCH), desc="features", unit="batch", disable=not sys.stderr.isatty()):
         pictures = torch.from_numpy(np.array(frames[first : first + BATCH])).to(device)
         try:
@@ -64,6 +64,7 @@ def _write(path: Path, store: EpisodeStore, frames: np.ndarray, eye: FrozenToken
         if out is None:
             shape = (len(frames), *found.shape[1:])
             out = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+            assert isinstance(out, np.memmap)
         out[first : first + len(found)] = found
     if out is not None:
         out.flush()
