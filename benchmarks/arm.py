@@ -13,6 +13,8 @@ last step: in `near` scenes (other numbers than the training's) and `far` ones (
     oracle      knows where everything is
     onnx        the exported agent under ONNX Runtime (`examples/act_with_onnx.py`), in near scenes
     one_scene   the same recipe trained in a single scene, in near scenes and (`own`) in its own
+    vjepa2_ac   `openjepa train vjepa2-ac --eye.run RUN`: tokens of the first run's frozen encoder, and poses; in near
+                scenes, with the errors of its roll-outs beside copying
 
 What is finished is kept under --out and not done again. The last line is JSON, by task and split: shares within 3 and 5
 cm (mean over seeds, each seed, 95 % interval of all pairs together), medians, and CPU seconds of play and training.
@@ -37,6 +39,7 @@ from openjepa.eval.acting.arm_players import ArmOracle, DirectController
 from openjepa.eval.acting.floors import PolicyPlayer
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.intervals import wilson
+from openjepa.recipes import vjepa2_ac as action_conditioned
 from openjepa.recipes.acting import finish
 from openjepa.recipes.arm import ArmRecipeConfig, arm, arm_around, arm_push, draw_pairs, judge_split, world_config
 from openjepa.recipes.world_model import build, with_seed
@@ -94,6 +97,37 @@ def learn(config: ArmRecipeConfig, name: str, run: Path) -> float | None:
     return seconds
 
 
+def action_conditioned_rows(
+    config: ArmRecipeConfig, eye: Path, out: Path, manifests: dict[str, Manifest]
+) -> dict[str, dict[str, Any]]:
+    """V-JEPA 2-AC on the eye of a run: by split what it reaches, and the errors of its roll-outs beside copying."""
+    run, seed = out / f"run-vjepa2-ac-{config.seed}", config.seed
+    base = action_conditioned.vjepa2_ac()
+    base = replace(
+        base,
+        play=replace(base.play, data=out / f"play-vjepa2-ac-{seed}"),
+        eye=replace(base.eye, run=str(eye)),
+        features=out / "features",
+        seed=seed,
+        train=replace(base.train, threads=1),
+        act=replace(base.act, pairs=config.act.pairs, pairs_seed=config.act.pairs_seed),
+    )
+    base, path = with_seed(base), run / "judged.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    began = time.process_time()
+    experiment = action_conditioned.build(base)
+    recorded = {"recipe": "vjepa2-ac", **to_dict(base)}
+    train(experiment.method, experiment.source, base.train, run, recipe_config=recorded)
+    action_conditioned.finish(base, run)
+    seconds = round(time.process_time() - began, 1)
+    agent = load_agent(run)
+    rows = {split: judge_split(agent, base, pairs, "vjepa2_ac") for split, pairs in manifests.items()}
+    found = {**rows, "rollout": {**action_conditioned.rollout_of(base, run), "cpu_seconds_with_play": seconds}}
+    path.write_text(json.dumps(found))
+    return found
+
+
 def frozen(config: ArmRecipeConfig, split: str, path: Path) -> Manifest:
     """The pairs of a split: drawn once, then read."""
     if not path.is_file():
@@ -144,6 +178,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--pairs", type=int, default=200, help="of each split")
     parser.add_argument("--no-control", action="store_true", help="leave out the training in a single scene")
+    parser.add_argument("--no-vjepa2-ac", action="store_true", help="leave out V-JEPA 2-AC on the first run's encoder")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-arm"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -177,6 +212,14 @@ def main() -> None:
             for split, called in (("near", "near"), ("train", "own")):
                 pairs = frozen(config, split, options.out / f"pairs-{task}-{called}-{options.pairs}.json")
                 note(f"{task}/{called}/one_scene", judge(config, run, "openjepa", pairs, split))
+        if not options.no_vjepa2_ac and task == "reach":
+            config = configured(task, options.seeds[0], options.pairs, options.out, scenes=512)
+            manifests = {"near": frozen(config, "near", options.out / f"pairs-{task}-near-{options.pairs}.json")}
+            eye = options.out / f"run-{task}-512-{options.seeds[0]}"
+            found = action_conditioned_rows(config, eye, options.out, manifests)
+            table["vjepa2_ac/rollout"] = found.pop("rollout")
+            for split, row in found.items():
+                note(f"{task}/{split}/vjepa2_ac", row)
         for key, found in rows.items():
             _, split, player = key.split("/")
             table.setdefault(f"{task}/{split}", {})[player] = together(found)

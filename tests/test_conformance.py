@@ -20,7 +20,9 @@ from openjepa.eval.health.conformance import check_branching_model, check_method
 from openjepa.heads.futures import FuturesConfig
 from openjepa.losses.sigreg import SIGRegConfig
 from openjepa.methods import METHODS
+from openjepa.models.action_predictor import PoseActionPredictorConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.frozen_tokens import FrozenTokensConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.models.token_transformer import TokenTransformerConfig
 from openjepa.models.upper_level import LevelConfig
@@ -105,6 +107,16 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
         },
         WINDOWS,
     ),
+    "vjepa2_ac": (
+        {
+            "eye": FrozenTokensConfig(frames=FrameEncoderConfig("context", **SEEING), rows=2),
+            "predictor": PoseActionPredictorConfig(
+                embed_dim=8, predictor_dim=12, depth=1, num_heads=1, action_dim=2, pose_dim=2, native_rows=2
+            ),
+            "poses": "sum",
+        },
+        WINDOWS,
+    ),
     "causal_jepa": (
         {
             "encoder": FrameEncoderConfig("keypoints", image_size=32, width=4, hidden_dim=8, num_keypoints=2),
@@ -182,7 +194,7 @@ def test_every_variant_of_the_world_model_conforms(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in TRAINED if is_world_model(name)])
 def test_every_world_model_conforms(name: str) -> None:
     batch = TOYS[name][1]
-    check_world_model(open_gates(build(name)), batch.frames, batch.actions)
+    check_world_model(open_gates(build(name)), batch.frames, batch.actions, batch.proprio)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -171,3 +171,10 @@ def test_without_mujoco_one_line_says_what_to_install(monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "mujoco")
     with pytest.raises(MissingDependencyError, match=r"pip install 'openjepa\[mujoco\]'"):
         Arm(1)
+
+
+def test_an_arm_feels_its_hand_where_it_is_asked_to() -> None:
+    world = Arm(2, ArmConfig(task="push", proprio=True))
+    world.reset([0, 1])
+    np.testing.assert_array_equal(world.proprio(), world.states()[:, :4])
+    assert Arm(1).proprio() is None

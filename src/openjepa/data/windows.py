@@ -5,7 +5,7 @@ carries the f primitive actions concatenated in time order. Dropping the others 
 re-implementations (2608.10145).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,6 +63,7 @@ class WindowSource:
         store: the recorded episodes.
         episodes: numbers of the episodes that may be drawn, such as the first half of `split`; all if None.
         config: how windows are cut and drawn.
+        instead: columns that are read instead of the store's, row for row, such as features that were computed once.
 
     Attributes:
         num_windows: different windows there are.
@@ -79,6 +80,8 @@ class WindowSource:
         store: EpisodeStore,
         episodes: Sequence[int] | np.ndarray | None = None,
         config: WindowConfig | None = None,
+        *,
+        instead: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.config = config or WindowConfig()
         self.store = store
@@ -111,7 +114,8 @@ class WindowSource:
             raise DataError(f"`{store.path}` has no states. Record them, or leave `with_states` off.")
         wanted = ["frames", "actions", *(["proprio"] if "proprio" in names else [])]
         wanted += ["states"] if self.config.with_states else []
-        self._columns = {name: store.column(name) for name in wanted}  # `_check` before reading
+        self._own = [name for name in wanted if name not in (instead or {})]  # `_check` before reading
+        self._columns = {**{name: store.column(name) for name in self._own}, **(instead or {})}
 
     @property
     def steps_per_epoch(self) -> int:
@@ -158,7 +162,7 @@ class WindowSource:
 
     def _check(self, episode: np.ndarray) -> None:
         """Compares episodes with their checksums when a window of them is first drawn."""
-        for name in self._columns:
+        for name in self._own:
             self.store.verify(name, self._ids[episode])
 
     def _with_others(self, batch: TrajectoryBatch, numbers: np.ndarray, step: int, mine: slice) -> TrajectoryBatch:

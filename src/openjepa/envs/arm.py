@@ -56,6 +56,7 @@ class ArmConfig:
         split: which scenes: `train`, `near` (others of the same kind) or `far` (textures and hues of their own).
         wall: whether it is `still` at one place in all scenes, or `drawn` for each.
         gripper: whether a fourth number of an action opens and closes the fingers, in metres; they are closed else.
+        proprio: whether the arm feels where its hand is and how far the gripper is open (4 numbers); else it sees only.
         max_steps: length of an episode of play.
     """
 
@@ -64,6 +65,7 @@ class ArmConfig:
     split: Literal["train", "near", "far"] = "train"
     wall: Literal["still", "drawn"] = "still"
     gripper: bool = False
+    proprio: bool = False
     max_steps: int = 32
 
     def __post_init__(self) -> None:
@@ -147,6 +149,10 @@ class Arm(DrawnWorld):
         """The truth [B, P] float32, named by `state_names`."""
         rows = [[*self._studio.state(data), scene] for data, scene in zip(self._data, self._scenes, strict=True)]
         return np.array(rows, np.float32)
+
+    def proprio(self) -> np.ndarray | None:
+        """Place of the hand and opening of the gripper [B, 4] float32 where the arm feels them, else None."""
+        return self.states()[:, :4] if self.config.proprio else None
 
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Distance in metres [B] of the hands, or of the blocks where they are what is to be moved."""

@@ -40,8 +40,9 @@ class DrawnWorld:
         """[B] False: nothing ends an episode but its length."""
         return np.zeros(self.num_envs, bool)
 
-    def proprio(self) -> None:
+    def proprio(self) -> np.ndarray | None:
         """None: the agent sees pictures only."""
+        return None
 
     def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
         """None: all pairs are of one kind."""

@@ -1,12 +1,14 @@
 """The loss of V-JEPA 2-AC (arXiv 2506.09985): the next frame from true frames, and from the predictor's own.
 
 The second part feeds predictions back, as the published code does since its correction of June 2025, and gradients flow
-through all of it. Its first prediction is that of the first part, and counts in both.
+through all of it. Its first prediction is that of the first part, and counts in both. Before, the second frame that was
+fed back was the prediction of the third, and the published weights were trained so: `released` is that behaviour.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
@@ -44,6 +46,7 @@ def frame_prediction_loss(
     cameras: Tensor | None = None,
     *,
     rollout_steps: int = 2,
+    released: bool = False,
     **options: Any,
 ) -> FramePredictionLoss:
     """Mean absolute error of predicted frames, one step from true ones and `rollout_steps` from the first alone.
@@ -55,6 +58,8 @@ def frame_prediction_loss(
         poses: [B, T, P] or [B, T - 1, P]; the last is not read.
         cameras: as the poses, where the predictor uses them.
         rollout_steps: J, from 1 to T - 1.
+        released: whether the second frame of the roll-out is the teacher-forced prediction of the third, as in the code
+            that the published weights were trained with; it asks for two actions.
         options: of the predictor, such as `grid`.
 
     Raises:
@@ -68,7 +73,15 @@ def frame_prediction_loss(
         return actions[:, :count], poses[:, :count], None if cameras is None else cameras[:, :count]
 
     forced = normalize_features(predictor(z[:, :-1], *first(steps), **options))
-    rolled = predictor.rollout(z[:, :1], *first(rollout_steps), **options)
+    if released:
+        if steps < 2:
+            raise ConfigError(f"`released` needs clips of at least 2 actions; got {steps}.")
+        rolled = forced[:, 1:2]
+        for count in range(2, rollout_steps + 1):
+            seen = torch.cat((z[:, :1], rolled), 1)
+            rolled = torch.cat((rolled, normalize_features(predictor(seen, *first(count), **options))[:, -1:]), 1)
+    else:
+        rolled = predictor.rollout(z[:, :1], *first(rollout_steps), **options)
     teacher_forcing = latent_prediction_loss(forced, z[:, 1:], "l1")
     rollout = latent_prediction_loss(rolled, z[:, 1 : rollout_steps + 1], "l1")
     return FramePredictionLoss(teacher_forcing + rollout, teacher_forcing, rollout)

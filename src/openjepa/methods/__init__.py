@@ -33,6 +33,12 @@ def _vjepa2_1() -> tuple[type, type]:
     return VJEPA21, VJEPA21Config
 
 
+def _vjepa2_ac() -> tuple[type, type]:
+    from openjepa.methods.vjepa2_ac import VJEPA2AC, VJEPA2ACConfig
+
+    return VJEPA2AC, VJEPA2ACConfig
+
+
 def _lejepa() -> tuple[type, type]:
     from openjepa.methods.lejepa import LeJEPA, LeJEPAConfig
 
@@ -62,6 +68,7 @@ METHODS: dict[str, MethodEntry] = {
     "ijepa": _ijepa,
     "vjepa2": _vjepa2,
     "vjepa2_1": _vjepa2_1,
+    "vjepa2_ac": _vjepa2_ac,
     "lejepa": _lejepa,
     "levjepa": _levjepa,
     "causal_jepa": _causal_jepa,

@@ -39,6 +39,7 @@ class PoseActionPredictorConfig:
     use_camera: bool = False
     native_rows: int = 16  # rows of a square native frame; other frames stretch positions to it
     rope_layout: RopeLayout = "interleaved"  # published weights need "tiled"
+    residual: bool = False  # predicts what changes, beginning with nothing; published weights predict the frame
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +83,8 @@ class PoseActionPredictor(nn.Module):
         self.proj = Linear(width, config.embed_dim)
         init_weights(self, generator)
         rescale_residuals(self.blocks)
+        if config.residual:  # the first prediction is that nothing changes
+            nn.init.zeros_(self.proj.weight)
         if not config.use_camera:  # stored for the layout's sake, never trained
             self.camera_encoder.requires_grad_(False)
 
@@ -122,7 +125,7 @@ class PoseActionPredictor(nn.Module):
             self.blocks, flat, rope, mask, checkpointing=self.config.checkpoint_activations and self.training
         ):
             flat = out
-        return self.proj(self.norm(flat.view_as(x)[:, :, self.config.num_conditions :]))
+        return self._predicted(flat.view_as(x)[:, :, self.config.num_conditions :], z)
 
     def rollout(
         self,
@@ -189,7 +192,7 @@ class PoseActionPredictor(nn.Module):
         first = self.blocks[0]
         assert isinstance(first, Block)
         heads = first.attn.heads(first.norm1(x), RotaryTable(*(part[1:] for part in rope)))
-        return BegunRollout(self, past, x, heads, context - 1, grid, z.dtype)
+        return BegunRollout(self, past, x, heads, z[:, -1].to(dtype), context - 1, grid, z.dtype)
 
     def _take_in(self, x: Tensor, grid: tuple[int, int] | None) -> list["Seen"]:
         """Keys and values of frames [B, T, C + N, P] in every block."""
@@ -204,6 +207,11 @@ class PoseActionPredictor(nn.Module):
             if block is not self.blocks[-1]:  # nobody reads what comes out of the last
                 x = block.after(x, attend(q, k, v, mask))
         return past
+
+    def _predicted(self, x: Tensor, z: Tensor) -> Tensor:
+        """Features [..., N, D] of the next frame from the last block's tokens [..., N, P] and this frame's own."""
+        found = self.proj(self.norm(x))
+        return z + found if self.config.residual else found
 
     def _conditions(self, poses: Tensor, cameras: Tensor | None) -> Tensor:
         """Tokens [B, T, C - 1, P] of poses, and of cameras where the model uses them."""
@@ -270,6 +278,7 @@ class BegunRollout:
         past: keys and values of the frames before the last of the context, per block; None where there are none.
         x: [B, C - 1 + N, P] tokens of the last context frame but its action.
         heads: their queries, keys and values in the first block, each [B, C - 1 + N, heads, head_dim].
+        last: [B, N, D] features of the last context frame.
         frame: number of the last context frame.
         grid: rows and columns of a frame; square where None.
         dtype: of what is returned.
@@ -279,6 +288,7 @@ class BegunRollout:
     past: list[Seen] | None
     x: Tensor
     heads: tuple[Tensor, Tensor, Tensor]
+    last: Tensor
     frame: int
     grid: tuple[int, int] | None
     dtype: torch.dtype
@@ -307,15 +317,17 @@ class BegunRollout:
         tokens = self.x.shape[1] + 1 - model.config.num_conditions
         past = None if self.past is None else [seen.repeat(plans) for seen in self.past]
         path: list[Tensor] = []
+        here = self.last.repeat_interleave(plans, 0)
         for step in range(actions.shape[1]):
             rope = model._rope(self.frame + step, 1, tokens, self.grid, actions.device)
             own = taken[:, step : step + 1]
             if step == 0:
                 x, heads = self._first(own, RotaryTable(*(part[:1] for part in rope)), plans)
             else:
-                x, heads = torch.cat((own, known[:, step - 1], model.embed(path[-1])), 1), None
+                x, heads = torch.cat((own, known[:, step - 1], model.embed(here)), 1), None
             x, past = _through(model.blocks, x, rope, past, heads)
-            path.append(normalize_features(model.proj(model.norm(x[:, model.config.num_conditions :]))))
+            here = normalize_features(model._predicted(x[:, model.config.num_conditions :], here))
+            path.append(here)
         return torch.stack(path, 1).to(self.dtype)
 
     def _first(self, own: Tensor, rope: RotaryTable, plans: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:

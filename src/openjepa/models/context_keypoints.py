@@ -45,11 +45,18 @@ class ContextKeypoints(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor([3.0]))  # one number; FSDP shards no scalars
         self.register_buffer("cells", cell_centres(image_size // 4), persistent=False)
 
+    def told(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fine cells [B, W, H / 4, W / 4], the picture's vector [B, V], and coarse cells that know of it.
+
+        The last are [B, 2 W, H / 8, W / 8].
+        """
+        fine = functional.relu(self.fine(functional.relu(self.stem(pixels))))
+        coarse = self.coarse(fine)
+        whole = self.whole(coarse)
+        return fine, whole, functional.relu(coarse + self.tell(whole)[..., None, None])
+
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
-        fine = functional.relu(self.fine(functional.relu(self.stem(pixels))))  # [B, W, H / 4, W / 4]
-        coarse = self.coarse(fine)  # [B, 2 W, H / 8, W / 8]
-        whole = self.whole(coarse)  # [B, V]
-        told = functional.relu(coarse + self.tell(whole)[..., None, None])
+        fine, whole, told = self.told(pixels)
         around = functional.interpolate(self.narrow(told), scale_factor=2.0)  # [B, W, H / 4, W / 4]
         maps = self.maps(functional.relu(fine + around))
         with torch.autocast(pixels.device.type, enabled=False):

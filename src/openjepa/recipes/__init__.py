@@ -128,6 +128,13 @@ def _arm_push() -> Recipe:
     return ARM_PUSH
 
 
+def _vjepa2_ac() -> Recipe:
+    """V-JEPA 2-AC: an action-conditioned predictor on a frozen encoder; an arm that plans with it"""  # noqa: D415
+    from openjepa.recipes.vjepa2_ac import VJEPA2_AC
+
+    return VJEPA2_AC
+
+
 def _physics() -> Recipe:
     """video model of simple physics; judges what is possible"""  # noqa: D403, D415
     from openjepa.recipes.physics import PHYSICS
@@ -215,6 +222,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "arm": _arm,
     "arm-around": _arm_around,
     "arm-push": _arm_push,
+    "vjepa2-ac": _vjepa2_ac,
     "physics": _physics,
     "ijepa": _ijepa,
     "lejepa": _lejepa,

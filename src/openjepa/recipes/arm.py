@@ -52,7 +52,7 @@ class ArmRecipeConfig(WorldModelConfig):
     """
 
     play: PlayConfig = field(
-        default_factory=lambda: PlayConfig("arm", {}, "arm", episodes=768, steps=31, num_envs=64, held_out=0.03)
+        default_factory=lambda: PlayConfig("arm", {}, "arm", episodes=1536, steps=31, num_envs=64, held_out=0.03)
     )
     window: int = 4
     batch_size: int = 32
@@ -61,7 +61,7 @@ class ArmRecipeConfig(WorldModelConfig):
 
 
 def arm() -> ArmRecipeConfig:
-    """768 episodes in 512 scenes, 1,200 steps of training."""
+    """1,536 episodes in 512 scenes, 3,600 steps of training."""
     return ArmRecipeConfig(
         method=LeWMConfig(
             embed_dim=32,
@@ -69,7 +69,7 @@ def arm() -> ArmRecipeConfig:
             predictor=LatentPredictorConfig("mlp", 256),
             displacement_weight=5.0,
         ),
-        train=TrainConfig(steps=1200, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=600),
+        train=TrainConfig(steps=3600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=1200),
         act=ActConfig(
             refine=RefineConfig(steps=300, rollout=4),
             critic="latent",
