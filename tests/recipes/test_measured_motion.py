@@ -29,12 +29,12 @@ def dot(x, y, size=6.0):
     return (picture + 150 * down[:, None] * across).astype(np.uint8)
 
 
-def glide(rng, inertia, steps=40):
+def glide(rng, inertia, steps=40, size=6):
     """A dot whose place (or, with inertia, speed) changes by its action; it bounces off the border."""
     actions = rng.uniform(-1, 1, (steps, 2)).astype(np.float32)
     place, speed, frames = rng.uniform(14, 34, 2), rng.uniform(-2, 2, 2) * inertia, []
     for t in range(steps + 1):
-        frames.append(dot(*place))
+        frames.append(dot(*place, size))
         if t < steps:
             speed = inertia * speed + (0.4 if inertia else 2.5) * actions[t]
             bounces = (place + speed < 5) | (place + speed > SIDE - 5)
@@ -201,10 +201,11 @@ def test_choices_are_sampled_where_the_plans_are_too_many(tmp_path, sizes, optio
     assert any(line.startswith("search by samples: ") for line in found.choices)
 
 
-def test_inertia_makes_a_pair(tmp_path):
-    found = resolved(tmp_path, clips(glide, inertia=1.0))
-    assert (found.method.state, found.method.encoder.kind) == ("pair", "attn")
-    assert found.act.replan_every == 1
+@pytest.mark.parametrize(("size", "encoder"), [(4, "attn"), (8, "keypoints")])
+def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, size, encoder):
+    found = resolved(tmp_path, clips(glide, inertia=1.0, size=size))
+    assert (found.method.state, found.method.encoder.kind) == ("pair", encoder)
+    assert (found.act.replan_every, found.act.distance.form, found.act.distance.max_gap) == (1, "euclidean", 10)
     assert any(line.startswith("state pair: ") for line in found.choices)
 
 
