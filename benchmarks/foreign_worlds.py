@@ -4,10 +4,11 @@
     python benchmarks/foreign_worlds.py --worlds two-rooms --seeds 0
 
 Every cell is `openjepa train WORLD` and `openjepa eval RUN`, as a user would type them; an existing run goes on where
-it stopped. Far goals of the foreign Two-Rooms lie in the other room in half of the pairs. The last line is one JSON
-object: for each world and bin `success` (share of pairs whose goal holds at the last step, mean over seeds), `ci95`
-(Wilson, all pairs of all seeds), `floor` (random play), `oracle` (the recorded way, where there is one), `seeds` and
-`cpu_seconds`.
+it stopped. Far goals of the foreign Two-Rooms lie in the other room in half of the pairs; the pendulum must also stand
+upright and still, from anywhere and from hanging, as a state in which it swings cannot be held. The last line is one
+JSON object: for each world and bin `success` (share of pairs whose goal holds at the last step, mean over seeds),
+`ci95` (Wilson, all pairs of all seeds), `floor` (random play), `oracle` (the recorded way, where there is one), `seeds`
+and `cpu_seconds`.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import numpy as np
 from openjepa.eval.acting.manifest import Manifest, Pair
 from openjepa.eval.intervals import wilson
 
+STANDS = float(np.radians(15))  # of a pendulum: distance of (angle, speed) in rad and rad/s from standing still
 HERE = Path(__file__).parent
 
 
@@ -40,6 +42,7 @@ class World:
 WORLDS = {
     "two-rooms": World("foreign_two_rooms:ForeignTwoRooms-v0", ("--episodes", "1000"), ("--radius", "10.5")),
     "pointmaze": World("PointMaze_UMaze-v3"),
+    "pendulum": World("Pendulum-v1"),
     "minigrid-empty": World("minigrid:MiniGrid-Empty-16x16-v0", ("--env.highlight", "false")),
     "minigrid-empty-lit": World("minigrid:MiniGrid-Empty-16x16-v0"),
     "reacher": World("Reacher-v5", (), ("--radius", "0.5")),
@@ -77,6 +80,8 @@ def run_cell(name: str, seed: int, out: Path) -> dict[str, Any]:
     cell = {key: row for key, row in json.loads((run / "results.json").read_text()).items() if key != "offline"}
     if name == "two-rooms":
         cell["across"] = across(world, run)
+    if name == "pendulum":
+        cell["upright"], cell["swing up"] = upright(world, run, hangs=False), upright(world, run, hangs=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cell["cpu_seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return cell
@@ -97,6 +102,20 @@ def across(world: World, run: Path) -> dict[str, Any]:
             pairs.append(Pair(len(pairs), *ends, float(np.linalg.norm(start - goal)), group))
     Manifest(world.id, {"pairs": "far, half across"}, 7, {}, tuple(pairs)).save(path)
     openjepa("eval", str(run), "--manifest", str(path), *world.evaluate)
+    return json.loads((run / "results.json").read_text())["pairs"]
+
+
+def upright(world: World, run: Path, *, hangs: bool) -> dict[str, Any]:
+    """Pendulums that must stand upright and still at the last of 100 steps: from anywhere, or from hanging."""
+    path = run / ("swing-up.json" if hangs else "upright.json")
+    rng = np.random.default_rng(7)
+    pairs = []
+    for number in range(100):
+        angle, speed = rng.uniform(-1, 1, 2)
+        start = (np.pi + 0.1 * angle, 0.1 * speed) if hangs else (np.pi * angle, speed)
+        pairs.append(Pair(number, tuple(float(x) for x in start), (0.0, 0.0), float(np.linalg.norm(start))))
+    Manifest(world.id, {"pairs": "upright"}, 7, {}, tuple(pairs)).save(path)
+    openjepa("eval", str(run), "--manifest", str(path), "--radius", str(STANDS))
     return json.loads((run / "results.json").read_text())["pairs"]
 
 

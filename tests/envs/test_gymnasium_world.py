@@ -308,3 +308,15 @@ def test_steps_that_nobody_sees_are_not_drawn():
     assert not np.array_equal(seen.step(actions), first)
     assert np.array_equal(blind.states(), seen.states())
     assert np.array_equal(blind.reset([2, 3]), seen.reset([2, 3]))
+
+
+@pytest.mark.parametrize(("world", "angles"), [("Pendulum-v1", [0]), ("Acrobot-v1", [0, 1]), ("CartPole-v1", [2])])
+def test_an_angle_is_a_number_of_which_a_full_turn_is_not_seen(world, angles):
+    world = make_world(world, 1)
+    world.reset(seeds=[0])
+    state = world.states()
+    for number in range(state.shape[1]):
+        turned = state.copy()
+        turned[0, number] += 2 * np.pi
+        expected = 0 if number in angles else 2 * np.pi
+        np.testing.assert_allclose(world.distance(turned, state), expected, atol=1e-5)  # states are float32

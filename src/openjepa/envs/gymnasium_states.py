@@ -61,6 +61,7 @@ class StateAdapter:
 # MuJoCo: positions and velocities of all joints, and what else drives the physics.
 
 PARTS = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")  # of MuJoCo's data, where they are not empty
+FULL_TURN = 0.1  # share of the change by 1 rad that a full turn of an angle may leave in a picture, by rounding
 HINGE = 3  # MuJoCo's number of the joint whose position is an angle in rad
 
 
@@ -125,6 +126,16 @@ def _render_mujoco(env: Any, observation: Any) -> np.ndarray:
     return render(env, observation)
 
 
+def _short_way(angles: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Euclidean distance of the leading numbers of states; of those that are angles [P] bool, the short way round."""
+
+    def distance(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        gap = np.asarray(states, np.float64)[..., : len(angles)] - np.asarray(goals)[..., : len(angles)]
+        return np.linalg.norm(np.where(angles, (gap + np.pi) % (2 * np.pi) - np.pi, gap), axis=-1)
+
+    return distance
+
+
 MUJOCO = StateAdapter(read=_read_mujoco, write=_write_mujoco, names=_mujoco_names)
 
 
@@ -136,10 +147,7 @@ def _mujoco_adapter(env: Any) -> StateAdapter:
     if hasattr(owner.model, "jnt_type"):
         angles[owner.model.jnt_qposadr[owner.model.jnt_type == HINGE]] = True
 
-    def distance(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        gap = np.asarray(states, np.float64)[..., :width] - np.asarray(goals)[..., :width]
-        return np.linalg.norm(np.where(angles, (gap + np.pi) % (2 * np.pi) - np.pi, gap), axis=-1)
-
+    distance = _short_way(angles)
     if not hasattr(owner, "mujoco_renderer"):
         return replace(MUJOCO, distance=distance)
     return replace(MUJOCO, distance=distance, picture=_render_mujoco, draw_at=_draw_mujoco_at)
@@ -157,6 +165,29 @@ CLASSIC = StateAdapter(
     read=lambda env: np.asarray(env.unwrapped.state, np.float64),
     write=_write_classic,
 )
+
+
+def _classic_adapter(env: Any) -> StateAdapter:
+    """The adapter of a vector `state`; its angles are those numbers that a full turn does not show."""
+    state = CLASSIC.read(env)  # type: ignore[misc]
+
+    def drawn(number: int = 0, turn: float = 0.0) -> np.ndarray:
+        turned = state.copy()
+        turned[number] += turn
+        _write_classic(env, turned)
+        return np.asarray(env.render(), np.float64)
+
+    try:
+        plain = drawn()
+        if plain.ndim != 3:  # no picture: whoever draws for good says so
+            return CLASSIC
+        shown = [[np.abs(drawn(i, turn) - plain).mean() for turn in (1.0, 2 * np.pi)] for i in range(len(state))]
+    except Exception:  # a state that never occurs need not be drawable, and drawing fails in as many ways as it is done
+        return CLASSIC
+    finally:
+        _write_classic(env, state)
+    angles = np.array([full < FULL_TURN * part for part, full in shown])
+    return replace(CLASSIC, distance=_short_way(angles)) if angles.any() else CLASSIC
 
 
 def _write_grid(env: Any, state: np.ndarray) -> None:
@@ -184,7 +215,7 @@ def _has_classic_state(env: Any) -> bool:
 ADAPTERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], StateAdapter]], ...] = (
     (lambda env: _simulation(env) is not None, _mujoco_adapter),
     (lambda env: hasattr(env.unwrapped, "agent_pos") and hasattr(env.unwrapped, "agent_dir"), lambda env: GRID),
-    (_has_classic_state, lambda env: CLASSIC),
+    (_has_classic_state, _classic_adapter),
 )
 
 
