@@ -32,6 +32,7 @@ from openjepa.recipes.world_model import open_store, world_of
 NEAR = 25  # environment steps between start and goal, where episodes are long enough
 FAR_BUDGET = 100  # environment steps for a goal of another episode
 SOLVED = 0.5  # share of near pairs that are solved at the start, from which on they must lie farther apart
+LOW_CEILING = 0.5  # reached by the recorded way, below which goals are such that nothing stays there
 HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
 RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
 
@@ -222,6 +223,11 @@ def _play_bin(
     rows["floor_is_high"] = bool(floor > HIGH_FLOOR)
     if rows["floor_is_high"]:
         say(f"{one.name}: random play reaches {floor:.0%}: above {HIGH_FLOOR:.0%} this bin proves nothing.")
+    if "recorded way" in rows and rows["recorded way"]["success"] < LOW_CEILING:
+        say(
+            f"{one.name}: the recorded way itself is there in {rows['recorded way']['success']:.0%} at the last step: "
+            "what swings or rolls on does not stay. Goals at rest say more: --manifest FILE."
+        )
     return rows
 
 
