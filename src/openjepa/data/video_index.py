@@ -109,11 +109,11 @@ class FrameIndex:
         return ((self.times + np.maximum(ends, self.times)) / 2)[np.clip(numbers, 0, len(ends) - 1)]
 
     def _entries(self, time: float) -> Iterator[Entry]:
-        """The nearest entries at or before a moment, the last first."""
+        """The nearest entries at or before a moment, the last first; none is the start, for which nothing is sought."""
         wanted = int(np.searchsorted(self.times, time, "right")) - 1
         end = bisect_right(self.entries, wanted, key=lambda entry: entry.frame)
         near = reversed(self.entries[max(end - TRIES, 0) : end])
-        return takewhile(lambda entry: entry.frame not in self.tainted, near)
+        return takewhile(lambda entry: entry.packet and entry.frame not in self.tainted, near)
 
     def _go_to(self, track: VideoTrack, entry: Entry) -> Iterator[Any]:
         """Packets from an entry on; counted from the start where no seek leads there."""
