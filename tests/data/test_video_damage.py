@@ -1,6 +1,7 @@
 """Damaged videos: reading by number shows what decoding from the start shows; what shows nothing is not counted."""
 
 import struct
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ av = pytest.importorskip("av")
 from video_matrix import Sample, number, write  # noqa: E402
 
 from openjepa.data.video_file import VideoFile  # noqa: E402
+from openjepa.data.video_survey import unsteady  # noqa: E402
 from openjepa.data.video_track import VideoTrack  # noqa: E402
 from openjepa.errors import DataError  # noqa: E402
 
@@ -81,6 +83,51 @@ def test_frames_before_and_after_damage(kind, packet, tmp_path):
     read_by_number(path, 0)  # the damage is met
     shown = read_by_number(path, 1)
     assert [i for i, frame in enumerate(wanted) if not np.array_equal(shown[i], frame)] == []
+
+
+def test_only_frames_that_differ_from_one_decoding_to_the_next_are_refused(tmp_path, monkeypatch):
+    path = damaged(write(Sample("mp4", "mpeg4", frames=48), tmp_path), 20, noise)
+    monkeypatch.setattr("openjepa.data.video_index.unsteady", lambda track: frozenset({21, 22}))
+    wanted = decoded(path)
+    assert wanted is not None
+    with VideoFile(path) as video:
+        frames = video.frames()
+        assert [np.array_equal(next(frames), wanted[i]) for i in range(21)] == [True] * 21
+        with pytest.raises(DataError, match=r"must decode to the same frames every time; that at 0\.70 s does not"):
+            next(frames)
+    with VideoFile(path) as video:
+        for i in (40, 23, 20, 3):
+            assert np.array_equal(video.read(video.middles([i]))[0], wanted[i])
+        with pytest.raises(DataError, match=r"that at 0\.73 s does not"):
+            video.read(video.middles([22]))
+
+
+def test_what_damage_leaves_in_memory_is_found():
+    """Frames that show what frames before them have left, as a decoder of two buffers, each given back, would."""
+
+    class Frame:
+        def __init__(self, number, left):
+            self.picture = np.full((2, 2), left if number == 2 else number)
+
+        def to_ndarray(self, format):
+            return self.picture.astype(np.uint8)
+
+    class Track:
+        def rewind(self):
+            self.alive = []
+
+        def packets(self):
+            return range(5)
+
+        def frames(self, packets, number):
+            for i in packets:
+                self.alive = [ref for ref in self.alive if ref() is not None]
+                frame = Frame(i, len(self.alive))
+                self.alive.append(weakref.ref(frame))
+                yield frame
+                del frame
+
+    assert unsteady(Track()) == {2}
 
 
 def test_a_decoder_that_has_learned_from_damage_reads_no_earlier_frame(tmp_path):

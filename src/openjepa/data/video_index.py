@@ -33,6 +33,7 @@ from openjepa.data.video_survey import (
     is_one_frame_per_packet,
     shown_size,
     survey,
+    unsteady,
 )
 from openjepa.data.video_track import BROADCASTS, Packet, Source, VideoTrack, describe
 from openjepa.errors import DataError
@@ -67,6 +68,7 @@ class FrameIndex:
         corrupt: numbers of the packets of frames that are damaged, as far as they were decoded.
         tainted: frames of the entries after which damage is met before the next. What is shown in its place may be
             taken from any frame before, and so decoding begins at the start.
+        unsteady: numbers of the frames that differ from one decoding to the next.
     """
 
     num_frames: int
@@ -79,6 +81,7 @@ class FrameIndex:
     certain: bool
     corrupt: frozenset[int] = frozenset()
     tainted: frozenset[int] = frozenset()
+    unsteady: frozenset[int] = frozenset()
 
     def enter(self, track: VideoTrack, time: float) -> Iterator[Shown]:
         """Yields the frames from one on that is shown at `time` seconds or before.
@@ -148,7 +151,7 @@ class FrameIndex:
                 raise Unforeseen
             if frame.is_corrupt != (frame.pts in self.corrupt):  # damage that was hidden, or is by what came before
                 raise Unforeseen
-            yield Shown(float(self.times[number]), frame)
+            yield Shown(float(self.times[number]), frame, number not in self.unsteady)
             number += 1
         if number < len(self.order):
             raise Unforeseen
@@ -246,6 +249,7 @@ def _surveyed(track: VideoTrack, decode_all: bool) -> FrameIndex:
         found.complete,
         frozenset(frame.packet for frame in found.shown if frame.corrupt),
         _tainted(corrupt, entries, len(order)),
+        unsteady(track) if corrupt else frozenset(),
     )
 
 

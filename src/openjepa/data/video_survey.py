@@ -1,9 +1,11 @@
 """One pass over a video file: which frames are shown, in which order, and when."""
 
 import re
+from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -57,10 +59,11 @@ class VideoInfo:
 
 
 class Shown(NamedTuple):
-    """A frame and when it is shown, in seconds from the first frame."""
+    """A frame and when it is shown, in seconds from the first frame; `steady` where every decoding gives the same."""
 
     time: float
     frame: Any
+    steady: bool = True
 
 
 class Decoded(NamedTuple):
@@ -133,6 +136,23 @@ def survey(track: VideoTrack, *, decode_all: bool) -> Survey | None:
     for packet in stream:  # the rest, not decoded
         doubtful = doubtful or not may_show(track, packet)
     return Survey(packets, shown, decode_all, first, doubtful) if shown else None
+
+
+def unsteady(track: VideoTrack) -> frozenset[int]:
+    """Numbers of the frames of a damaged file that differ from one decoding to the next.
+
+    Where damage leaves a part of a picture undecoded, some decoders show what its memory held before. That depends on
+    which frames were let go, and so they are kept for as many frames as give other memory.
+    """
+    sums: list[list[int]] = []
+    for kept in (0, 4):
+        track.rewind()
+        held: deque[Any] = deque(maxlen=kept)
+        sums.append([])
+        for frame in track.frames(track.packets(), 0):
+            held.append(frame)
+            sums[-1].append(crc32(frame.to_ndarray(format="rgb24")))
+    return frozenset(i for i, (a, b) in enumerate(zip_longest(*sums)) if a != b)
 
 
 def may_show(track: VideoTrack, packet: Any) -> bool:
