@@ -379,6 +379,17 @@ def test_an_unfinished_episode_of_an_old_store_is_cut(old, whole, rows):
     assert files_of(old) == files_of(whole)
 
 
+@pytest.mark.parametrize("lost", [b"{}\n", b"", None])
+def test_rows_whose_lines_both_lists_have_lost_are_kept(path, lost):
+    """A store with a foreign journal is not one of version 0.1.0, whose last rows may be of an unfinished episode."""
+    edit(path / "index.jsonl", lambda data: data[: data.rindex(b"\n", 0, -1) + 1] + bytes(40))
+    (path / "journal.jsonl").unlink() if lost is None else (path / "journal.jsonl").write_bytes(lost)
+    rows = make_episode(COUNT - 1).frames.tobytes()
+    assert repair(path) == COUNT - 1
+    assert_holds(path, range(COUNT - 1))
+    assert rows in (path.parent / "s.damaged" / "frames.bin").read_bytes()
+
+
 @pytest.fixture
 def collected(tmp_path):
     """A collection whose episodes all have the most steps, as version 0.1.0 wrote it."""

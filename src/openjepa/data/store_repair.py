@@ -201,13 +201,20 @@ def _is_in_place(folder: Path, columns: Columns, found: list[_Found], lines: dic
     excess = {name: sizes[name] - expected[name] for name in expected}
     if not any(excess.values()):
         return not any(r.start >= row for r in lines.get(INDEX, []))
-    if not lines[JOURNAL]:  # version 0.1.0
-        return not any(r.start >= row for r in lines[INDEX]) and can_be_unfinished(columns, excess)
+    if not lines[JOURNAL]:
+        # Version 0.1.0 had no journal. Where one is, or some line cannot be read, an episode may have lost its lines.
+        is_old = not (folder / JOURNAL).exists() and _is_readable(folder / INDEX, lines[INDEX])
+        return is_old and not any(r.start >= row for r in lines[INDEX]) and can_be_unfinished(columns, excess)
     later = [r for r in lines[JOURNAL] if r.start >= row]
     if len(later) != 1 or later[0].start != row or any(r.start >= row for r in lines[INDEX]):
         return False
     whole = store_format.expected_bytes(columns, [*records, later[0]])
     return all(sizes[name] <= whole[name] for name in whole) and any(sizes[name] < whole[name] for name in whole)
+
+
+def _is_readable(file: Path, records: list[Record]) -> bool:
+    """Whether a list has these lines and nothing else."""
+    return file.is_file() and len(file.read_bytes().splitlines()) == len(records)
 
 
 def _write_lists(folder: Path, columns: Columns | None, records: list[Record]) -> None:

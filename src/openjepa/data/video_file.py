@@ -118,9 +118,13 @@ class VideoFile:
             track = self._open()
         else:
             self._track = None  # `read` opens the file anew
-        whole = None
+        whole = damage = None
         try:
-            for frame in track.frames(track.packets()):
+            for number, frame in enumerate(track.frames(track.packets())):
+                if damage is None and frame.is_corrupt:
+                    damage = self._whole_index()
+                if damage is not None and number in damage.unsteady:
+                    raise self._unsteady(damage.times[number])
                 picture = self._picture(frame, size, whole)
                 whole = whole or picture.shape[1:]
                 yield picture
@@ -136,6 +140,18 @@ class VideoFile:
         if isinstance(found, FrameIndex):
             return found.middles(numbers)
         return (np.asarray(numbers) + 0.5) / found.fps
+
+    def _whole_index(self) -> FrameIndex:
+        """The index of a file of which every frame was decoded."""
+        while not (isinstance(found := self._index, FrameIndex) and found.certain):
+            self._use(index(self._reading(), certain=True))
+        return found
+
+    def _unsteady(self, time: float) -> DataError:
+        return DataError(
+            f"`{self.name}` must decode to the same frames every time; that at {time:.2f} s does not. It is damaged; "
+            "write or fetch it again, or remove it."
+        )
 
     def _whole(self, frame: Any) -> tuple[int, ...] | None:
         """Height and width of the first frame as it is shown; None where that is the frame's own for certain."""
@@ -169,6 +185,8 @@ class VideoFile:
             self._now, self._next = self._next, next(self._rest, None)
         if self._now is None:
             raise DataError(f"`{self.name}` must have a frame at {time:.2f} s; it cannot be found.")
+        if not self._now.steady:
+            raise self._unsteady(self._now.time)
         return self._now
 
     def _picture(self, frame: Any, size: int | None, whole: tuple[int, ...] | None) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from openjepa.data.video_survey import (
+    SHORTEST,
+    SMALLEST_PICTURE,
     TRIES,
     WORTH_A_SEEK,
     Shown,
@@ -83,9 +85,17 @@ class HeaderIndex:
 
     def _timed(self, track: VideoTrack, frames: Iterator[Any]) -> Iterator[Shown]:
         unit = float(track.time_base)
+        step, last = 1 / (self.fps * unit), math.inf
         for frame in frames:
+            if frame.is_corrupt:  # what came before may have a part in what is shown instead
+                raise Unforeseen
             if frame.pts is not None:
-                yield Shown((frame.pts - self.first) * unit, frame)
+                if self.even and frame.pts - last > 1.5 * step + 1:  # a packet that shows nothing
+                    raise Unforeseen
+                last = frame.pts
+                yield Shown((last - self.first) * unit, frame)
+        if self.even and last < self.first + (self.num_frames - 1.5) * step - 1:
+            raise Unforeseen
 
 
 def header_index(track: VideoTrack) -> HeaderIndex | None:
@@ -102,6 +112,9 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
         return None
     if not entries[0].is_keyframe or any(entry.is_discard for entry in entries):
         return None
+    smallest = SMALLEST_PICTURE.get(stream.codec_context.codec.name)
+    if smallest and any(entry.size < smallest for entry in entries):
+        return None
     decoded = np.array([entry.timestamp for entry in entries])
     if (np.diff(decoded) <= 0).any():
         return None
@@ -115,6 +128,8 @@ def header_index(track: VideoTrack) -> HeaderIndex | None:
     if None in first or not first or first[0] != min(first):
         return None
     rate = average_rate(track, count, float(stream.duration * stream.time_base))
+    if rate * SHORTEST > 0.5:
+        return None
     return HeaderIndex(count, rate, first[0], bool(even))
 
 

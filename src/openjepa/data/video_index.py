@@ -7,13 +7,13 @@ earlier, in the end at the start.
 """
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -29,9 +29,11 @@ from openjepa.data.video_survey import (
     average_rate,
     frame_times,
     is_enterable,
+    is_learning,
     is_one_frame_per_packet,
     shown_size,
     survey,
+    unsteady,
 )
 from openjepa.data.video_track import BROADCASTS, Packet, Source, VideoTrack, describe
 from openjepa.errors import DataError
@@ -63,6 +65,10 @@ class FrameIndex:
         frame_of: [P] number of the frame of each packet, -1 where it shows none.
         entries: key packets, in order; emptied where seeking turns out not to lead to them.
         certain: every frame was decoded.
+        corrupt: numbers of the packets of frames that are damaged, as far as they were decoded.
+        tainted: frames of the entries after which damage is met before the next. What is shown in its place may be
+            taken from any frame before, and so decoding begins at the start.
+        unsteady: numbers of the frames that differ from one decoding to the next.
     """
 
     num_frames: int
@@ -73,6 +79,9 @@ class FrameIndex:
     frame_of: np.ndarray
     entries: list[Entry]
     certain: bool
+    corrupt: frozenset[int] = frozenset()
+    tainted: frozenset[int] = frozenset()
+    unsteady: frozenset[int] = frozenset()
 
     def enter(self, track: VideoTrack, time: float) -> Iterator[Shown]:
         """Yields the frames from one on that is shown at `time` seconds or before.
@@ -87,9 +96,8 @@ class FrameIndex:
             except DataError:  # no key frame, whatever the file says; a damaged one is met again from the start
                 continue
             if frame is not None and frame.pts == entry.packet and frame.key_frame:
-                return self._timed(chain([frame], frames), entry.frame)
-        track.rewind()
-        return self._timed(track.frames(track.packets(), 0), 0)
+                return self._sound(track, self._timed(chain([frame], frames), entry.frame), entry.frame)
+        return self._from_start(track)
 
     def has_nearer_entry(self, track: VideoTrack, time: float) -> bool:
         """Whether decoding had better begin anew for the frame at `time` than go on."""
@@ -104,10 +112,11 @@ class FrameIndex:
         return ((self.times + np.maximum(ends, self.times)) / 2)[np.clip(numbers, 0, len(ends) - 1)]
 
     def _entries(self, time: float) -> Iterator[Entry]:
-        """The nearest entries at or before a moment, the last first."""
+        """The nearest entries at or before a moment, the last first; none is the start, for which nothing is sought."""
         wanted = int(np.searchsorted(self.times, time, "right")) - 1
         end = bisect_right(self.entries, wanted, key=lambda entry: entry.frame)
-        return islice(reversed(self.entries[max(end - TRIES, 0) : end]), TRIES)
+        near = reversed(self.entries[max(end - TRIES, 0) : end])
+        return takewhile(lambda entry: entry.packet and entry.frame not in self.tainted, near)
 
     def _go_to(self, track: VideoTrack, entry: Entry) -> Iterator[Any]:
         """Packets from an entry on; counted from the start where no seek leads there."""
@@ -125,11 +134,24 @@ class FrameIndex:
         track.rewind()
         return islice(track.packets(), entry.packet, None)
 
+    def _from_start(self, track: VideoTrack) -> Iterator[Shown]:
+        track.rewind()
+        return self._timed(track.frames(track.packets(), 0), 0)
+
+    def _sound(self, track: VideoTrack, shown: Iterator[Shown], number: int) -> Iterator[Shown]:
+        """The frames from a number on, which change over to decoding from the start where damage comes."""
+        damage = min((frame for frame in self.tainted if frame >= number), default=None)
+        yield from shown if damage is None else islice(shown, damage - number)
+        if damage is not None:
+            yield from islice(self._from_start(track), damage, None)
+
     def _timed(self, frames: Iterator[Any], number: int) -> Iterator[Shown]:
         for frame in frames:
             if number >= len(self.order) or frame.pts != self.order[number]:
                 raise Unforeseen
-            yield Shown(float(self.times[number]), frame)
+            if frame.is_corrupt != (frame.pts in self.corrupt):  # damage that was hidden, or is by what came before
+                raise Unforeseen
+            yield Shown(float(self.times[number]), frame, number not in self.unsteady)
             number += 1
         if number < len(self.order):
             raise Unforeseen
@@ -212,6 +234,8 @@ def _surveyed(track: VideoTrack, decode_all: bool) -> FrameIndex:
     frame_of = np.full(len(found.packets), -1, np.int32)
     frame_of[order] = np.arange(len(order))
     entries = _entries_of(found, frame_of) if is_enterable(track) else []
+    corrupt = sorted(int(frame_of[frame.packet]) for frame in found.shown if frame.corrupt)
+    entries = [] if corrupt and is_learning(track) else entries
     begin = found.packets[order[0]]
     _say_if_short(track, end + float((begin.pts or begin.dts or 0) * track.time_base))
     return FrameIndex(
@@ -223,12 +247,15 @@ def _surveyed(track: VideoTrack, decode_all: bool) -> FrameIndex:
         frame_of,
         entries,
         found.complete,
+        frozenset(frame.packet for frame in found.shown if frame.corrupt),
+        _tainted(corrupt, entries, len(order)),
+        unsteady(track) if corrupt else frozenset(),
     )
 
 
 def _entries_of(found: Survey, frame_of: np.ndarray) -> list[Entry]:
     """The key packets that can be told from all others, by their place in the file or by their times."""
-    keys = [n for n, key in found.shown if key] if found.complete else range(len(found.packets))
+    keys = [frame.packet for frame in found.shown if frame.key] if found.complete else range(len(found.packets))
     places = Counter((p.pos, p.size) for p in found.packets)
     times = Counter((p.pts, p.dts, p.size) for p in found.packets)
     entries: list[Entry] = []
@@ -240,6 +267,16 @@ def _entries_of(found: Survey, frame_of: np.ndarray) -> list[Entry]:
         if by_place or times[about.pts, about.dts, about.size] == 1:
             entries.append(Entry(number, frame, about, by_place))
     return entries
+
+
+def _tainted(corrupt: list[int], entries: list[Entry], num_frames: int) -> frozenset[int]:
+    """The frames of the entries after which damage is met before the next."""
+    ends = [entry.frame for entry in entries[1:]] + [num_frames]
+    return frozenset(
+        entry.frame
+        for entry, end in zip(entries, ends[: len(entries)], strict=True)
+        if bisect_left(corrupt, entry.frame) < bisect_left(corrupt, end)
+    )
 
 
 @cache

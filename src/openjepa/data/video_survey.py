@@ -1,13 +1,17 @@
 """One pass over a video file: which frames are shown, in which order, and when."""
 
+import re
+from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
 from openjepa.data.video_orientation import orientation
 from openjepa.data.video_track import BROADCASTS, Packet, VideoTrack
+from openjepa.errors import DataError
 
 # Codecs that decode the same from a key frame on, whatever came before. Others are decoded from the start.
 ENTERABLE = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mpeg4"}
@@ -18,10 +22,22 @@ HEAD = 24  # frames that are decoded to see whether packets come out as their ti
 # Codecs of which a packet is one shown frame. VP8 hides frames in packets of their own; others are not known.
 ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "libdav1d", "libaom-av1", "mpeg1video", "mpeg2video", "mpeg4"}
 ONE_FRAME_PER_PACKET |= {"flv", "h263", "msmpeg4", "wmv1", "wmv2", "ffv1", "png"}
+# Decoders that learn an encoder's faults from what they have seen: what is damaged changes all that comes after it.
+LEARNING = {"flv", "h263", "mpeg4", "msmpeg4", "wmv1", "wmv2"}
+# Where packets are cut out of a stream of bytes, by what a picture begins; none was sent, or damage has taken it.
+PICTURES = {
+    "mpeg1video": re.compile(rb"\x00\x00\x01\x00"),
+    "mpeg2video": re.compile(rb"\x00\x00\x01\x00"),
+    "mpeg4": re.compile(rb"\x00\x00\x01\xb6"),
+    "h264": re.compile(rb"\x00\x00\x01[\x01\x05\x21\x25\x41\x45\x61\x65]"),
+    "hevc": re.compile(rb"\x00\x00\x01[\x00-\x13\x20-\x2b]"),
+}
+SMALLEST_PICTURE = {"mpeg4": 10}  # bytes; with fewer an encoder says that the picture before stays
 PROGRESSIVE = (0, 1)  # FFmpeg's numbers: not known, progressive
 FIELD_CODED = {"h264", "hevc"}  # in a broadcast the two fields of a frame may be packets of their own
 WITHOUT_OWN_TIMES = {"avi"}  # packets say when they are decoded, not when they are shown
 WITHOUT_TIMES = {"h264", "hevc", "m4v", "mpegvideo", "obu", "dirac", "vc1"}  # a bare stream: frames at even distances
+SHORTEST = 4e-6  # seconds of a frame; the fastest cameras take longer, and sums of times are not more exact
 LONGEST_GAP = 10.0  # seconds without a picture in a broadcast; more is a clock that was set, as FFmpeg has it
 
 
@@ -43,10 +59,19 @@ class VideoInfo:
 
 
 class Shown(NamedTuple):
-    """A frame and when it is shown, in seconds from the first frame."""
+    """A frame and when it is shown, in seconds from the first frame; `steady` where every decoding gives the same."""
 
     time: float
     frame: Any
+    steady: bool = True
+
+
+class Decoded(NamedTuple):
+    """A decoded frame: the number of its packet, and what the decoder says of it."""
+
+    packet: int
+    key: bool
+    corrupt: bool
 
 
 class Unforeseen(Exception):
@@ -59,22 +84,25 @@ class Survey:
 
     Attributes:
         packets: all packets, in the order of the file.
-        shown: the number of the packet of each frame that was decoded, in the order of showing, and whether the
-            decoder calls it a key frame.
+        shown: each frame that was decoded, in the order of showing.
         complete: all frames were decoded, not only the first.
         first: the first frame.
+        doubtful: some packet that was not decoded may show nothing.
     """
 
     packets: list[Packet]
-    shown: list[tuple[int, bool]]
+    shown: list[Decoded]
     complete: bool
     first: Any
+    doubtful: bool = False
 
     def order(self) -> list[int] | None:
         """The packet of every shown frame, in order; None if it takes decoding all to know."""
-        seen = [number for number, _ in self.shown]
+        seen = [frame.packet for frame in self.shown]
         if self.complete:
             return seen
+        if self.doubtful or any(frame.corrupt for frame in self.shown):
+            return None
         times = [p.pts for p in self.packets if p.pts is not None]
         if len(times) < len(self.packets):
             return None
@@ -94,19 +122,46 @@ def survey(track: VideoTrack, *, decode_all: bool) -> Survey | None:
     """
     track.rewind()
     packets: list[Packet] = []
-    shown: list[tuple[int, bool]] = []
+    shown: list[Decoded] = []
     first = None
     stream = track.packets(packets)
     for frame in track.frames(stream, 0):
         first = frame if first is None else first
-        shown.append((frame.pts, frame.key_frame))
+        shown.append(Decoded(frame.pts, frame.key_frame, frame.is_corrupt))
         if not decode_all and len(shown) == HEAD:
             break
     else:
         decode_all = True
-    for _ in stream:  # the rest, not decoded
-        pass
-    return Survey(packets, shown, decode_all, first) if shown else None
+    doubtful = False
+    for packet in stream:  # the rest, not decoded
+        doubtful = doubtful or not may_show(track, packet)
+    return Survey(packets, shown, decode_all, first, doubtful) if shown else None
+
+
+def unsteady(track: VideoTrack) -> frozenset[int]:
+    """Numbers of the frames of a damaged file that differ from one decoding to the next.
+
+    Where damage leaves a part of a picture undecoded, some decoders show what its memory held before. That depends on
+    which frames were let go, and so they are kept for as many frames as give other memory.
+    """
+    sums: list[list[int]] = []
+    for kept in (0, 4):
+        track.rewind()
+        held: deque[Any] = deque(maxlen=kept)
+        sums.append([])
+        for frame in track.frames(track.packets(), 0):
+            held.append(frame)
+            sums[-1].append(crc32(frame.to_ndarray(format="rgb24")))
+    return frozenset(i for i, (a, b) in enumerate(zip_longest(*sums)) if a != b)
+
+
+def may_show(track: VideoTrack, packet: Any) -> bool:
+    """Whether a packet has what a picture needs, as far as that can be told without decoding it."""
+    name = track.stream.codec_context.codec.name
+    if packet.is_corrupt or packet.size < SMALLEST_PICTURE.get(name, 0):  # a broadcast counts, and notices what is lost
+        return False
+    marks = PICTURES.get(name) if track.format in BROADCASTS | WITHOUT_TIMES else None
+    return marks is None or marks.search(packet) is not None
 
 
 def is_one_frame_per_packet(track: VideoTrack) -> bool:
@@ -124,6 +179,11 @@ def is_enterable(track: VideoTrack) -> bool:
     """Whether a key frame of this codec is decoded alike whatever came before; palettes come in pieces."""
     codec = track.stream.codec_context.codec
     return (codec.name in ENTERABLE or codec.intra_only) and track.stream.codec_context.pix_fmt != "pal8"
+
+
+def is_learning(track: VideoTrack) -> bool:
+    """Whether what a decoder of this codec makes of a frame depends on faults that it met before."""
+    return track.stream.codec_context.codec.name in LEARNING
 
 
 def average_rate(track: VideoTrack, count: int, seconds: float) -> float:
@@ -148,6 +208,9 @@ def frame_times(track: VideoTrack, packets: list[Packet], order: list[int]) -> t
 
     Returns:
         Seconds [N] from the first frame, ascending; and the end of the last frame.
+
+    Raises:
+        DataError: for frames too close to be told apart.
     """
     rate = track.stream.guessed_rate or track.stream.average_rate or 25
     unit = float(track.time_base)
@@ -163,6 +226,11 @@ def frame_times(track: VideoTrack, packets: list[Packet], order: list[int]) -> t
     if track.format in BROADCASTS:
         gaps[gaps * unit > LONGEST_GAP] = step
         ticks = np.concatenate([[0.0], np.cumsum(gaps)])
+    if len(gaps) and gaps.min() * unit < SHORTEST:
+        raise DataError(
+            f"`{track.name}` must show each frame for {1e6 * SHORTEST:.0f} microseconds or more; its times differ by "
+            f"{gaps.min() * unit:.1e} s. It is damaged; write it again with its true rate, or remove it."
+        )
     last = packets[order[-1]].duration or (float(np.median(gaps)) if len(gaps) else step)
     return ticks * unit, float(ticks[-1] + last) * unit
 

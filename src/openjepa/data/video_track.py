@@ -144,7 +144,7 @@ class VideoTrack:
         """
         self.at_start = False
         with self.errors():
-            for packet in self._container.demux(self.stream):
+            for packet in self._demuxed():
                 if packet.dts is not None:
                     self.position = packet.dts
                 if packet.size:
@@ -159,6 +159,12 @@ class VideoTrack:
             raise DataError(
                 f"`{self.name}` must hold every frame that its header lists; it ends before. It is cut off or damaged."
             )
+
+    def _demuxed(self) -> Iterator[Any]:
+        try:
+            yield from self._container.demux(self.stream)
+        except IndexError:  # PyAV at the end of a file in which a stream has appeared on the way
+            return
 
     def decode(self, packet: Any | None, *, lenient: bool = False) -> list[Any]:
         """Returns the frames that a packet completes, in the order in which they are shown; None ends the stream.
