@@ -9,11 +9,13 @@ same pairs, frozen in `--out`, for all methods, with the same level 1 and search
 
     flat, raw                 the squared distance of latents
     flat, within episodes     the critic: a temporal distance learned from pairs of states of one episode
+    ... more samples          the same with three times the samples: the multiply-adds of H-JEPA within episodes
     flat, stitched            ways along the map of landmarks, distilled into a network of pairs
     retrieval                 landmarks of the map as subgoals, the critic between them, always
     configured                the saved agent: the configurator chooses
-    H-JEPA, within episodes   upper level in a latent of its own, its distance learned within episodes, no map
-    H-JEPA, stitched          the same with ways along the map, whose landmarks are lifted
+    H-JEPA, within episodes   upper level in a latent of its own, its distance learned within episodes, no map: a wave
+                              through imagination
+    H-JEPA, stitched          its distance is ways along the map, whose landmarks are lifted: a search with CEM
     HWM, stitched             the same with one latent for both levels
 
 Multiply-adds are counted (`torch.utils.flop_counter`) and CPU milliseconds taken for decisions of one environment. The
@@ -44,6 +46,7 @@ from openjepa.heads.pair_distance import fit_pair_distance
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, PathCost
 from openjepa.planning.costs import squared_l2
+from openjepa.planning.hierarchical import UpperConfig
 from openjepa.recipes.acting import Learned, WorldModelConfig, learn_to_act, make_agent
 from openjepa.recipes.hierarchy import HierarchyConfig, assemble, stacked
 from openjepa.recipes.hjepa import hjepa
@@ -53,11 +56,12 @@ from openjepa.train import train
 
 # Upper levels by method: what they share, and where their distance comes from.
 UPPER = {
-    "H-JEPA, within episodes": HierarchyConfig("h-jepa", distance="within"),
+    "H-JEPA, within episodes": HierarchyConfig("h-jepa", distance="within", macros=16, upper=UpperConfig(wave=20)),
     "H-JEPA, stitched": HierarchyConfig("h-jepa"),
     "HWM, stitched": HierarchyConfig("hwm"),
 }
-METHODS = ("flat, raw", "flat, within episodes", "flat, stitched", "retrieval", "configured", *UPPER)
+AS_MUCH = "flat, within episodes, more samples"
+METHODS = ("flat, raw", "flat, within episodes", AS_MUCH, "flat, stitched", "retrieval", "configured", *UPPER)
 
 
 def recipe(number: int, seed: int, out: Path) -> WorldModelConfig:
@@ -82,10 +86,11 @@ def players(config: WorldModelConfig, learned: Learned, names: list[str], folder
     landmarks, critic = learned.landmarks, agent.cost
     assert landmarks is not None
     assert isinstance(critic, PathCost)
-    search, simple = CEM(agent.bounds, config.act.planner), replace(agent.config, configurator=None, edge_patience=None)
+    simple = replace(agent.config, configurator=None, edge_patience=None)
 
-    def flat(cost: PathCost) -> Agent:
-        return Agent(agent.model, search, cost, agent.bounds, simple)
+    def flat(cost: PathCost, times: int = 1) -> Agent:
+        size = replace(config.act.planner, num_samples=times * config.act.planner.num_samples)
+        return Agent(agent.model, CEM(agent.bounds, size), cost, agent.bounds, simple)
 
     found: dict[str, Agent] = {}
     for name in names:
@@ -104,6 +109,8 @@ def players(config: WorldModelConfig, learned: Learned, names: list[str], folder
                 generator=keyed_generator(config.seed, 4),
             )
             found[name] = flat(replace(critic, distance=stitched))
+        elif name == AS_MUCH:
+            found[name] = flat(critic, 3)
         else:
             found[name] = flat(critic if name == "flat, within episodes" else replace(critic, distance=squared_l2))
     return found

@@ -22,6 +22,7 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import Distance, PathCost, bind, closest, final, mean
+from openjepa.planning.wavefront import Wave, wavefront
 from openjepa.protocols import ActionBounds, Plan
 
 Support = Literal["codebook", "box"]
@@ -46,11 +47,14 @@ class UpperConfig:
 
     Attributes:
         search: of CEM in macro-steps; its horizon shrinks as the goal comes near.
+        wave: macro-steps of a wave through imagination (`planning/wavefront.py`), which takes the place of the search;
+            0 for the search. It needs a codebook.
+        cells: observed states that the wave tells apart, >= 1.
         support: what macro-actions may be: `codebook`, observed ones; `box`, anything between their 2 % and 98 %
             quantiles, which is the naive way.
         ahead: which imagined latent is the subgoal, from 1; with 1 level 1 slows down before each of them.
         aggregate: of the distance along an imagined path: `mean`; `closest`, its best state alone; or `final`, the last
-            one alone, which is known to fail near the goal.
+            one alone at the whole horizon, the naive way, which is known to fail near the goal.
         direct: macro-steps within which a goal is headed for directly, >= 0.
         hold: decisions of level 1 for which a subgoal is held before another is looked for, >= 1.
     """
@@ -58,6 +62,8 @@ class UpperConfig:
     search: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=4, num_samples=128, num_elites=12, num_iterations=3, init_std=1.0)
     )
+    wave: int = 0
+    cells: int = 256
     support: Support = "codebook"
     ahead: int = 2
     aggregate: Literal["mean", "closest", "final"] = "mean"
@@ -67,6 +73,8 @@ class UpperConfig:
     def __post_init__(self) -> None:
         if self.support not in ("codebook", "box") or self.direct < 0 or min(self.ahead, self.hold) < 1:
             raise ConfigError("`support` must be codebook or box, `direct` 0 or more, `ahead` and `hold` at least 1.")
+        if self.wave < 0 or self.cells < 1 or (self.wave and self.support == "box"):
+            raise ConfigError("`wave` must be 0 or more, and 0 for `support` box; `cells` must be at least 1.")
 
 
 class UpperPlan(nn.Module):
@@ -115,6 +123,8 @@ class UpperPlan(nn.Module):
 
     def search(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """The subgoals [B, 1, D] on the cheapest way from latents [B, 1, D] to goals [B, 1, D]."""
+        if self.config.wave:
+            return self._wave(z, z_goal).path[:, min(self.config.ahead, self.config.wave) - 1]
         found = torch.empty_like(z_goal)
         for rows, plan in self._plans(z, z_goal, generators):
             found[rows] = plan.z_path[:, min(self.config.ahead, plan.z_path.shape[1]) - 1]
@@ -122,11 +132,21 @@ class UpperPlan(nn.Module):
 
     def choices(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """The first macro-actions [B, M] of the same plans."""
+        if self.config.wave:
+            return self.macros[self._wave(z, z_goal).first.clamp_min(0)]
         found = z.new_empty(len(z), self.macros.shape[1])
         for rows, plan in self._plans(z, z_goal, generators):
             first = plan.actions[:, 0]
             found[rows] = first @ self.macros if self.config.support == "codebook" else first
         return found
+
+    def _wave(self, z: Tensor, z_goal: Tensor) -> Wave:
+        def step(states: Tensor, macros: Tensor) -> Tensor:
+            return self.level.rollout(states.unsqueeze(1), macros.unsqueeze(1))[:, 0]
+
+        cells, limit = self.anchors[:: -(-len(self.anchors) // self.config.cells)], float(self.step)
+        reach = self.config.wave
+        return wavefront(step, self.distance, z, z_goal, self.macros, cells, horizon=reach, limit=limit)
 
     def _plans(self, z: Tensor, z_goal: Tensor, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, Plan]]:
         """Plans of environments whose horizons are alike, with their numbers."""
@@ -143,6 +163,8 @@ class UpperPlan(nn.Module):
     def horizons(self, z: Tensor, z_goal: Tensor) -> Tensor:
         """Macro-steps [B] of a search: what is left of the way, at most the whole horizon; on the host."""
         left = to_host((self.distance(z, z_goal) / self.step).ceil())
+        if self.config.aggregate == "final":
+            left = torch.full_like(left, torch.inf)
         return left.clamp(1, self.config.search.horizon).long()
 
     def near(self, z: Tensor, z_goal: Tensor) -> Tensor:

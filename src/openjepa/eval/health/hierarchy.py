@@ -1,8 +1,9 @@
-"""What is wrong with a hierarchy: five failures by name, each measured on recorded episodes.
+"""What is wrong with a hierarchy: six failures by name, each measured on recorded episodes.
 
 starved level               too few episodes hold a training window of it
 slow features               its latent tells episodes apart, and not the moments within one
 macro-actions off support   its search chooses what no data show
+subgoals that lead away     near a goal, what it heads for is farther from it than where it is
 non-monotone cost           its distance to the end of a true path does not fall along it
 false edges                 ways of the map that failed in the world
 """
@@ -19,11 +20,12 @@ from openjepa.heads.fitting import check_episodes, valid_states
 from openjepa.methods.hjepa import HJEPA, data_budget
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.costs import Distance
-from openjepa.planning.hierarchical import Hierarchy
+from openjepa.planning.hierarchical import Hierarchy, UpperPlan
 from openjepa.planning.support import NearestNeighbours
 
 SLOW = 0.9  # share of a latent's variance that lies between episodes, above which its features are slow
 OFF = 0.1  # share of chosen macro-actions that are off the support, where by construction 1 % would be
+AWAY = 0.2  # share of subgoals near the goal that are farther from it than the start
 FALLING = 0.8  # mean rank correlation of a distance with the steps that are left, below which it misleads
 STARVED = 0.5  # share of episodes that are long enough
 FALSE = 0.02  # share of the map's ways that failed
@@ -38,6 +40,7 @@ class LevelHealth:
         clips: share of the episodes that are long enough for it.
         between: share of its latent's variance that lies between episodes.
         off_support: share of chosen macro-actions beyond the 99 % radius of the observed ones; None where unknown.
+        away: share of subgoals that lead away from a goal one to two macro-steps off; None where unknown.
         falling: mean rank correlation between its distance to the end of recorded paths and the steps that are left.
         worst: the lowest of them.
     """
@@ -46,6 +49,7 @@ class LevelHealth:
     clips: float
     between: float
     off_support: float | None
+    away: float | None
     falling: float
     worst: float
 
@@ -59,6 +63,8 @@ class LevelHealth:
             found.append(f"slow features: {self.between:.0%} of the variance lies between episodes; raise `window`")
         if self.off_support is not None and self.off_support > OFF:
             found.append(f"macro-actions off support: {self.off_support:.0%} of them; take `support` codebook")
+        if self.away is not None and self.away > AWAY:
+            found.append(f"subgoals that lead away: {self.away:.0%} near a goal; take `aggregate` mean")
         if self.falling < FALLING:
             found.append(f"non-monotone cost: rank correlation {self.falling:.2f}; take `distance` stitched")
         return tuple(f"level {self.level}: {words}" for words in found)
@@ -96,8 +102,27 @@ def examine(
         chosen = upper.choices(states[rows[0]], states[rows[1]], luck)
         falling, worst = monotone(upper.distance, up, known)
         off = off_support(chosen, below.flatten(0, 1)) if below.shape[0] * below.shape[1] > 20 else None
-        found.append(LevelHealth(budget.level, budget.share, between_episodes(up, known), off, falling, worst))
+        away = leads_away(upper, *near_pairs(upper, up, known, seed), luck)
+        between = between_episodes(up, known)
+        found.append(LevelHealth(budget.level, budget.share, between, off, away, falling, worst))
     return tuple(found)
+
+
+def near_pairs(upper: UpperPlan, z: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Up to 64 pairs of observed states [R, 1, D] of episodes [E, T, 1, D], one to two macro-steps apart."""
+    states = valid_states(z, lengths)
+    rows = torch.randint(len(states), (2, 4096), generator=keyed_generator(seed, 1))
+    away = upper.distance(states[rows[0]], states[rows[1]]) / upper.step
+    kept = ((away > 1) & (away <= 2)).nonzero().squeeze(1)[:64]
+    return states[rows[0, kept]], states[rows[1, kept]]
+
+
+def leads_away(upper: UpperPlan, z: Tensor, z_goal: Tensor, luck: Sequence[torch.Generator]) -> float | None:
+    """Share of the imagined subgoals from z [R, 1, D] that are farther from goals [R, 1, D] than z; None for R = 0."""
+    if not len(z):
+        return None
+    found = upper.search(z, z_goal, luck[: len(z)])
+    return float((upper.distance(found, z_goal) > upper.distance(z, z_goal)).float().mean())
 
 
 def between_episodes(z: Tensor, lengths: Tensor) -> float:
