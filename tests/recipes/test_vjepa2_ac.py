@@ -90,3 +90,21 @@ def test_frames_that_the_eye_cannot_take_are_named(config, tmp_path) -> None:
         with pytest.raises(DataError, match=r"frames of .* are \[3, 32, 48\], which this encoder cannot take"):
             cached_features(store, eye, tmp_path / "kept")
     assert not list((tmp_path / "kept").iterdir())
+
+
+def test_recorded_episodes_of_unknown_origin_are_learned_from_and_judged(config, tmp_path) -> None:
+    eye = _eye_run(config, tmp_path)
+    store = open_store(config).path
+    play = replace(config.play, world="", options={}, data=store, read_only=True)
+    own = replace(config, play=play, eye=replace(config.eye, run=str(eye)))
+    experiment = VJEPA2_AC.build(own)
+    train(experiment.method, experiment.source, own.train, tmp_path / "own")
+    VJEPA2_AC.finish(own, tmp_path / "own")
+    assert set(VJEPA2_AC.judge(own, tmp_path / "own")) == {"rollout"}
+    assert load_agent(tmp_path / "own").bounds.dim == 3
+    assert len(experiment.held_out().frames) >= 2
+
+
+def _eye_run(config, tmp_path):
+    VJEPA2_AC.build(config)
+    return next(tmp_path.glob("runs/features/eye-*"))

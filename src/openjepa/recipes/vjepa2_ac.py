@@ -25,6 +25,7 @@ from openjepa.agent import Agent, AgentConfig, load_agent
 from openjepa.agent.saved import AgentCard, save_agent
 from openjepa.config import to_dict
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
+from openjepa.data.whole_episodes import read_episodes
 from openjepa.errors import ConfigError
 from openjepa.eval.acting.beside_copying import BesideCopying, beside_copying
 from openjepa.files import sha256
@@ -37,6 +38,7 @@ from openjepa.models.frozen_tokens import FrozenTokens, FrozenTokensConfig
 from openjepa.models.vit import VisionTransformer
 from openjepa.planning import CEM
 from openjepa.planning.costs import PathCost, final, l1
+from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import Experiment, Recipe, world_model
 from openjepa.recipes import arm as arms
 from openjepa.recipes.acting import bounds_of
@@ -143,7 +145,10 @@ def build(config: VJEPA2ACRecipeConfig) -> Experiment:
         share = held_out_error(model, judged).share
         return {"rollout_1": share[0], f"rollout_{len(share)}": share[-1]}
 
-    return Experiment(method, source, diagnose)
+    def episodes() -> TrajectoryBatch:
+        return read_episodes(store, held_out[:64], config.frameskip)
+
+    return Experiment(method, source, diagnose, episodes)
 
 
 def held_out_error(model: VJEPA2AC, source: WindowSource, rows: int = 512) -> BesideCopying:
