@@ -110,10 +110,12 @@ def upright(world: World, run: Path, *, hangs: bool) -> dict[str, Any]:
     path = run / ("swing-up.json" if hangs else "upright.json")
     rng = np.random.default_rng(7)
     pairs = []
-    for number in range(100):
+    while len(pairs) < 100:
         angle, speed = rng.uniform(-1, 1, 2)
         start = (np.pi + 0.1 * angle, 0.1 * speed) if hangs else (np.pi * angle, speed)
-        pairs.append(Pair(number, tuple(float(x) for x in start), (0.0, 0.0), float(np.linalg.norm(start))))
+        away = float(np.linalg.norm(start))
+        if away > 2 * STANDS:
+            pairs.append(Pair(len(pairs), tuple(float(x) for x in start), (0.0, 0.0), away))
     Manifest(world.id, {"pairs": "upright"}, 7, {}, tuple(pairs)).save(path)
     openjepa("eval", str(run), "--manifest", str(path), "--radius", str(STANDS))
     return json.loads((run / "results.json").read_text())["pairs"]

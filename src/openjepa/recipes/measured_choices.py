@@ -96,10 +96,10 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if state == "pair" and config.frameskip is None:
         frameskip, why = choose_frameskip(store, is_chosen=bool(categories), enough=ENOUGH_WITH_INERTIA)
     lines += [why, line] if why else [line]
-    encoder, why = choose_encoder(motion, state, max(height, width))
+    fitting, why = choose_encoder(motion, state, max(height, width))
+    encoder = config.encoder or fitting
     if config.encoder is None:
         lines.append(f"encoder {encoder}: {why}")
-    encoder = config.encoder or encoder
     cell = motion.cell if encoder == "attn" else None
     size, patch, line = choose_size(max(height, width), cell, UNITS.get(encoder, 16))
     if (height, width) != (size, size):
