@@ -53,6 +53,15 @@ class LevelHealth:
     falling: float
     worst: float
 
+    def text(self) -> str:
+        """The numbers in a line."""
+        parts = [f"{self.clips:.0%} of the episodes are long enough", f"{self.between:.0%} of the variance is slow"]
+        if self.off_support is not None:
+            parts.append(f"{self.off_support:.0%} of the macro-actions are off the support")
+        if self.away is not None:
+            parts.append(f"{self.away:.0%} of the subgoals near a goal lead away")
+        return f"level {self.level}: {', '.join(parts)}; its distance falls along true paths by {self.falling:.2f}"
+
     @property
     def complaints(self) -> tuple[str, ...]:
         """The failures by name, a line each with what to change."""
@@ -101,7 +110,9 @@ def examine(
         luck = [keyed_generator(seed, i) for i in range(64)]
         chosen = upper.choices(states[rows[0]], states[rows[1]], luck)
         falling, worst = monotone(upper.distance, up, known)
-        off = off_support(chosen, below.flatten(0, 1)) if below.shape[0] * below.shape[1] > 20 else None
+        observed = below.flatten(0, 1)
+        observed = observed[torch.isfinite(observed).all(1)]
+        off = off_support(chosen, observed) if len(observed) > 20 else None
         away = leads_away(upper, *near_pairs(upper, up, known, seed), luck)
         between = between_episodes(up, known)
         found.append(LevelHealth(budget.level, budget.share, between, off, away, falling, worst))
