@@ -135,7 +135,9 @@ def check_up(
     if hierarchy is not None:
         from openjepa.eval.health.collapse import encode_episodes
         from openjepa.eval.health.hierarchy import examine
+        from openjepa.methods.hjepa import HJEPA
 
+        assert isinstance(method, HJEPA)  # a hierarchy is read for no other
         levels = examine(method, hierarchy, encode_episodes(method, held_out), held_out.actions, held_out.lengths)
     return CheckUp(diagnose(found, data=data), found, held_out, data, levels)
 

@@ -25,6 +25,7 @@ from openjepa.planning.support import NearestNeighbours
 
 SLOW = 0.9  # share of a latent's variance that lies between episodes, above which its features are slow
 OFF = 0.1  # share of chosen macro-actions that are off the support, where by construction 1 % would be
+FEW = 100  # macro-actions, fewer than which do not show a support
 AWAY = 0.2  # share of subgoals near the goal that are farther from it than the start
 FALLING = 0.8  # mean rank correlation of a distance with the steps that are left, below which it misleads
 STARVED = 0.5  # share of episodes that are long enough
@@ -112,7 +113,7 @@ def examine(
         falling, worst = monotone(upper.distance, up, known)
         observed = below.flatten(0, 1)
         observed = observed[torch.isfinite(observed).all(1)]
-        off = off_support(chosen, observed) if len(observed) > 20 else None
+        off = off_support(chosen, observed) if len(observed) >= FEW else None
         away = leads_away(upper, *near_pairs(upper, up, known, seed), luck)
         between = between_episodes(up, known)
         found.append(LevelHealth(budget.level, budget.share, between, off, away, falling, worst))
