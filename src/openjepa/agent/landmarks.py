@@ -27,6 +27,7 @@ from openjepa.protocols import PathCost
 Embedding = Callable[[Tensor], Tensor]
 STILL = 1e-4  # of the longest step: what is shorter is rounding
 MANY = 8  # if goals lie at more than every MANYth landmark, all ways are looked up at once
+ENTRIES = 1 << 25  # distances at most that are held at once
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
@@ -85,7 +86,7 @@ class Landmarks(nn.Module):
         self.register_buffer("gaps", torch.ones(edges))  # steps
         self.embedding = embedding
         self.config: LandmarkConfig | None = None  # by which it was drawn, where that is known
-        self._seen: Tensor | None = None  # the places, embedded
+        self._seen: tuple[Tensor, Tensor] | None = None  # the places, embedded, and their squares
         self._ways: dict[tuple[int, bool], Tensor] = {}
         self._table: Tensor | None = None  # [from, to], where many were asked for
 
@@ -104,9 +105,10 @@ class Landmarks(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """The landmark of states [..., N, D]: its number [...]."""
         if self._seen is None:
-            self._seen = self.embed(self.places)
+            seen = self.embed(self.places)
+            self._seen = seen, seen.square().sum(1)
         flat = self.embed(z)
-        return nearest_places(flat.reshape(-1, flat.shape[-1]), self._seen).view(z.shape[:-2])
+        return nearest_places(flat.reshape(-1, flat.shape[-1]), *self._seen).view(z.shape[:-2])
 
     def ways(self, landmark: int, *, outward: bool = False, without: Collection[int] = ()) -> Tensor:
         """Steps [L] from every landmark to one, or outward from it; `far` where there is no way.
@@ -253,10 +255,11 @@ def _farthest_points(x: Tensor, radius: float, capacity: int) -> Tensor:
     return torch.tensor(chosen, device=x.device)
 
 
-def nearest_places(x: Tensor, places: Tensor) -> Tensor:
-    """Number [S] of the place [L, D] that is nearest to each row of x [S, D]."""
-    square = places.square().sum(1)
-    return torch.cat([(square - 2 * part @ places.T).argmin(1) for part in x.split(ROWS)])
+def nearest_places(x: Tensor, places: Tensor, squares: Tensor | None = None) -> Tensor:
+    """Number [S] of the place [L, D] that is nearest to each row of x [S, D]; `squares` [L] of the places, if known."""
+    squares = places.square().sum(1) if squares is None else squares
+    rows = max(1, min(ROWS, ENTRIES // max(1, len(places))))
+    return torch.cat([torch.addmm(squares, part, places.T, alpha=-2).argmin(1) for part in x.split(rows)])
 
 
 class StuckSteps:

@@ -15,6 +15,7 @@ from openjepa.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from openjepa.data.data_use import DataUse
+    from openjepa.planning.hierarchical import Hierarchy
     from openjepa.protocols import TrajectoryBatch
 
 EPISODES = 64  # held-out episodes that the doctor looks at
@@ -126,17 +127,17 @@ def doctor(options: DoctorOptions) -> int:
     """
     if options.out is not None and options.out.suffix not in PICTURES:
         raise ConfigError(f"`--out` must end in {', '.join(PICTURES)}; got {options.out}.")
-    method, folder, frameskip = _examined(options.run)
+    method, folder, frameskip, hierarchy = _examined(options.run)
     if options.data is not None:
         held_out, use = read_held_out(options.data, options.frameskip or frameskip, options.window)
-        checked = check_up(method, held_out, data=use)
+        checked = check_up(method, held_out, data=use, hierarchy=hierarchy)
     else:
         run = open_run(folder)
-        kept_back = check_up_run(method, run.recipe.build(run.config))
+        kept_back = check_up_run(method, run.recipe.build(run.config), hierarchy)
         if kept_back is None:
             raise ConfigError(f"the recipe `{run.name}` keeps no episodes back; give some with --data STORE.")
         checked = kept_back
-    print(json.dumps(checked.as_json(), indent=2) if options.json else checked.verdict.text())
+    print(json.dumps(checked.as_json(), indent=2) if options.json else checked.text())
     if options.out is not None:
         figure = checked.picture()
         if figure is None:
@@ -145,20 +146,21 @@ def doctor(options: DoctorOptions) -> int:
         figure.savefig(options.out, dpi=160, facecolor="white")
         if not options.json:
             print(f"picture: {options.out}")
-    return OK if checked.verdict.healthy else SICK
+    return OK if checked.healthy else SICK
 
 
-def _examined(path: Path) -> tuple[Any, Path, int]:
-    """The model that the doctor looks at, the run that it is of, and the environment steps of one of its steps."""
+def _examined(path: Path) -> "tuple[Any, Path, int, Hierarchy | None]":
+    """The model that the doctor looks at, its run, the environment steps of one of its steps, and its upper levels."""
     from openjepa.agent.saved import find_agent, load_agent
     from openjepa.train import load_method
 
     try:
         folder = find_agent(path)
     except CheckpointError:
-        return load_method(path), path, 1
+        return load_method(path), path, 1, None
     agent = load_agent(folder)
-    return agent.model, path if (path / "config.json").is_file() else folder.parent, agent.config.frameskip
+    run_dir = path if (path / "config.json").is_file() else folder.parent
+    return agent.model, run_dir, agent.config.frameskip, agent.hierarchy
 
 
 def read_held_out(path: Path, frameskip: int = 1, window: int = 2) -> "tuple[TrajectoryBatch, DataUse]":

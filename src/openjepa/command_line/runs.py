@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from openjepa.data.data_use import DataUse
     from openjepa.eval.health.collapse import LatentDiagnostics
     from openjepa.eval.health.doctor import Diagnosis
+    from openjepa.eval.health.hierarchy import LevelHealth
+    from openjepa.planning.hierarchical import Hierarchy
     from openjepa.protocols import TrajectoryBatch
     from openjepa.recipes import Experiment, Recipe
 
@@ -66,17 +68,35 @@ class CheckUp:
         found: the numbers.
         held_out: the episodes that it looked at.
         data: what of the training episodes windows can use, where that is known.
+        levels: what was found about the upper levels of a hierarchy, from the lowest.
     """
 
     verdict: "Diagnosis"
     found: "LatentDiagnostics"
     held_out: "TrajectoryBatch"
     data: "DataUse | None" = None
+    levels: "tuple[LevelHealth, ...]" = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was found, at any level."""
+        return self.verdict.healthy and not any(level.complaints for level in self.levels)
+
+    def text(self) -> str:
+        """Returns the verdict as lines for a terminal, and that on the upper levels after it."""
+        lines = [self.verdict.text()]
+        if self.levels:
+            complaints = [words for level in self.levels for words in level.complaints]
+            lines += ["", "Upper levels", *(f"  - {level.text()}" for level in self.levels)]
+            lines += [f"  sick: {words}" for words in complaints] or ["  healthy: nothing was found"]
+        return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """Returns verdict and numbers as plain values."""
         head = {"kind": self.verdict.kind, "healthy": self.verdict.healthy, "also": list(self.verdict.also)}
-        return {**head, **self.found.as_json(), "data": None if self.data is None else to_dict(self.data)}
+        levels = [{**vars(level), "complaints": list(level.complaints)} for level in self.levels]
+        data = None if self.data is None else to_dict(self.data)
+        return {**head, **self.found.as_json(), "data": data, "levels": levels}
 
     def picture(self) -> "Figure | None":
         """Draws where in the frame the model is blind; None where nothing is known to move."""
@@ -95,8 +115,9 @@ def check_up(
     state_names: tuple[str, ...] = (),
     *,
     data: "DataUse | None" = None,
+    hierarchy: "Hierarchy | None" = None,
 ) -> CheckUp:
-    """Measures a world model closely on held-out episodes, beside an untrained twin, and judges it.
+    """Measures a world model closely on held-out episodes, beside an untrained twin, and its upper levels; judges them.
 
     Raises:
         ConfigError: for a method that has no latents to look at.
@@ -110,10 +131,18 @@ def check_up(
             f"the doctor must be given a world model with `encode` and `rollout`; got {type(method).__name__}."
         )
     found = measure(method, held_out, untrained=untrained_twin(method), state_names=state_names, closely=True)
-    return CheckUp(diagnose(found, data=data), found, held_out, data)
+    levels: tuple[LevelHealth, ...] = ()
+    if hierarchy is not None:
+        from openjepa.eval.health.collapse import encode_episodes
+        from openjepa.eval.health.hierarchy import examine
+        from openjepa.methods.hjepa import HJEPA
+
+        assert isinstance(method, HJEPA)  # a hierarchy is read for no other
+        levels = examine(method, hierarchy, encode_episodes(method, held_out), held_out.actions, held_out.lengths)
+    return CheckUp(diagnose(found, data=data), found, held_out, data, levels)
 
 
-def check_up_run(method: Any, experiment: "Experiment") -> CheckUp | None:
+def check_up_run(method: Any, experiment: "Experiment", hierarchy: "Hierarchy | None" = None) -> CheckUp | None:
     """The same on the episodes that a recipe keeps back; None where it keeps none."""
     from openjepa.data import WindowSource
     from openjepa.data.data_use import data_use
@@ -122,7 +151,7 @@ def check_up_run(method: Any, experiment: "Experiment") -> CheckUp | None:
         return None
     source = experiment.source
     data = data_use(source.lengths, source.window_steps) if isinstance(source, WindowSource) else None
-    return check_up(method, experiment.held_out(), experiment.state_names, data=data)
+    return check_up(method, experiment.held_out(), experiment.state_names, data=data, hierarchy=hierarchy)
 
 
 def write_run_report(run_dir: Path, name: str, summary: str, experiment: "Experiment") -> None:
@@ -132,11 +161,19 @@ def write_run_report(run_dir: Path, name: str, summary: str, experiment: "Experi
     from openjepa.train.log import read_metrics
 
     report = Report(f"Run: {name}", summary)
-    checked = check_up_run(experiment.method, experiment)
+    method, hierarchy = experiment.method, None
+    if (run_dir / "agent" / "hierarchy.safetensors").is_file():
+        from openjepa.agent.saved import load_agent
+
+        agent = load_agent(run_dir)
+        method, hierarchy = agent.model, agent.hierarchy
+    checked = check_up_run(method, experiment, hierarchy)
     if checked is not None:
         (run_dir / "diagnosis.json").write_text(json.dumps(checked.as_json(), indent=2) + "\n")
-        print(checked.verdict.text())
+        print(checked.text())
         report.diagnosis(checked.verdict, checked.found)
+        for level in checked.levels:
+            report.text(f"{level.text()}. {' '.join(f'Sick: {words}.' for words in level.complaints)}")
         picture = checked.picture()
         if picture is not None:
             report.figure(picture, "What moves in held-out frames, and what of it the latent does not hold (red).")

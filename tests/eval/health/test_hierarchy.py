@@ -6,6 +6,8 @@ import torch
 
 from openjepa.agent.experience import Experience
 from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
+from openjepa.command_line.runs import CheckUp
+from openjepa.eval.health.doctor import Diagnosis
 from openjepa.eval.health.hierarchy import (
     AWAY,
     LevelHealth,
@@ -154,3 +156,13 @@ def test_ways_that_failed_are_counted_against_the_map():
     assert words is not None
     assert words.startswith("false edges: 25% of the map's ways failed")
     assert false_edges(places, []) == (0.0, None)
+
+
+def test_a_check_up_says_what_ails_upper_levels():
+    verdict = Diagnosis("healthy", True, ("a fact.",), ())
+    well, ill = LevelHealth(2, 1.0, 0.3, 0.0, 0.0, 0.95, 0.8), LevelHealth(3, 0.1, 0.3, None, None, 0.95, 0.8)
+    alone, good, bad = (CheckUp(verdict, None, None, levels=levels) for levels in ((), (well,), (well, ill)))
+    assert alone.text() == verdict.text()
+    assert [one.healthy for one in (alone, good, bad)] == [True, True, False]
+    assert good.text().endswith("healthy: nothing was found")
+    assert bad.text().splitlines()[-1].startswith("  sick: level 3: starved level: 10% of the episodes")

@@ -25,6 +25,7 @@ from openjepa.planning.support import NearestNeighbours
 
 SLOW = 0.9  # share of a latent's variance that lies between episodes, above which its features are slow
 OFF = 0.1  # share of chosen macro-actions that are off the support, where by construction 1 % would be
+FEW = 100  # macro-actions, fewer than which do not show a support
 AWAY = 0.2  # share of subgoals near the goal that are farther from it than the start
 FALLING = 0.8  # mean rank correlation of a distance with the steps that are left, below which it misleads
 STARVED = 0.5  # share of episodes that are long enough
@@ -52,6 +53,15 @@ class LevelHealth:
     away: float | None
     falling: float
     worst: float
+
+    def text(self) -> str:
+        """The numbers in a line."""
+        parts = [f"{self.clips:.0%} of the episodes are long enough", f"{self.between:.0%} of the variance is slow"]
+        if self.off_support is not None:
+            parts.append(f"{self.off_support:.0%} of the macro-actions are off the support")
+        if self.away is not None:
+            parts.append(f"{self.away:.0%} of the subgoals near a goal lead away")
+        return f"level {self.level}: {', '.join(parts)}; its distance falls along true paths by {self.falling:.2f}"
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -101,7 +111,9 @@ def examine(
         luck = [keyed_generator(seed, i) for i in range(64)]
         chosen = upper.choices(states[rows[0]], states[rows[1]], luck)
         falling, worst = monotone(upper.distance, up, known)
-        off = off_support(chosen, below.flatten(0, 1)) if below.shape[0] * below.shape[1] > 20 else None
+        observed = below.flatten(0, 1)
+        observed = observed[torch.isfinite(observed).all(1)]
+        off = off_support(chosen, observed) if len(observed) >= FEW else None
         away = leads_away(upper, *near_pairs(upper, up, known, seed), luck)
         between = between_episodes(up, known)
         found.append(LevelHealth(budget.level, budget.share, between, off, away, falling, worst))
