@@ -9,6 +9,7 @@
 play and is what the agent is judged on. Results, times and hardware: `docs/world-models.md`. Seed 0.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,16 @@ TOY = {
 }
 
 
+# A latent of what stays in an episode and what moves, for worlds that are drawn anew in each.
+SCENE_AND_MOTION = LeWMConfig(
+    embed_dim=24,
+    scene_dim=8,
+    encoder=FrameEncoderConfig("split"),
+    variance_weight=2.0,
+    inverse_dynamics_weight=10.0,
+)
+
+
 def two_rooms() -> WorldModelConfig:
     """A fixed wall: 1,500 episodes of random play, 500 steps."""
     return WorldModelConfig(
@@ -57,15 +68,7 @@ def random_doors() -> WorldModelConfig:
     """Wall and door drawn per episode; straighter play, keypoints read linearly, and a latent of scene and motion."""
     return WorldModelConfig(
         play=PlayConfig("random-doors", {"split": "train"}, "directed", episodes=1400, steps=120),
-        method=LeWMConfig(
-            embed_dim=24,
-            scene_dim=8,
-            encoder=FrameEncoderConfig("split"),
-            variance_weight=2.0,
-            inverse_dynamics_weight=10.0,
-            scene_weight=1.0,
-            scene_scale=64.0,
-        ),
+        method=replace(SCENE_AND_MOTION, scene_weight=1.0, scene_scale=64.0),
         train=TrainConfig(steps=800, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=400),
         window=5,
         batch_size=64,
@@ -93,15 +96,7 @@ def object_rooms() -> WorldModelConfig:
     """Coloured things lie in the rooms, elsewhere in every episode: the scene of the latent holds their places."""
     return WorldModelConfig(
         play=PlayConfig("object-rooms", {}, "smooth", episodes=1500, steps=40),
-        method=LeWMConfig(
-            embed_dim=24,
-            scene_dim=8,
-            encoder=FrameEncoderConfig("split"),
-            variance_weight=2.0,
-            inverse_dynamics_weight=10.0,
-            scene_weight=4.0,
-            scene_redundancy=0.6,
-        ),
+        method=replace(SCENE_AND_MOTION, scene_weight=4.0, scene_redundancy=0.6),
         train=TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300),
         window=5,
         batch_size=64,
