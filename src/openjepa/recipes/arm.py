@@ -92,11 +92,11 @@ def arm_around() -> ArmRecipeConfig:
         act=replace(
             config.act,
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
-            failed_plans=FailedPlanConfig(radius_share=3.5),
+            failed_plans=FailedPlanConfig(radius_share=5.0),
             planner=CEMConfig(horizon=8, knot_steps=2, num_samples=128, num_elites=12, num_iterations=4),
             aggregate="mean",
             replan_every=1,
-            budget=30,
+            budget=45,
         ),
     )
 
