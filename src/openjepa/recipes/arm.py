@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.agent import Agent, load_agent
+from openjepa.agent import Agent, FailedPlanConfig, load_agent
 from openjepa.envs.arm import Arm, ArmConfig
 from openjepa.errors import ConfigError
 from openjepa.eval.acting.arm_pairs import draw_arm_pairs
@@ -83,11 +83,30 @@ def arm() -> ArmRecipeConfig:
 
 
 def arm_around() -> ArmRecipeConfig:
-    """A wall on the table: the way over it is longer than it looks, so a critic says how far goals are in steps."""
+    """A wall on the table. What the model does not believe of it is learned in the episode, from plans that failed."""
     config = arm()
     return replace(
         config,
         play=replace(config.play, world="arm-around", steps=47, episodes=640),
+        train=replace(config.train, steps=2400),
+        act=replace(
+            config.act,
+            refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
+            failed_plans=FailedPlanConfig(radius_share=5.0),
+            planner=CEMConfig(horizon=8, knot_steps=2, num_samples=128, num_elites=12, num_iterations=4),
+            aggregate="mean",
+            replan_every=1,
+            budget=45,
+        ),
+    )
+
+
+def arm_push() -> ArmRecipeConfig:
+    """A block on the table, and play that pushes it from all sides."""
+    config = arm()
+    return replace(
+        config,
+        play=replace(config.play, world="arm-push", policy="arm-push", steps=47, episodes=640),
         act=replace(
             config.act,
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
@@ -96,18 +115,8 @@ def arm_around() -> ArmRecipeConfig:
             planner=CEMConfig(horizon=12, knot_steps=3, num_samples=128, num_elites=12, num_iterations=4),
             aggregate="mean",
             replan_every=2,
-            budget=30,
+            budget=40,
         ),
-    )
-
-
-def arm_push() -> ArmRecipeConfig:
-    """A block on the table, and play that pushes it from all sides."""
-    config = arm_around()
-    return replace(
-        config,
-        play=replace(config.play, world="arm-push", policy="arm-push", steps=47, episodes=640),
-        act=replace(config.act, budget=40),
     )
 
 
