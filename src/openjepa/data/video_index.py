@@ -4,6 +4,10 @@ Every frame that is given is the one that decoding from the start shows at that 
 only at a packet whose frame the decoder itself calls a key frame, and only what is shown from that one on is taken:
 frames before it may need pictures that were never decoded. Where a seek does not lead there, decoding begins
 earlier, in the end at the start.
+
+Where a decoder says that a frame is damaged, every frame is decoded once. What lies between two key frames with damage
+is then decoded from the start only, and a frame that differs from one decoding to the next is refused. Damage of which
+the decoder says nothing is shown as it falls out.
 """
 
 import logging
