@@ -173,7 +173,7 @@ class VJEPA2AC(StandardisesActions):
         """Takes a context in once for all candidates; see `openjepa.planning.candidates.BeginningModel`."""
         sizes = check_shape(z, f"B T N D={self.config.eye.embed_dim + self.pose_dim}", name="z")
         tokens, poses = z[..., : self.config.eye.embed_dim], self._poses_of(z)
-        if self.pose_dim and bool(poses.isnan().any()):
+        if self.pose_dim and poses.device.type == "cpu" and bool(poses.isnan().any()):  # elsewhere one would wait
             raise ConfigError("`proprio` must be given where a plan begins: this model reads poses; got None.")
         if context_actions is None:
             context_actions = z.new_zeros(sizes["B"], 0, len(self.action_mean))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
 from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RopeLayout, RotaryTable, rotary_table
 from openjepa.nn.tokens import grid_positions, normalize_features
@@ -242,7 +243,7 @@ class PoseActionPredictor(nn.Module):
             raise ShapeError(f"`grid` must have {tokens} tokens; got {rows} x {columns}.")
         patches = grid_positions((frames, rows, columns), device).view(frames, tokens, 3)
         native = self.config.native_rows
-        patches = patches * torch.tensor([1.0, native / rows, native / columns], device=device)
+        patches = patches * to_device(torch.tensor([1.0, native / rows, native / columns]), device)
         patches[..., 0] += first
         conditions = torch.zeros(frames, self.config.num_conditions, 3, device=device)
         conditions[..., 0] = torch.arange(first, first + frames, device=device)[:, None]

@@ -11,6 +11,7 @@ of the requests.
 """
 
 import asyncio
+import contextlib
 import functools
 import hmac
 import ipaddress
@@ -321,7 +322,7 @@ def in_background(agent: Agent, card: AgentCard, config: ServerConfig) -> Iterat
         if server.ready.is_set():
             yield server
     finally:
-        if thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # its loop may end, of itself, at any moment
             loop.call_soon_threadsafe(server.stop)
         thread.join()
         if failed:
