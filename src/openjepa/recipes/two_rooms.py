@@ -9,6 +9,7 @@
 play and is what the agent is judged on. Results, times and hardware: `docs/world-models.md`. Seed 0.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
