@@ -220,7 +220,9 @@ class SplitTrunk(nn.Module):
         super().__init__()
         count, size, width = config.num_keypoints, config.image_size, config.width
         self.out_dim = 4 * count
-        self.scene = Keypoints(count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=config.placed)
+        self.scene = Keypoints(
+            count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=config.placed
+        )
         self.moving = Keypoints(count, image_size=size, stride=4, width=width, depth=1, placed=False)
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102

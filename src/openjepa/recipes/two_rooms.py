@@ -109,9 +109,9 @@ def object_rooms() -> WorldModelConfig:
         window=5,
         batch_size=64,
         act=ActConfig(
-            compact=CompactConfig(scene_dim=12, stillness=0.01),
+            compact=CompactConfig(scene_dim=12, stillness=0.001),
             refine=RefineConfig(steps=1200, rollout=8, noise=0.1),
-            distance=TemporalDistanceConfig(steps=1200, scene_dim=12),
+            distance=TemporalDistanceConfig(steps=1200, scene_dim=12, scene_noise=1.0),
             planner=CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=2),
         ),
     )
