@@ -62,14 +62,15 @@ class FactMeaning:
         predicates = {name: i for i, name in enumerate(dict.fromkeys(fact.relation for fact in facts.all))}
         parts = torch.tensor([[subjects[fact.things], predicates[fact.relation]] for fact in facts.all])
         self.said: Tensor | None = parts[self._facts]
-        self.denied: Tensor | None = torch.tensor([s.denied for s in drawn])
+        self._denied = torch.tensor([s.denied for s in drawn])
+        self.denied: Tensor | None = self._denied
         self._holds = torch.from_numpy(facts.holds(states))  # [F, S]
 
     def truth(self, texts: Tensor, states: Tensor) -> Tensor:
         """See `Meaning.truth`."""
         first, second = self._facts[texts].unbind(1)
         holds = self._holds[:, states]
-        return (holds[first] & holds[second]) ^ self.denied[texts, None]
+        return (holds[first] & holds[second]) ^ self._denied[texts, None]
 
 
 class TaskMeaning:
@@ -90,7 +91,8 @@ class TaskMeaning:
                 f"episodes must have at least 2 different tasks to learn words from; they have {len(self.texts)}. "
                 "Words need states that a world names (object-rooms), or LeRobot episodes with tasks."
             )
-        self.said = self.denied = None
+        self.said: Tensor | None = None
+        self.denied: Tensor | None = None
         number = {task: i for i, task in enumerate(self.texts)}
         task = torch.tensor([number.get(task, -1) for task in tasks])
         self._done_task = torch.where(torch.from_numpy(np.asarray(done, bool)), task, -1)
