@@ -37,7 +37,7 @@ from openjepa.language.sayings import Saying, Sayings, truth
 from openjepa.language.stream import evenly, held, kept, moments
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.worded_tasks import Tasks, by_cost, by_picture, draw_tasks, play_tasks
-from openjepa.recipes.words import WordsConfig, encoded, learn_words, look, meaning_of
+from openjepa.recipes.words import WordsConfig, learn_words, lesson_of, look, meaning_of
 from openjepa.recipes.world_model import open_store, with_seed
 
 AFTER = Path(__file__).with_name("language_written_after.json")
@@ -147,9 +147,7 @@ class Bench:
     def _play_points(self, tasks: Tasks, texts: Sequence[str]) -> dict[str, Any]:
         meaning = meaning_of(self.config, self.seen, self.words)
         head = fit_point_head(
-            encoded(self.language.encoder, meaning.texts),
-            self.seen.latents,
-            meaning.truth,
+            lesson_of(self.language.encoder, meaning, self.seen.latents),
             self.words.shape,
             replace(self.words.fit, steps=self.words.fit.steps // 2),
             scene_dim=self.language.places.scene_dim,

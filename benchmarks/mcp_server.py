@@ -15,7 +15,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,50 +26,10 @@ import anyio
 import httpx2
 import numpy as np
 from mcp import Client
+from server_process import memory, save_agent_of_noise, start
 
 LINES = [[[math.cos(a), math.sin(a)]] * 4 for a in np.linspace(0, 2 * np.pi, 8, endpoint=False)]
 ROUNDS = 3  # of an episode
-
-
-def save_agent_of_noise(folder: Path) -> None:
-    """A small agent with random weights, whose imagination moves."""
-    import torch
-
-    from openjepa.agent.agent import Agent, AgentConfig
-    from openjepa.agent.saved import AgentCard, save_agent
-    from openjepa.envs import make_world
-    from openjepa.methods.lewm import LeWM, LeWMConfig
-    from openjepa.planning import CEM, CEMConfig, PathCost
-
-    torch.manual_seed(0)
-    bounds = make_world("two-rooms").bounds
-    planner = CEM(bounds, CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=3))
-    model = LeWM(LeWMConfig(embed_dim=16)).eval()
-    for weight in model.parameters():
-        weight.data += 0.02 * torch.randn_like(weight)
-    agent = Agent(model, planner, PathCost(), bounds, AgentConfig(), (3, 64, 64))
-    save_agent(folder, agent, AgentCard(bounds, (3, 64, 64), world="two-rooms"))
-
-
-def start(run: Path, log: Path) -> tuple[subprocess.Popen, str]:
-    """The server, and its address."""
-    words = ["mcp", str(run), "--http", "--port", "0", "--allow-act", "--call-seconds", "60"]
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "openjepa.cli", *words], stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-    line = process.stdout.readline()
-    if "http://" not in line:
-        raise SystemExit(f"the server did not start: {line}{log.read_text()}")
-    return process, line.split()[2]
-
-
-def memory(process: subprocess.Popen) -> float:
-    """Resident megabytes."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def plain(name: str, answer: dict) -> dict:
@@ -293,8 +252,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, log = options.run or Path(folder) / "agent", Path(folder) / "log"
         if options.run is None:
-            save_agent_of_noise(run)
-        process, address = start(run, log)
+            save_agent_of_noise(run, 3, moves=0.02)
+        words = ["mcp", str(run), "--http", "--port", "0", "--allow-act", "--call-seconds", "60"]
+        process, address = start(words, "http://", log)
         try:
             found = anyio.run(measure, address, options, run, process)
             found["crashes"] = int(process.poll() is not None) + log.read_text().count("Traceback")

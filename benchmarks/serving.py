@@ -16,8 +16,6 @@ import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,48 +24,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from server_process import memory, save_agent_of_noise, start
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 SLACK_MS = 20  # beyond the budget: one call of the model, which is always waited for
-
-
-def save_agent_of_noise(folder: Path, iterations: int) -> None:
-    """A small agent with random weights."""
-    import torch
-
-    from openjepa.agent.agent import Agent, AgentConfig
-    from openjepa.agent.saved import AgentCard, save_agent
-    from openjepa.envs import make_world
-    from openjepa.methods.lewm import LeWM, LeWMConfig
-    from openjepa.planning import CEM, CEMConfig, PathCost
-
-    torch.manual_seed(0)
-    bounds = make_world("two-rooms").bounds
-    planner = CEM(bounds, CEMConfig(horizon=4, num_samples=16, num_elites=4, num_iterations=iterations))
-    agent = Agent(LeWM(LeWMConfig(embed_dim=16)).eval(), planner, PathCost(), bounds, AgentConfig(), (3, 64, 64))
-    save_agent(folder, agent, AgentCard(bounds, (3, 64, 64), world="two-rooms"))
-
-
-def start(run: Path, options: argparse.Namespace, log: Path) -> tuple[subprocess.Popen, str]:
-    words = ["serve", str(run), "--port", "0", "--max-connections", "64", "--max-frame-bytes", "100000"]
-    if options.budget_ms:
-        words += ["--budget-ms", str(options.budget_ms)]
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "openjepa.cli", *words], stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-    line = process.stdout.readline()
-    if "ws://" not in line:
-        raise SystemExit(f"the server did not start: {line}{log.read_text()}")
-    return process, line.split()[2]
-
-
-def memory(process: subprocess.Popen) -> float:
-    """Resident megabytes."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 class Tally:
@@ -241,7 +201,10 @@ def measure(options: argparse.Namespace, root: Path) -> dict[str, object]:
         save_agent_of_noise(run, options.iterations)
     known = episodes(run, 8, 10)
     log = root / "log"
-    process, uri = start(run, options, log)
+    words = ["serve", str(run), "--port", "0", "--max-connections", "64", "--max-frame-bytes", "100000"]
+    if options.budget_ms:
+        words += ["--budget-ms", str(options.budget_ms)]
+    process, uri = start(words, "ws://", log)
     tally = Tally(options.requests)
     kinds = [honest] * options.clients + [malformed, rude, deaf]
     errors: list[str] = []

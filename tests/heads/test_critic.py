@@ -129,3 +129,23 @@ def test_mistakes_are_named() -> None:
         TemporalDistanceConfig(scene_dim=1, negatives=256)
     with pytest.raises(ConfigError, match="`embed_dim` must be even"):
         TemporalDistanceConfig(embed_dim=3)
+
+
+def test_with_much_noise_the_scene_says_nothing() -> None:
+    """Where a walker has been is known by the scene of its episode, which noise hides: distances of a place then
+    hardly depend on the scene that it is judged in."""
+    _, ring = walks_on_a_ring(episodes=40)
+    generator = torch.Generator().manual_seed(1)
+    latents = torch.cat([torch.randn(40, 1, 1, 4, generator=generator).expand(-1, 30, -1, -1), ring], -1)
+
+    def spread(noise: float) -> float:
+        config = TemporalDistanceConfig(max_gap=15, steps=150, scene_dim=4, scene_noise=noise)
+        head = fit_temporal_distance(latents, config, generator=torch.Generator().manual_seed(0))
+        scenes = torch.cat([latents[:, 0, :, :4], ring[:1, 0].expand(40, -1, -1)], -1)
+        goal = torch.cat([torch.zeros(40, 1, 4), ring[1, 5].expand(40, -1, -1)], -1)  # in the scene of each state
+        found = head(scenes, goal)
+        return float(found.std() / found.mean())
+
+    assert spread(3.0) < 0.5 * spread(0.0)
+    with pytest.raises(ConfigError, match="`scene_noise` must be 0 or more, and needs `scene_dim`"):
+        TemporalDistanceConfig(scene_noise=1.0)

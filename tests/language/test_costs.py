@@ -30,7 +30,7 @@ class Walk:
 
 
 def cost_of(*signs, places=(-1.0, -0.6, 0.0, 0.7, 1.0, 3.0), distance=None):
-    reading = Reading(torch.zeros(len(signs), 1, 1, 1), torch.tensor(signs).view(-1, 1, 1))
+    reading = Reading(torch.zeros(len(signs), 1, 1, 1), torch.tensor(signs).view(-1, 1, 1), torch.ones(len(signs)))
     return TextCost(Halves(), reading, Places(torch.tensor(places).view(-1, 1, 1)), distance or PathCost(squared_l2))
 
 
@@ -90,7 +90,8 @@ def test_all_clauses_must_hold():
     reading = head.read(torch.randn(3, 5, 4), torch.ones(3, 5, dtype=torch.bool))
     z = torch.randn(1, 6, 1, 2)
     both = head(reading, z)
-    alone = [head(Reading(reading.maps[:, i : i + 1], reading.codes[:, i : i + 1]), z) for i in range(2)]
+    sure = torch.ones(3)
+    alone = [head(Reading(reading.maps[:, i : i + 1], reading.codes[:, i : i + 1], sure), z) for i in range(2)]
     assert both.shape == (3, 6)
     expected = -torch.logsumexp(-torch.stack(alone), 0)
-    torch.testing.assert_close(both, expected)
+    torch.testing.assert_close(both, expected * reading.sign[:, None])

@@ -10,9 +10,9 @@ from PIL import Image
 
 from openjepa import cli
 from openjepa.agent import Agent, AgentCard, AgentConfig, save_agent
-from openjepa.errors import CheckpointError, ConfigError, MissingDependencyError
+from openjepa.errors import CheckpointError, ConfigError, MissingDependencyError, ShapeError
 from openjepa.heads.language import PointHead, TextHeadConfig
-from openjepa.heads.language_fitting import EncodedTexts, TextFitConfig, fit_point_head, fit_set_energy
+from openjepa.heads.language_fitting import EncodedTexts, Lesson, TextFitConfig, fit_point_head, fit_set_energy
 from openjepa.language import Language, load, save
 from openjepa.language.costs import Places
 from openjepa.language.encoders import TextEncoder, check_text
@@ -33,14 +33,14 @@ def sides(texts, states):
     return torch.where(texts[:, None] < 2, is_left, ~is_left)
 
 
-def encoded():
-    return EncodedTexts(*TextEncoder("hashed")(TEXTS))
+def lesson():
+    return Lesson(EncodedTexts(*TextEncoder("hashed")(TEXTS)), LINE, sides)
 
 
 @pytest.fixture(scope="module")
 def language():
     fit = TextFitConfig(steps=120, num_texts=4, num_states=32, lr=1e-2)
-    head = fit_set_energy(encoded(), LINE, sides, SHAPE, fit, generator=torch.Generator().manual_seed(0))
+    head = fit_set_energy(lesson(), SHAPE, fit, generator=torch.Generator().manual_seed(0))
     encoder = TextEncoder("hashed")
     refusal = Refusal(torch.linspace(0.5, 1, 99), torch.linspace(1, 9, 99))
     cost = PathCost(squared_l2)
@@ -51,10 +51,22 @@ def test_a_set_is_learned_and_a_point_is_its_middle(language):
     said = language.scores(language.read(["go left", "go right"]), LINE[[4, 76]])
     assert (said > 0.5).tolist() == [[True, False], [False, True]]
     fit = TextFitConfig(steps=120, num_texts=4, num_states=32, lr=1e-2)
-    point = fit_point_head(encoded(), LINE, sides, SHAPE, fit, generator=torch.Generator().manual_seed(0))
+    point = fit_point_head(lesson(), SHAPE, fit, generator=torch.Generator().manual_seed(0))
     assert isinstance(point, PointHead)
     goals = point(*TextEncoder("hashed")(["go left", "go right"]), torch.zeros(2, 1, 1))
     assert goals.flatten().tolist() == pytest.approx([-0.5, 0.5], abs=0.1)
+
+
+def test_choices_are_told_where_it_is_known_what_texts_say():
+    told = replace(lesson(), said=torch.tensor([[[3, i // 2]] for i in range(4)]), denied=torch.zeros(4) > 0)
+    fit = TextFitConfig(steps=60, num_texts=4, num_states=32, lr=1e-2)
+    head = fit_set_energy(told, SHAPE, fit, generator=torch.Generator().manual_seed(0))
+    choice = head.choose(*TextEncoder("hashed")(TEXTS))
+    assert choice.subjects.argmax(-1).flatten().tolist() == [3, 3, 3, 3]
+    assert choice.predicates.argmax(-1).flatten().tolist() == [0, 0, 1, 1]
+    assert (choice.sign > 0).all()
+    with pytest.raises(ShapeError, match=r"`said` must be \[K=4 C 2\]"):
+        replace(told, said=torch.zeros(2, 1, 2))
 
 
 def test_a_state_is_described_asked_about_and_found(language):

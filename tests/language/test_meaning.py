@@ -9,8 +9,8 @@ import torch
 from openjepa.envs import make_world
 from openjepa.errors import ConfigError, DataError
 from openjepa.language.facts import Fact, Facts
+from openjepa.language.held_out_phrases import HELD_OUT, OTHER_WORDS, UNJOINED
 from openjepa.language.meaning import FactMeaning, TaskMeaning, tasks_of
-from openjepa.language.phrases import HELD_OUT, OTHER_WORDS, UNJOINED
 from openjepa.language.rivals import Parser
 from openjepa.language.sayings import SPLITS, Saying, Sayings, truth
 

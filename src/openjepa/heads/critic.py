@@ -39,6 +39,9 @@ class TemporalDistanceConfig:
             tells almost all pairs apart, and small errors of its code look like large distances. 0 makes no
             difference.
         negatives: of each pair where there is a scene, >= 1 and below `batch_size`.
+        scene_noise: standard deviation of what training adds to the scene, in units of the scene's own, >= 0. Without
+            it the head may know each episode by its scene and remember where it went; with much of it what is learned
+            is what holds in all scenes.
     """
 
     hidden_dim: int = 128
@@ -51,10 +54,13 @@ class TemporalDistanceConfig:
     lr: float = 2e-3
     scene_dim: int = 0
     negatives: int = 64
+    scene_noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
             raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
+        if self.scene_noise < 0 or (self.scene_noise and not self.scene_dim):
+            raise ConfigError(f"`scene_noise` must be 0 or more, and needs `scene_dim`; got {self.scene_noise}.")
         if min(self.hidden_dim, self.max_gap, self.pairs_per_episode, self.steps) < 1 or self.lr <= 0:
             raise ConfigError(
                 "`hidden_dim`, `max_gap`, `pairs_per_episode` and `steps` must be at least 1 and `lr` > 0."
@@ -163,10 +169,16 @@ def fit_temporal_distance(
     with seeded(generator):
         head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
     head.standardize.measure(valid_states(latents, known).flatten(1))
+    spread = head.standardize.std.view(latents.shape[2:])[:, : config.scene_dim]
 
     def loss() -> Tensor:
         episode, now, later = _draw(known, config, generator)
-        return head.loss(latents[episode, now], latents[episode, later])
+        z = latents[episode, now]
+        if config.scene_noise:  # the later states are judged in the scene of these
+            scene = z[..., : config.scene_dim]
+            scene = scene + config.scene_noise * spread * torch.randn(scene.shape, generator=generator).to(scene)
+            z = torch.cat([scene, z[..., config.scene_dim :]], -1)
+        return head.loss(z, latents[episode, later])
 
     return fit(head, loss, steps=config.steps, lr=config.lr)
 

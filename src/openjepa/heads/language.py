@@ -1,11 +1,15 @@
 """Which states does a text speak of? A set energy on frozen latents, and the point head that it replaces.
 
-    E(text, z) = softmin_c f(A_c(text) z, r_c(text)),    compatible where E > 0
+    E(text, z) = s(text) softmin_c f(A_c(text) z, r_c(text)),    compatible where E > 0
 
 An instruction means a *set* of states: a regression to a state predicts the mean of the set, which may lie in none of
 them (`PointHead` is that rival). The text gives, for each of a few clauses, a linear map A of the state (of what is it
 said? "the red disc") and a code r (what is said of it? "left of"); one small network, shared by all texts, compares
-both. What a relation means is so learned once for all things, and every clause must hold.
+both, and every clause must hold. The sign s lets a text deny all that.
+
+A and r are mixtures of a few learned ones. A text can only choose among them, and it chooses by the words themselves
+(context says where to look, not what is read there): so a thing and a relation that no text has joined are understood
+together, and a new word means whatever known one is nearest.
 """
 
 import math
@@ -27,6 +31,9 @@ class TextHeadConfig:
     Attributes:
         width: of the reading layer, a multiple of its 4 attention heads.
         clauses: that a text can have; all of them must hold.
+        subjects: of which something can be said, maps to choose from.
+        predicates: that can be said of them, codes to choose from.
+        glances: places of a text that are read for each choice.
         directions: numbers that a clause looks at in a state.
         code_dim: width of what a clause says of them.
         hidden_dim: of the network that compares both.
@@ -35,13 +42,17 @@ class TextHeadConfig:
 
     width: int = 128
     clauses: int = 2
+    subjects: int = 16
+    predicates: int = 32
+    glances: int = 2
     directions: int = 8
     code_dim: int = 16
     hidden_dim: int = 64
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        check_counts(self, "width", "clauses", "directions", "code_dim", "hidden_dim")
+        check_counts(self, "width", "clauses", "subjects", "predicates", "glances", "directions")
+        check_counts(self, "code_dim", "hidden_dim")
         if self.width % 4 or not 0 <= self.dropout < 1:
             raise ConfigError("`width` must be a multiple of 4 and `dropout` in [0, 1).")
 
@@ -53,18 +64,35 @@ class Reading:
     Attributes:
         maps: [B, C, R, D], which numbers of a state every clause looks at.
         codes: [B, C, W], what it says of them.
+        sign: [B], from -1 (it is denied) to 1.
     """
 
     maps: Tensor
     codes: Tensor
+    sign: Tensor
 
     def __getitem__(self, rows: Tensor | slice) -> "Reading":
-        return Reading(self.maps[rows], self.codes[rows])
+        return Reading(self.maps[rows], self.codes[rows], self.sign[rows])
 
     @staticmethod
     def join(parts: "list[Reading]") -> "Reading":
         """Readings of several batches as one."""
-        return Reading(torch.cat([p.maps for p in parts]), torch.cat([p.codes for p in parts]))
+        return Reading(*(torch.cat([getattr(p, name) for p in parts]) for name in ("maps", "codes", "sign")))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Log-odds of what a text speaks of.
+
+    Attributes:
+        subjects: [B, C, K], of each clause.
+        predicates: [B, C, K].
+        sign: [B], above 0 where it is not denied.
+    """
+
+    subjects: Tensor
+    predicates: Tensor
+    sign: Tensor
 
 
 class TokenReader(nn.Module):
@@ -83,12 +111,12 @@ class TokenReader(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B, L, E] and which of them are words, mask [B, L] bool, to [B, Q, width]."""
-        x = self.project(self.dropout(functional.normalize(tokens.float(), dim=-1) * math.sqrt(tokens.shape[-1])))
-        x = x + positions(x.shape[1], x.shape[2]).to(x)
-        x = self.layer(x, src_key_padding_mask=~mask)
-        score = torch.einsum("qw,blw->bql", self.questions, self.keys(x))
+        words = self.project(self.dropout(functional.normalize(tokens.float(), dim=-1) * math.sqrt(tokens.shape[-1])))
+        x = words + positions(words.shape[1], words.shape[2]).to(words)
+        seen = self.layer(x, src_key_padding_mask=~mask)
+        score = torch.einsum("qw,blw->bql", self.questions, self.keys(seen))
         score = score.masked_fill(~mask[:, None], -torch.inf)
-        return torch.einsum("bql,blw->bqw", score.softmax(-1), self.values(x))
+        return torch.einsum("bql,blw->bqw", score.softmax(-1), self.values(words))
 
 
 class SetEnergy(nn.Module):
@@ -105,9 +133,12 @@ class SetEnergy(nn.Module):
         self.config = c = config or TextHeadConfig()
         self.token_dim, self.state_dim = token_dim, state_dim
         self.standardize = Standardize(state_dim)
-        self.reader = TokenReader(token_dim, 2 * c.clauses, c)
-        self.to_map = nn.Linear(c.width, c.directions * state_dim)
-        self.to_code = nn.Linear(c.width, c.code_dim)
+        self.reader = TokenReader(token_dim, 2 * c.clauses * c.glances + c.glances, c)
+        read = c.glances * c.width
+        self.to_subject, self.to_predicate = _log_odds(read, c, c.subjects), _log_odds(read, c, c.predicates)
+        self.to_sign = _log_odds(read, c, 1)
+        self.maps = nn.Parameter(torch.randn(c.subjects, c.directions, state_dim) / math.sqrt(state_dim))
+        self.codes = nn.Parameter(torch.randn(c.predicates, c.code_dim))
         self.of_seen, self.of_said = nn.Linear(c.directions, c.hidden_dim), nn.Linear(c.code_dim, c.hidden_dim)
         self.compare = nn.Sequential(
             nn.ReLU(), nn.Linear(c.hidden_dim, c.hidden_dim), nn.ReLU(), nn.Linear(c.hidden_dim, 1)
@@ -115,10 +146,20 @@ class SetEnergy(nn.Module):
 
     def read(self, tokens: Tensor, mask: Tensor) -> Reading:
         """Reads texts, once for all states: tokens [B, L, E] with mask [B, L] bool."""
+        return self.chosen(self.choose(tokens, mask))
+
+    def choose(self, tokens: Tensor, mask: Tensor) -> Choice:
+        """What texts choose: tokens [B, L, E] with mask [B, L] bool."""
         c = self.config
-        of, what = self.reader(tokens, mask).unflatten(1, (2, c.clauses)).unbind(1)  # each [B, C, width]
-        maps = self.to_map(of).unflatten(-1, (c.directions, self.state_dim))
-        return Reading(maps, self.to_code(what))
+        read = self.reader(tokens, mask)  # [B, Q, width]
+        of, what = read[:, c.glances :].unflatten(1, (2, c.clauses, c.glances)).flatten(-2).unbind(1)
+        sound = 2 + self.to_sign(read[:, : c.glances].flatten(1)).squeeze(-1)  # few texts deny what they say
+        return Choice(self.to_subject(of), self.to_predicate(what), sound)
+
+    def chosen(self, choice: Choice) -> Reading:
+        """What a choice asks of a state."""
+        maps = torch.einsum("bck,krd->bcrd", choice.subjects.softmax(-1), self.maps)
+        return Reading(maps, choice.predicates.softmax(-1) @ self.codes, choice.sign.tanh())
 
     def forward(self, reading: Reading, z: Tensor) -> Tensor:
         """Compatibility [B, P] of texts with states, above 0 where the text holds.
@@ -131,7 +172,7 @@ class SetEnergy(nn.Module):
         looked = torch.einsum("bcrd,bpd->bpcr", reading.maps, seen.expand(len(reading.maps), -1, -1))
         hidden = self.of_seen(looked) + self.of_said(reading.codes)[:, None]
         clauses = self.compare(hidden).squeeze(-1)  # [B, P, C]
-        return -torch.logsumexp(-clauses, -1)
+        return -torch.logsumexp(-clauses, -1) * reading.sign[:, None]
 
 
 class PointHead(nn.Module):
@@ -166,6 +207,11 @@ class PointHead(nn.Module):
         found = self.net(torch.cat([self.reader(tokens, mask)[:, 0], scene], -1))
         goal = self.standardize.inverse(torch.cat([scene, found], -1))
         return goal.unflatten(1, z.shape[1:])
+
+
+def _log_odds(width: int, config: TextHeadConfig, count: int) -> nn.Sequential:
+    """From what was read to the log-odds of so many."""
+    return nn.Sequential(nn.Linear(width, config.width), nn.ReLU(), nn.Linear(config.width, count))
 
 
 def positions(length: int, width: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,10 +11,11 @@ from torch.nn import functional
 from openjepa.config import check_counts
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import fit, seeded
-from openjepa.heads.language import PointHead, SetEnergy, TextHeadConfig
+from openjepa.heads.language import Choice, PointHead, SetEnergy, TextHeadConfig
 
 # (texts [B], states [P]) -> whether each text is true of each state, [B, P] bool
 Truth = Callable[[Tensor, Tensor], Tensor]
+Text = TypeVar("Text", bound=SetEnergy | PointHead)
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,32 @@ class EncodedTexts:
         return order[first + torch.randint(band, (count,), generator=generator)]
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a head learns from.
+
+    Attributes:
+        texts: to learn from.
+        latents: states [S, N, D].
+        truth: which texts are true of which states.
+        said: [K, C, 2], numbers of subject and predicate of each clause of each text, or None where nobody knows them.
+        denied: [K] bool, whether a text denies what it says, known where `said` is.
+    """
+
+    texts: EncodedTexts
+    latents: Tensor
+    truth: Truth
+    said: Tensor | None = None
+    denied: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_shape(self.latents, "S N D", name="latents")
+        if self.said is not None:
+            check_shape(self.said, f"K={len(self.texts)} C 2", name="said")
+
+
 def fit_set_energy(
-    texts: EncodedTexts,
-    latents: Tensor,
-    truth: Truth,
+    lesson: Lesson,
     shape: TextHeadConfig | None = None,
     config: TextFitConfig | None = None,
     *,
@@ -84,36 +108,31 @@ def fit_set_energy(
     """Trains the compatibility of texts and states: binary cross-entropy of whether a text is true of a state.
 
     Args:
-        texts: to learn from.
-        latents: states [S, N, D].
-        truth: which texts are true of which states.
+        lesson: what is learned from. Where it knows what texts say, the choices of the head are told.
         shape: of the head.
         config: of the fit.
         generator: for initial weights and batches.
     """
     c = config or TextFitConfig()
-    check_shape(latents, "S N D", name="latents")
-    with seeded(generator):
-        head = SetEnergy(texts.tokens.shape[-1], latents[0].numel(), shape)
-    head.standardize.measure(latents.flatten(1))
+    texts, latents = lesson.texts, lesson.latents
+    head = _made(lambda: SetEnergy(texts.tokens.shape[-1], latents[0].numel(), shape), latents, generator)
 
     def loss() -> Tensor:
         rows = texts.draw(c.num_texts, generator)
         states = torch.randint(len(latents), (c.num_states,), generator=generator)
-        is_true = truth(rows, states).float()
-        energy = head(head.read(*texts.rows(rows)), latents[states].unsqueeze(0))
+        is_true = lesson.truth(rows, states).float()
+        choice = head.choose(*texts.rows(rows))
+        energy = head(head.chosen(choice), latents[states].unsqueeze(0))
         share = is_true.mean(1, keepdim=True).clamp(1e-3, 0.5)
         weight = 1 + is_true * (((1 - share) / share).sqrt().clamp(max=c.max_weight) - 1)
-        return functional.binary_cross_entropy_with_logits(energy, is_true, weight)
+        return functional.binary_cross_entropy_with_logits(energy, is_true, weight) + _misread(choice, lesson, rows)
 
     with seeded(generator):  # dropout
         return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
 
 
 def fit_point_head(
-    texts: EncodedTexts,
-    latents: Tensor,
-    truth: Truth,
+    lesson: Lesson,
     shape: TextHeadConfig | None = None,
     config: TextFitConfig | None = None,
     *,
@@ -123,23 +142,20 @@ def fit_point_head(
     """Trains the rival: from a text and the scene of a state to that state, by squared error, where the text is true.
 
     Args:
-        texts: to learn from.
-        latents: states [S, N, D].
-        truth: which texts are true of which states.
+        lesson: what is learned from.
         shape: of the head.
         config: of the fit.
         scene_dim: leading numbers of a state that are given.
         generator: for initial weights and batches.
     """
     c = config or TextFitConfig()
-    with seeded(generator):
-        head = PointHead(texts.tokens.shape[-1], latents[0].numel(), scene_dim, shape)
-    head.standardize.measure(latents.flatten(1))
+    texts, latents = lesson.texts, lesson.latents
+    head = _made(lambda: PointHead(texts.tokens.shape[-1], latents[0].numel(), scene_dim, shape), latents, generator)
 
     def loss() -> Tensor:
         rows = texts.draw(c.num_texts, generator)
         states = torch.randint(len(latents), (c.num_states,), generator=generator)
-        text, state = truth(rows, states).nonzero(as_tuple=True)
+        text, state = lesson.truth(rows, states).nonzero(as_tuple=True)
         keep = torch.randperm(len(text), generator=generator)[: c.num_states]
         text, z = text[keep], latents[states[state[keep]]]
         found = head(*texts.rows(rows[text]), z)
@@ -148,3 +164,21 @@ def fit_point_head(
 
     with seeded(generator):
         return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
+
+
+def _made(make: Callable[[], Text], latents: Tensor, generator: torch.Generator) -> Text:
+    """A head with fresh weights that knows how latents are spread."""
+    with seeded(generator):
+        head = make()
+    head.standardize.measure(latents.flatten(1))
+    return head
+
+
+def _misread(choice: Choice, lesson: Lesson, rows: Tensor) -> Tensor:
+    """Cross-entropy of what texts are known to say; a scalar, 0 where nobody knows."""
+    if lesson.said is None or lesson.denied is None:
+        return choice.sign.new_zeros(())
+    subjects, predicates = lesson.said[rows].unbind(-1)  # each [B, C]
+    wrong = functional.cross_entropy(choice.subjects.flatten(0, 1), subjects.flatten())
+    wrong = wrong + functional.cross_entropy(choice.predicates.flatten(0, 1), predicates.flatten())
+    return wrong + functional.binary_cross_entropy_with_logits(choice.sign, (~lesson.denied[rows]).float())

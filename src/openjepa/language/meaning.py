@@ -22,11 +22,15 @@ class Meaning(Protocol):
         texts: to learn from.
         captions: plain statements of everything that can be said.
         sound: further texts that make sense, phrased otherwise: what a refusal is calibrated on.
+        said: [K, C, 2], numbers of subject and predicate of each clause of each text, or None where nobody knows them.
+        denied: [K] bool, whether a text denies what it says, known where `said` is.
     """
 
     texts: tuple[str, ...]
     captions: tuple[str, ...]
     sound: tuple[str, ...]
+    said: Tensor | None
+    denied: Tensor | None
 
     def truth(self, texts: Tensor, states: Tensor) -> Tensor:
         """Whether texts [B], by their numbers, are true of states [P], by theirs; [B, P] bool."""
@@ -54,7 +58,12 @@ class FactMeaning:
         self.captions = tuple(map(sayings.caption, range(len(facts.all))))
         self.sound = tuple(s.text for s in calibration)
         self._facts = torch.tensor([[s.facts[0], s.facts[-1]] for s in drawn])
+        subjects = {things: i for i, things in enumerate(dict.fromkeys(fact.things for fact in facts.all))}
+        predicates = {name: i for i, name in enumerate(dict.fromkeys(fact.relation for fact in facts.all))}
+        parts = torch.tensor([[subjects[fact.things], predicates[fact.relation]] for fact in facts.all])
+        self.said: Tensor | None = parts[self._facts]
         self._denied = torch.tensor([s.denied for s in drawn])
+        self.denied: Tensor | None = self._denied
         self._holds = torch.from_numpy(facts.holds(states))  # [F, S]
 
     def truth(self, texts: Tensor, states: Tensor) -> Tensor:
@@ -82,6 +91,8 @@ class TaskMeaning:
                 f"episodes must have at least 2 different tasks to learn words from; they have {len(self.texts)}. "
                 "Words need states that a world names (object-rooms), or LeRobot episodes with tasks."
             )
+        self.said: Tensor | None = None
+        self.denied: Tensor | None = None
         number = {task: i for i, task in enumerate(self.texts)}
         task = torch.tensor([number.get(task, -1) for task in tasks])
         self._done_task = torch.where(torch.from_numpy(np.asarray(done, bool)), task, -1)

@@ -7,16 +7,14 @@ from typing import Literal
 import numpy as np
 
 from openjepa.language.facts import Fact, Facts
-from openjepa.language.phrases import (
-    CHOICES,
+from openjepa.language.held_out_phrases import (
     HELD_OUT,
     OTHER_VERBS,
     OTHER_WORDS,
-    TRAINED,
     UNJOINED,
     UNJOINED_RELATIONS,
-    Stock,
 )
+from openjepa.language.phrases import CHOICES, TRAINED, Stock
 
 Kind = Literal["goal", "statement", "question"]
 Split = Literal["seen", "template", "words", "composition"]

@@ -4,21 +4,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from openjepa.losses.redundancy import redundancy_loss
+from openjepa.errors import ConfigError
+
+PART = 2  # dimensions of a part: a place in a picture has two numbers
 
 
 def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0, redundancy: float | None = None) -> Tensor:
     """InfoNCE between two states [B, N, D] of each episode: which scene is this? A scalar.
 
-    With `redundancy`, the weight of correlations between dimensions, it is `redundancy_loss` instead.
-
     Its optimum is a code that stays the same in an episode and differs between scenes, which is what a picture of
     an empty room holds. Without it the wall and the door of a drawn layout are learned only from collisions.
     Negatives are those of this process.
+
+    It is content with whatever tells the samples of a batch apart: of four things in a picture the places of two
+    suffice, and the others are never learned. With `redundancy` every two successive dimensions must tell the scenes
+    apart by themselves, each dimension at unit variance, and dimensions that say the same cost the square of their
+    correlation (as in 2103.03230) times that weight: the code holds as much of the picture as it has room for.
+
+    Args:
+        z: states of the scenes.
+        z_other: other states of the same ones.
+        scale: inverse temperature of squared distances per dimension, > 0.
+        redundancy: weight of the correlations between dimensions, >= 0; None for one part without it.
+
+    Raises:
+        ConfigError: for parts of an odd number of dimensions.
     """
-    if redundancy is not None:
-        return redundancy_loss(z, z_other, weight=redundancy)
     first, other = z.flatten(1), z_other.flatten(1)  # [B, N * D]
-    logits = -torch.cdist(first, other).square() * (scale / first.shape[1])  # [B, B]
-    own = torch.arange(len(z), device=z.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    if redundancy is None:
+        return _told_apart(first.unsqueeze(1), other.unsqueeze(1), scale)
+    if first.shape[1] % PART:
+        raise ConfigError(f"the scene must have a multiple of {PART} dimensions to have parts; got {first.shape[1]}.")
+    first, other = _standardised(first), _standardised(other)
+    correlation = first.T @ other / len(first)
+    between = correlation.square().sum() - correlation.diagonal().square().sum()
+    apart = _told_apart(first.unflatten(1, (-1, PART)), other.unflatten(1, (-1, PART)), scale)
+    return apart + redundancy * between / len(correlation)
+
+
+def _told_apart(first: Tensor, other: Tensor, scale: float) -> Tensor:
+    """InfoNCE of parts [B, P, D], each by itself; their mean."""
+    logits = -torch.cdist(first.transpose(0, 1), other.transpose(0, 1)).square() * (scale / first.shape[-1])
+    own = torch.arange(len(first), device=first.device).expand(len(logits), -1)  # [P, B]
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.transpose(1, 2), own)) / 2
+
+
+def _standardised(x: Tensor) -> Tensor:
+    return (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-6).sqrt()

@@ -21,7 +21,7 @@ from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
-from openjepa.losses.scene import scene_loss
+from openjepa.losses.scene import PART, scene_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -77,9 +77,9 @@ class LeWMConfig:
         scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
             of the episode, the window's last one where the batch brings no other).
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
-        scene_redundancy: weight of the correlations between scene dimensions, where the term is that of Barlow Twins
-            (2103.03230) instead: InfoNCE is content with what tells a batch apart, this one fills every dimension. None
-            for InfoNCE.
+        scene_redundancy: weight of the correlations between scene dimensions, where every two of them must tell scenes
+            apart by themselves (`losses.scene`); they are at unit variance there, and VICReg's covariance is not for
+            them. None where all of them together suffice.
         displacement_weight: of reading the sum of the actions between any two frames of an episode, displacements of
             width `displacement_dim`, from the difference of their latents.
         seed: of initial weights and of everything drawn in a step.
@@ -135,6 +135,10 @@ class LeWMConfig:
             )
         if self.scene_weight and not self.scene_dim:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
+        if self.scene_redundancy is not None and self.scene_dim % PART:
+            raise ConfigError(
+                f"`scene_dim` must be a multiple of {PART} with `scene_redundancy`; got {self.scene_dim}."
+            )
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
         for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
@@ -329,7 +333,7 @@ class LeWM(StandardisesActions):
             ]
             terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
             terms["covariance"] = parts[0].covariance
-            if c.scene_dim:
+            if c.scene_dim and c.scene_redundancy is None:
                 terms["scene_covariance"] = parts[1].covariance
         if c.variance_t_weight or c.covariance_t_weight:
             over_time = vicreg_states(moving, pool="per_sample", scale="mean")

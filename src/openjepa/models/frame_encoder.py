@@ -41,6 +41,8 @@ class FrameEncoderConfig:
         gain: root mean square of the pixels without the mean frame of the data set, > 0 (`set_frame_statistics` of the
             method gives it); None sees pixels as they are.
         image_width: px, for `attn` where frames are not square; None for square ones.
+        placed: whether a keypoint of the scene, of `split`, may prefer some places of the picture: it tells an inner
+            wall from the border, and blends things that may lie anywhere.
     """
 
     kind: Literal["conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
@@ -53,6 +55,7 @@ class FrameEncoderConfig:
     gain: float | None = None
     image_width: int | None = None
     shrink_from: tuple[int, int] | None = None
+    placed: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "keypoints", "split", "context", "attn", "vit"):
@@ -217,7 +220,9 @@ class SplitTrunk(nn.Module):
         super().__init__()
         count, size, width = config.num_keypoints, config.image_size, config.width
         self.out_dim = 4 * count
-        self.scene = Keypoints(count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=True)
+        self.scene = Keypoints(
+            count, image_size=size, stride=2, width=max(1, width // 2), depth=2, placed=config.placed
+        )
         self.moving = Keypoints(count, image_size=size, stride=4, width=width, depth=1, placed=False)
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102

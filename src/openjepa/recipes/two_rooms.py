@@ -96,14 +96,22 @@ def object_rooms() -> WorldModelConfig:
     """Coloured things lie in the rooms, elsewhere in every episode: the scene of the latent holds their places."""
     return WorldModelConfig(
         play=PlayConfig("object-rooms", {}, "smooth", episodes=1500, steps=40),
-        method=replace(SCENE_AND_MOTION, scene_weight=4.0, scene_redundancy=0.6),
+        method=replace(
+            SCENE_AND_MOTION,
+            embed_dim=28,
+            scene_dim=12,
+            encoder=FrameEncoderConfig("split", placed=False),
+            scene_weight=4.0,
+            scene_scale=32.0,
+            scene_redundancy=10.0,
+        ),
         train=TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300),
         window=5,
         batch_size=64,
         act=ActConfig(
-            compact=CompactConfig(scene_dim=12, stillness=0.01),
+            compact=CompactConfig(scene_dim=12, stillness=0.001),
             refine=RefineConfig(steps=1200, rollout=8, noise=0.1),
-            distance=TemporalDistanceConfig(steps=1200, scene_dim=12),
+            distance=TemporalDistanceConfig(steps=1200, scene_dim=12, scene_noise=1.0),
             planner=CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=2),
         ),
     )

@@ -22,7 +22,7 @@ from openjepa.data.whole_episodes import read_episodes
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.heads.language import TextHeadConfig
-from openjepa.heads.language_fitting import EncodedTexts, TextFitConfig, fit_set_energy
+from openjepa.heads.language_fitting import EncodedTexts, Lesson, TextFitConfig, fit_set_energy
 from openjepa.language import Language, load, save
 from openjepa.language.costs import Places
 from openjepa.language.encoders import DEFAULT, TextEncoder
@@ -138,9 +138,7 @@ def fit_language(
     """
     pose = seen.latents[..., : distance.pose_dim]
     generator = keyed_generator(words.seed, STREAM)
-    head = fit_set_energy(
-        encoded(encoder, meaning.texts), pose, meaning.truth, words.shape, words.fit, generator=generator
-    )
+    head = fit_set_energy(lesson_of(encoder, meaning, pose), words.shape, words.fit, generator=generator)
     some = torch.randperm(len(seen.latents), generator=generator)[: max(words.places, TRIED)]
     none = torch.zeros(0)
     language = Language(
@@ -159,10 +157,11 @@ def fit_language(
     return replace(language, refusal=refusal, change=change)
 
 
-def encoded(encoder: TextEncoder, texts: tuple[str, ...]) -> EncodedTexts:
-    """Texts as the frozen encoder reads them, once for the whole fit."""
-    tokens, mask = encoder(texts)
-    return EncodedTexts(tokens.half(), mask)
+def lesson_of(encoder: TextEncoder, meaning: Meaning, latents: Tensor) -> Lesson:
+    """What heads learn from; texts are read by the frozen encoder once for the whole fit."""
+    tokens, mask = encoder(meaning.texts)
+    texts = EncodedTexts(tokens.half(), mask)
+    return Lesson(texts, latents, meaning.truth, meaning.said, meaning.denied)
 
 
 def scene_dim(model: Any) -> int:
