@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.losses.frame_prediction import frame_prediction_loss
 from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPredictorConfig
-from openjepa.models.action_statistics import StandardisesActions
+from openjepa.models.action_statistics import StandardisesActions, set_moments
 from openjepa.models.frozen_tokens import FrozenTokens, FrozenTokensConfig
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.poses import integrate_poses
@@ -112,12 +112,7 @@ class VJEPA2AC(StandardisesActions):
 
     def set_pose_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets by which mean [P] and std [P] of the training poses the predictor standardises them."""
-        check_shape(mean, f"P={len(self.pose_mean)}", name="mean")
-        check_shape(std, f"P={len(self.pose_std)}", name="std")
-        if not bool((std > 0).all()):
-            raise ConfigError(f"`std` must be above 0 in every column; got {std.tolist()}. Use 1 for a constant one.")
-        self.pose_mean.copy_(mean)
-        self.pose_std.copy_(std)
+        set_moments(self.pose_mean, self.pose_std, mean, std, "P")
 
     # ------------------------------------------------------------------------------------------------- training
 
