@@ -162,7 +162,7 @@ def _slow_features(found: LatentDiagnostics, limit: Thresholds) -> str | None:
     against = "" if reference is None else f", against {100 * reference:.1f} % of what moves in the picture"
     return (
         "Only what never changes inside an episode is encoded: "
-        f"{100 * ratio:.2g} % of the latent's variance lies within episodes{against}."
+        f"{_percent(ratio)} of the latent's variance lies within episodes{against}."
     )
 
 
@@ -287,6 +287,10 @@ def _is_informed(found: LatentDiagnostics, limit: Thresholds, *, beat_untrained:
     return any(score >= max(limit.informed, bounds[name]) for name, score in known.items())
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
 def _within(scores: ProbeScores | None) -> float | None:
     return None if scores is None else scores.best_within()
 
@@ -297,7 +301,7 @@ def _facts(found: LatentDiagnostics) -> tuple[str, ...]:
         f"{found.width} directions are used (effective rank {found.effective_rank:.1f})."
     ]
     if found.temporal_variance_ratio is not None:
-        lines.append(f"{100 * found.temporal_variance_ratio:.2g} % of its variance lies within episodes.")
+        lines.append(f"{_percent(found.temporal_variance_ratio)} of its variance lies within episodes.")
     if found.idm_r2 is not None:
         score = f"R2 {found.idm_r2:.2f}{_floor(found.random_idm_r2)}"
         lines.append(f"Actions can be read from two neighbouring latents with {score}.")
@@ -308,6 +312,8 @@ def _facts(found: LatentDiagnostics) -> tuple[str, ...]:
     if found.sight is not None:
         lines += [f"What moves: {_described(thing)}{_floor(thing.untrained)}." for thing in found.sight.things]
         lines += _patches(found.sight)
+    if found.episodes < 2:
+        lines.append("One held-out episode is too few to fit a read-out on: what the latent tells was not measured.")
     p = found.prediction
     if p is not None:
         lines.append(f"Prediction has {p.copy_ratio:.2f} times the error of copying the last state.")
