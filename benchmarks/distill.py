@@ -13,14 +13,13 @@ distill`). On frozen pairs:
     untrained           a policy of random weights
     random              the play that was learned from
 
-Times are CPU milliseconds of a decision of one environment, side by side: from the picture on, and of what follows
-perception, which all share. The last line is JSON.
+Times are CPU milliseconds of decisions of one environment in the midst of play: of perception, which all share, and of
+the thought that follows it. The last line is JSON.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import torch
 from far_goals import Kept, frozen_pairs, learn, recipe
 
 from openjepa.agent import Agent
+from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import Reflex
 from openjepa.agent.reflex_player import ReflexPlayer
 from openjepa.envs import Maze
@@ -73,19 +73,30 @@ def with_reflex(agent: Agent, reflex: Reflex | None) -> Agent:
     return Agent(*parts, agent.landmarks, agent.hierarchy, reflex=reflex)
 
 
-def median_ms(call: Callable[[], Any], times: int = 200) -> float:
-    """CPU milliseconds of a call, the median."""
-    found = []
-    for _ in range(times):
+class Watched:
+    """A perception that notes how long it took; everything else is the perception's own."""
+
+    def __init__(self, perception: Perception) -> None:
+        self.perception, self.ms = perception, 0.0
+
+    def state(self, *arguments: Any) -> torch.Tensor:
+        """See `Perception.state`."""
         began = time.thread_time()
-        call()
-        found.append(1000 * (time.thread_time() - began))
-    return float(np.median(found))
+        found = self.perception.state(*arguments)
+        self.ms = 1000 * (time.thread_time() - began)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.perception, name)
 
 
-def decision_ms(player: Agent | ReflexPlayer, world: Maze, pairs: Manifest) -> float:
-    """CPU milliseconds of a player's decisions, picture to action, of one environment; the first ones do not count."""
-    found: list[float] = []
+def decision_ms(player: Any, world: Maze, pairs: Manifest) -> dict[str, float]:
+    """CPU milliseconds of a player's decisions of one environment in the midst of play, medians.
+
+    The first decisions of an episode do not count.
+    """
+    found: list[tuple[float, float]] = []
+    watched = player.perception = Watched(player.perception)
     for pair in pairs.pairs[:TIMED]:
         picture = world.reset_to(np.array([pair.goal_state], np.float32)).copy()
         frames = world.reset_to(np.array([pair.start_state], np.float32))
@@ -93,28 +104,21 @@ def decision_ms(player: Agent | ReflexPlayer, world: Maze, pairs: Manifest) -> f
         while player.decisions < 4:
             decided, began = player.decisions, time.thread_time()
             action = player.act(frames)
+            spent = 1000 * (time.thread_time() - began)
             if player.decisions > max(1, decided):
-                found.append(1000 * (time.thread_time() - began))
+                found.append((watched.ms, spent - watched.ms))
             frames = world.step(action)
-    return float(np.median(found))
+    player.perception = watched.perception
+    perception, thought = np.median(found, axis=0).tolist()
+    return {"perception": perception, "thought": thought, "both": perception + thought}
 
 
 def times(players: dict[str, Agent | ReflexPlayer], world: Maze, pairs: Manifest) -> dict[str, Any]:
-    """CPU milliseconds of a decision at a batch of 1: from the picture on, and of what follows perception."""
-    agent, frames = players["Mode-2"], world.reset_to(np.array([pairs.pairs[0].start_state], np.float32))
-    rows = torch.tensor([0])
-    with torch.no_grad():
-        perception = median_ms(lambda: agent.perception.state(frames, None, rows))
-    whole = {name: decision_ms(player, world, pairs) for name, player in players.items()}
-    alone = {name: ms - perception for name, ms in whole.items()}
-    return {
-        "perception_ms": perception,
-        "decision_ms": alone,
-        "picture_to_action_ms": whole,
-        "share_of_time": alone["Mode-1"] / alone["Mode-2"],
-        "share_of_time_with_perception": whole["Mode-1"] / whole["Mode-2"],
-        "share_of_time_verified": alone["Mode-1, verified"] / alone["Mode-2"],
-    }
+    """CPU milliseconds of a decision at a batch of 1, and those of Mode-1 as shares of those of Mode-2."""
+    found = {name: decision_ms(player, world, pairs) for name, player in players.items()}
+    mode2 = found["Mode-2"]
+    shares = {name: {part: ms[part] / mode2[part] for part in ("thought", "both")} for name, ms in found.items()}
+    return {"ms": found, "shares": shares}
 
 
 def cell(number: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -171,13 +175,19 @@ def main() -> None:
         for name in options.bins
     }
     together = {m: float(np.mean([whole[name][m]["success"] for name in options.bins])) for m in METHODS}
-    shares = ("share_of_time", "share_of_time_with_perception", "share_of_time_verified")
+    shares = {
+        method: {
+            part: float(np.median([row["times"]["shares"][method][part] for row in rows]))
+            for part in ("thought", "both")
+        }
+        for method in ("Mode-1", "Mode-1, verified")
+    }
     result = {
         "bins": whole,
         "success": together,
         "share_of_success": together["Mode-1"] / together["Mode-2"],
         "share_of_success_verified": together["Mode-1, verified"] / together["Mode-2"],
-        **{name: float(np.median([row["times"][name] for row in rows])) for name in shares},
+        "shares_of_time": shares,
         "mazes": options.mazes,
         "seeds": options.seeds,
         "pairs": options.pairs,

@@ -8,6 +8,7 @@ where its executed part comes no nearer to the goal, or the last one did not in 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -52,28 +53,52 @@ class Reflex(nn.Module):
             raise ConfigError(f"`policy` must propose {knots} free actions for this shape; got {policy.num_knots}.")
         self.policy, self.shape = policy, shape
 
-        self._quick: tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor] | None = None
+        self._quick: _Quick | None = None
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
-        bounds = self.policy.bounds
-        free = self.policy(z, z_goal) if bounds.categories else self._free(z, z_goal)
-        return hold(free, self.shape.knot_steps, self.shape.horizon)
+        if self.policy.bounds.categories or z.device.type != "cpu":
+            return hold(self.policy(z, z_goal), self.shape.knot_steps, self.shape.horizon)
+        self._quick = self._quick or _Quick(self.policy)
+        free = self._quick(z.flatten(1).numpy(), z_goal.flatten(1).numpy())
+        return hold(torch.from_numpy(free), self.shape.knot_steps, self.shape.horizon)
 
-    def _free(self, z: Tensor, z_goal: Tensor) -> Tensor:
-        """What the policy says, in a third of its operations: at a batch of 1 they cost more than the sums in them."""
-        if self._quick is None:
-            self._quick = _folded(self.policy)
-        layers, half, middle = self._quick
-        x = torch.cat([z.flatten(1), z_goal.flatten(1)], 1)
-        for weight, bias in layers[:-1]:
-            x = torch.addmm(bias, x, weight).relu_()
-        free = torch.addcmul(
-            middle, torch.addmm(layers[-1][1], x, layers[-1][0]).tanh_().view(len(z), *half.shape), half
-        )
-        longest = self.policy.bounds.max_norm
-        if longest is None:
-            return free.flatten(2)
-        return free.mul_((longest / torch.linalg.vector_norm(free, dim=-1, keepdim=True)).clamp_max_(1.0)).flatten(2)
+
+class _Quick:
+    """A policy of numbers as few operations of NumPy: at a batch of 1, operations cost more than the sums in them.
+
+    All that is linear before and after the network is folded into its first and last layer.
+    """
+
+    def __init__(self, policy: GoalPolicy) -> None:
+        linear = [layer for layer in policy.net if isinstance(layer, nn.Linear)]
+        weights = [layer.weight.detach().double() for layer in linear]
+        biases = [layer.bias.detach().double() for layer in linear]
+        now, way = weights[0].chunk(2, 1)  # of the standardised state, and of what is left to the goal
+        mean, std = policy.standardize.mean.double(), policy.standardize.std.double()
+        weights[0], biases[0] = torch.cat([(now - way) / std, way / std], 1), biases[0] - now @ (mean / std)
+        self.layers = [
+            (np.ascontiguousarray(weight.T.float().numpy()), bias.float().numpy())
+            for weight, bias in zip(weights, biases, strict=True)
+        ]
+        low, high = (np.tile(end.numpy(), policy.num_knots) for end in (policy.low, policy.high))
+        self.half, self.middle = (high - low) / 2, (high + low) / 2
+        self.longest, self.knots = policy.bounds.max_norm, policy.num_knots
+        self.width = len(policy.low) // policy.bounds.frameskip  # of a primitive action
+
+    def __call__(self, z: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """States and goals [B, N * D] to free actions [B, K, A]."""
+        x = np.concatenate([z, goal], 1)
+        for weight, bias in self.layers[:-1]:
+            x = x @ weight
+            x += bias
+            np.maximum(x, 0, out=x)
+        weight, bias = self.layers[-1]
+        x = np.tanh(x @ weight + bias) * self.half + self.middle
+        if self.longest is not None:
+            actions = x.reshape(len(x), -1, self.width)
+            norm = np.sqrt(np.square(actions).sum(-1, keepdims=True))
+            x = actions * (self.longest / np.maximum(norm, self.longest))
+        return x.reshape(len(x), self.knots, -1)
 
 
 def describe_reflex(reflex: Reflex) -> dict[str, Any]:
@@ -89,19 +114,3 @@ def blank_reflex(described: dict[str, Any], bounds: ActionBounds) -> Reflex:
     return Reflex(
         GoalPolicy(1, described["width"], bounds, knots, from_dict(GoalPolicyConfig, described["config"])), shape
     )
-
-
-@torch.no_grad()
-def _folded(policy: GoalPolicy) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
-    """The layers of a policy as matrices [in, out] and biases, with all that is linear before and after folded in.
-
-    The last two are half the range of the actions and its middle, [K, F, A] for F primitive actions in one.
-    """
-    linear = [layer for layer in policy.net if isinstance(layer, nn.Linear)]
-    layers = [(layer.weight.T.contiguous(), layer.bias) for layer in linear]
-    now, way = linear[0].weight.chunk(2, 1)  # of the standardised state, and of what is left to the goal
-    mean, std = policy.standardize.mean, policy.standardize.std
-    layers[0] = torch.cat([(now - way) / std, way / std], 1).T.contiguous(), linear[0].bias - now @ (mean / std)
-    shape = policy.num_knots, policy.bounds.frameskip, -1
-    ends = [end.expand(policy.num_knots, -1).reshape(shape) for end in (policy.low, policy.high)]
-    return layers, (ends[1] - ends[0]) / 2, (ends[1] + ends[0]) / 2
