@@ -16,6 +16,7 @@ import tyro
 
 from openjepa.command_line import (
     collecting,
+    distilling,
     exporting,
     judging,
     seeing,
@@ -78,6 +79,12 @@ COMMANDS: dict[str, Command | Group] = {
         training.train,
         resumes=True,
         takes_env=True,
+    ),
+    "distill": Command(
+        "teach the agent of a run to act without a search, which stays as its verifier",
+        "RUN [--pairs N] [--rounds N]",
+        lambda words: distilling.DistillOptions,
+        distilling.distill,
     ),
     "eval": Command(
         "judge a run the way its recipe says",

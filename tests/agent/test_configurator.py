@@ -45,6 +45,16 @@ def test_it_is_a_pure_function():
     assert "failed_edges" in chosen(40.0, failed_edges=1)[0].constraints
 
 
+def test_a_distilled_policy_acts_as_long_as_the_goal_comes_nearer():
+    reflex = Means(12, 64, 3, reflex=True)
+    setup, why = chosen(80.0, reflex)
+    assert (setup.mode, setup.num_samples, setup.num_iterations) == ("reflex", 1, 1)
+    assert "verifies" in why
+    assert [chosen(d, reflex)[0].mode for d in (None, 2.0, math.inf)] == ["reflex", "reflex", "search"]
+    assert chosen(80.0, reflex, stalled=1)[0] == chosen(80.0)[0]
+    assert chosen(80.0, reflex, idle=2, stalled=2)[0].mode == "wander"
+
+
 def test_standing_still_it_wanders_for_one_plan_and_tries_again():
     modes = [chosen(40.0, idle=idle)[0].mode for idle in range(5)]
     assert modes == ["retrieval", "retrieval", "wander", "retrieval", "wander"]

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from openjepa.agent.agent import Agent, AgentConfig
+from openjepa.agent.agent import Agent
+from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.saved import AgentCard
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost

@@ -1,7 +1,8 @@
 """An agent that perceives, remembers, decides and acts."""
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
-from openjepa.agent.agent import Agent, AgentConfig
+from openjepa.agent.agent import Agent
+from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.memory import FailedPlanConfig
 from openjepa.agent.saved import AgentCard, load_agent, read_card, save_agent
 

@@ -10,77 +10,31 @@ same alone, in any batch, and when its neighbours have finished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openjepa.agent.configurator import ConfiguratorConfig, Setup, Situation, configure
-from openjepa.agent.experience import Experience, grown, keep
-from openjepa.agent.landmarks import Landmarks, StuckSteps
-from openjepa.agent.memory import FailedPlanConfig, FailedPlans, Moves, ShortTermMemory
+from openjepa.agent.actor import cost_of_standing_still
+from openjepa.agent.agent_config import AgentConfig
+from openjepa.agent.configurator import Setup, Situation, configure
+from openjepa.agent.episode import Episode
+from openjepa.agent.experience import grown, keep
+from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.perception import Perception
-from openjepa.agent.pursuit import Pursuit
-from openjepa.agent.routes import Routes
-from openjepa.agent.setups import joined, means_of, resized, wander
+from openjepa.agent.reflex import Reflex
+from openjepa.agent.setups import joined, means_of, resized, selected, wander
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
-from openjepa.planning.candidates import centre, shift
+from openjepa.planning.candidates import Imagination, centre, shift
 from openjepa.planning.costs import PathCost as DistanceCost
 from openjepa.planning.costs import SelfAimed, bind
 from openjepa.planning.hierarchical import Hierarchy
 from openjepa.planning.risk import RiskCost
 from openjepa.protocols import ActionBounds, Cost, PathCost, Plan, Planner, WorldModel
-
-
-@dataclass(frozen=True)
-class AgentConfig:
-    """Options of the acting loop.
-
-    Attributes:
-        replan_every: model steps that are executed before the next plan, from 1 to the planner's horizon.
-        context_len: latest states that the model is given, >= 1; 1 for a Markov model.
-        history: latest frames that a state is computed from, >= 1; more than 1 for a state with a velocity.
-        frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
-        warm_start: whether a search starts from the last plan, shifted by what was executed.
-        reach: model steps to a subgoal at most, > 0; for an agent with a map.
-        edge_patience: decisions without progress after which the agent no longer believes, until the episode ends, the
-            edge of its map that it should have taken, >= 1; None believes the map for ever.
-        configurator: chooses for every decision how it is thought about, or None for always the same.
-        failed_plans: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
-            to forget at once.
-        stuck_steps: whether the agent remembers, until the episode ends, steps between landmarks that led nowhere; the
-            critic must be a map of landmarks.
-        seed: of all plans, >= 0.
-        device: where frames are encoded and plans are made.
-    """
-
-    replan_every: int = 1
-    context_len: int = 1
-    history: int = 1
-    frameskip: int = 1
-    warm_start: bool = True
-    failed_plans: FailedPlanConfig | None = None
-    reach: float = 8.0
-    edge_patience: int | None = None
-    configurator: ConfiguratorConfig | None = None
-    stuck_steps: bool = False
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if min(self.replan_every, self.context_len, self.history, self.frameskip) < 1 or self.seed < 0:
-            raise ConfigError(
-                "`replan_every`, `context_len`, `history`, `frameskip` must be at least 1, `seed` 0 or more."
-            )
-        if self.reach <= 0 or (self.edge_patience is not None and self.edge_patience < 1):
-            raise ConfigError(
-                f"`reach` must be above 0 and `edge_patience` at least 1 or None; got {self.reach} and "
-                f"{self.edge_patience}."
-            )
 
 
 class Agent:
@@ -96,6 +50,7 @@ class Agent:
         landmarks: a map of remembered states, which gives subgoals on the way to goals beyond `config.reach`; or None.
         hierarchy: upper levels, which give subgoals where no map does; or None.
         diary: folder where an agent with a map keeps its episodes, by which the map grows; or None.
+        reflex: Mode-1, distilled from this agent's own plans (`openjepa distill`); the configurator says when it acts.
 
     Attributes:
         stuck_map: the critic, where it is a map that also remembers steps which led nowhere; else None.
@@ -117,6 +72,7 @@ class Agent:
         landmarks: Landmarks | None = None,
         hierarchy: Hierarchy | None = None,
         diary: Path | None = None,
+        reflex: Reflex | None = None,
     ) -> None:
         if isinstance(model, nn.Module) and model.training:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
@@ -131,13 +87,13 @@ class Agent:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self.stuck_map = distance
         self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
-        self.landmarks, self.hierarchy, self.diary = landmarks, hierarchy, diary
+        self.landmarks, self.hierarchy, self.diary, self.reflex = landmarks, hierarchy, diary, reflex
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
         self.decisions = 0
         self.thoughts: list[tuple[Setup, str]] = []
         self._idle = centre(bounds, torch.zeros(1))  # [A]
-        self._episode: _Episode | None = None
+        self._episode: Episode | None = None
 
     @torch.no_grad()
     def start(
@@ -182,7 +138,9 @@ class Agent:
         if len(ids) != len(z_goal) or min(ids) < 0:
             raise ConfigError(f"`env_ids` must be one number >= 0 per environment ({len(z_goal)}); got {ids}.")
         self.perception.start()
-        self._episode = _Episode(self, z_goal, ids, cost)
+        self._episode = Episode(
+            self.config, z_goal, ids, cost, self.landmarks, self.hierarchy, self.stuck_map, keeps=self.diary is not None
+        )
         self.last_plan, self.decisions, self.thoughts = None, 0, []
 
     def finish(self) -> None:
@@ -230,7 +188,7 @@ class Agent:
             now.memory.act(block)
         return actions.numpy()
 
-    def _begin_step(self, now: "_Episode", frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> None:
+    def _begin_step(self, now: Episode, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> None:
         """Begins a model step: looks where that is needed, and plans when a plan is due."""
         if len(frames) != len(now.z_goal):
             raise ShapeError(f"`frames` must hold {len(now.z_goal)} environments; got {len(frames)}.")
@@ -245,16 +203,18 @@ class Agent:
         if due:
             self._replan(now, rows)
 
-    def _replan(self, now: "_Episode", rows: Tensor) -> None:
+    def _replan(self, now: Episode, rows: Tensor) -> None:
         there = to_device(rows, now.z_goal.device)
         left = now.look(rows, there, self.decisions * self.config.replan_every)
         self._compare(now, rows)
         setups: list[tuple[Setup | None, str]] = [(None, "")] * len(rows)
         if self.config.configurator is not None:
-            setups = [self._configured(now, row, steps) for row, steps in zip(rows.tolist(), left, strict=True)]
+            known = zip(rows.tolist(), left, strict=True)
+            setups = [self._configured(now, row, steps, reflex=True) for row, steps in known]
+        plans = self._react(now, rows, left, setups)
+        done = {i for members, _ in plans for i in members.tolist()}
         self.thoughts = [(setup, why) for setup, why in setups if setup is not None]
-        plans: list[tuple[Tensor, Plan]] = []
-        for setup in dict.fromkeys(setup for setup, _ in setups):
+        for setup in dict.fromkeys(setup for i, (setup, _) in enumerate(setups) if i not in done):
             members = torch.tensor([i for i, (other, _) in enumerate(setups) if other == setup])
             plans.append((members, self._plan(now, rows[members], setup)))
         plan = plans[0][1] if len(plans) == 1 else joined(plans)
@@ -265,17 +225,50 @@ class Agent:
         self.last_plan, self.planned_for, now.executed = plan, rows, 0
         self.decisions += 1
 
-    def _configured(self, now: "_Episode", row: int, steps: float | None) -> tuple[Setup, str]:
-        """How the next decision of one environment is thought about, and why."""
+    def _configured(self, now: Episode, row: int, steps: float | None, *, reflex: bool) -> tuple[Setup, str]:
+        """How the next decision of one environment is thought about, and why; `reflex` says if Mode-1 may act."""
         assert self.config.configurator is not None
         assert now.moves is not None
         failed = len(now.routes.failed[row]) if now.routes is not None else 0
-        situation = Situation(steps, now.moves.idle[row], failed)
+        stalled = now.routes.idle[row] if now.routes is not None else now.moves.idle[row]
+        situation = Situation(steps, now.moves.idle[row], failed, stalled=stalled)
         levels = 1 if self.hierarchy is None else 1 + len(self.hierarchy)
-        means = replace(means_of(self.planner), levels=levels, remembers_failures=now.failed_plans is not None)
+        remembers, reflex = now.failed_plans is not None, reflex and self.reflex is not None and now.intent is None
+        means = replace(means_of(self.planner), levels=levels, remembers_failures=remembers, reflex=reflex)
         return configure(situation, means, self.config.configurator, self.config.reach)
 
-    def _plan(self, now: "_Episode", rows: Tensor, setup: Setup | None) -> Plan:
+    def _react(
+        self, now: Episode, rows: Tensor, left: list[float | None], setups: list[tuple[Setup | None, str]]
+    ) -> list[tuple[Tensor, Plan]]:
+        """Plans of Mode-1, with the numbers of the rows that they are for; where one is not believed, Mode-2 is set up.
+
+        Args:
+            now: the episode.
+            rows: environments that need a plan.
+            left: steps to their goals by the map.
+            setups: of these environments; changed where Mode-2 is needed.
+        """
+        asked = [i for i, (setup, _) in enumerate(setups) if setup is not None and setup.mode == "reflex"]
+        if not asked:
+            return []
+        assert self.reflex is not None
+        some = rows[asked]
+        there = to_device(some, now.z_goal.device)
+        z, goals, past = now.memory.context(there), now.z_goal[there], now.memory.actions(there)
+        cost = bind(self.cost, goals, z[:, -1])
+        plan = Imagination(self.model, z, cost, past).best_plan(self.reflex(z[:, -1], goals).unsqueeze(1), 0, {})
+        if now.routes is not None:
+            ends = now.routes.left(some.tolist(), plan.z_path[:, self.config.replan_every - 1])
+            nearer = torch.tensor([end < left[i] for i, end in zip(asked, ends, strict=True)])  # type: ignore[operator]
+        else:
+            nearer = to_host(plan.cost < cost_of_standing_still(z, cost, plan.z_path.shape[1]))
+        for i in (i for i, good in zip(asked, nearer.tolist(), strict=True) if not good):
+            setup, why = self._configured(now, int(rows[i]), left[i], reflex=False)
+            setups[i] = setup, f"the reflex would come no nearer; {why}"
+        kept = nearer.nonzero().squeeze(1)
+        return [(torch.tensor(asked)[kept], selected(plan, kept))] if len(kept) else []
+
+    def _plan(self, now: Episode, rows: Tensor, setup: Setup | None) -> Plan:
         """Plans for some environments, as the setup says."""
         there = to_device(rows, now.z_goal.device)
         generators = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions) for i in rows.tolist()]
@@ -293,7 +286,7 @@ class Agent:
         planner = self.planner if setup is None else resized(self.planner, setup)
         return planner.plan(self.model, z, cost, generators=generators, **options)
 
-    def _bound_cost(self, now: "_Episode", rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
+    def _bound_cost(self, now: Episode, rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""
         goals, here = now.z_goal[there], now.memory.now[there]
         aimed = None if now.intent is None else now.intent.select(there).aim(here)
@@ -316,7 +309,7 @@ class Agent:
         horizon = self.last_plan.actions.shape[1] if self.last_plan is not None else 1
         return now.failed_plans.doubt(cost, now.memory.now[there], horizon, there)
 
-    def _compare(self, now: "_Episode", rows: Tensor) -> None:
+    def _compare(self, now: Episode, rows: Tensor) -> None:
         """Tells the memory of failures where the last plans were to end and where they did."""
         if now.failed_plans is None:
             return
@@ -338,57 +331,3 @@ class Agent:
             raise ConfigError(
                 f"`replan_every` must be at most the planner's horizon ({horizon}); got {self.config.replan_every}."
             )
-
-
-class _Episode:
-    """What an agent knows of the episode that it is in: goals, plans and memories of every environment."""
-
-    def __init__(self, agent: Agent, z_goal: Tensor, env_ids: list[int], intent: SelfAimed | None) -> None:
-        config, landmarks, hierarchy = agent.config, agent.landmarks, agent.hierarchy
-        self.z_goal, self.env_ids = z_goal, env_ids
-        self.intent = intent  # a cost that finds its goals by itself
-        self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
-        self.pursuit = None if hierarchy is None else Pursuit(hierarchy, z_goal)
-        self.moves = None if config.configurator is None else Moves(len(z_goal))
-        self._keeps = agent.diary is not None
-        self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
-        self.memory = ShortTermMemory(config.context_len)
-        self.failed_plans: FailedPlans | StuckSteps | None = None
-        if config.failed_plans is not None:
-            self.failed_plans = FailedPlans(config.failed_plans)
-        elif agent.stuck_map is not None:
-            self.failed_plans = StuckSteps(agent.stuck_map)
-        self.planned_at: Tensor | None = None  # [B, N, D], states at the last plan
-        self.plan: Tensor | None = None  # [B, H, A]
-        self.executed = 0  # model steps of the plan
-        self.part = 0  # primitive actions of the present model action
-        self.active = torch.ones(len(z_goal), dtype=torch.bool)
-
-    def look(self, rows: Tensor, there: Tensor, step: int) -> list[float | None]:
-        """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
-        z = self.memory.now[there]
-        if self._keeps:
-            self._lived.append((step, rows.tolist(), to_host(z)))
-        if self.moves is not None:
-            self.moves.look(rows.tolist(), z)
-        return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
-
-    def experiences(self) -> list[Experience]:
-        """What every environment lived through, those that never acted left out."""
-        found = []
-        for row in range(len(self.env_ids)):
-            moments = [(step, z[rows.index(row)]) for step, rows, z in self._lived if row in rows]
-            if not moments or self.routes is None:
-                continue
-            places = self.routes.landmarks.places.cpu()
-            failed = torch.tensor(self.routes.failed[row], dtype=torch.long).view(-1, 2)
-            steps = torch.tensor([step for step, _ in moments])
-            found.append(Experience(torch.stack([z for _, z in moments]), steps, places[failed]))
-        return found
-
-    def retire(self, active: Tensor) -> None:
-        """Lets only these environments [B] go on."""
-        check_shape(active, f"B={len(self.active)}", name="active")
-        if bool((active & ~self.active).any()):
-            raise ConfigError("`active` must not revive a finished environment. Call `start` for a new episode.")
-        self.active = active

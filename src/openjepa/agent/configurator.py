@@ -1,5 +1,6 @@
 """The configurator: how a decision is thought about, chosen from what is known before it (LeCun 2022, section 3.1).
 
+    a distilled policy         reflex: no search, as long as the goal comes nearer
     a goal within reach        direct: one level, the goal itself, nothing is paid for the map
     a known way                retrieval: one level, towards landmarks of the map
     no known way, or no map    search: with the upper levels where the world model has some, else with more samples
@@ -14,7 +15,7 @@ from typing import Literal
 
 from openjepa.errors import ConfigError
 
-Mode = Literal["direct", "retrieval", "search", "wander"]
+Mode = Literal["reflex", "direct", "retrieval", "search", "wander"]
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,19 @@ class Situation:
         idle: decisions in a row at which the environment stood still, >= 0.
         failed_edges: ways between landmarks that failed in this episode, >= 0.
         time_ms: milliseconds that the decision may take, > 0; None for no limit.
+        stalled: decisions in a row that brought the goal no nearer by the agent's memory, or moved nothing, >= 0.
     """
 
     distance: float | None = None
     idle: int = 0
     failed_edges: int = 0
     time_ms: float | None = None
+    stalled: int = 0
 
     def __post_init__(self) -> None:
-        if (self.distance is not None and not self.distance >= 0) or min(self.idle, self.failed_edges) < 0:
-            raise ConfigError("`distance`, `idle` and `failed_edges` must be 0 or more.")
+        counts = (self.idle, self.failed_edges, self.stalled)
+        if (self.distance is not None and not self.distance >= 0) or min(counts) < 0:
+            raise ConfigError("`distance`, `idle`, `failed_edges` and `stalled` must be 0 or more.")
         if self.time_ms is not None and self.time_ms <= 0:
             raise ConfigError(f"`time_ms` must be above 0, or None for no limit; got {self.time_ms}.")
 
@@ -50,6 +54,7 @@ class Means:
         num_iterations: rounds.
         levels: of its world model and planner, 1 for a flat one.
         remembers_failures: whether failed plans change its cost.
+        reflex: whether a policy was distilled from its plans.
     """
 
     horizon: int
@@ -57,6 +62,7 @@ class Means:
     num_iterations: int
     levels: int = 1
     remembers_failures: bool = False
+    reflex: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,9 @@ def configure(situation: Situation, means: Means, config: ConfiguratorConfig, re
         samples, why = 1, f"{why}; one heading is drawn"
     iterations = 1 if mode == "wander" else means.num_iterations
     limit = situation.time_ms if situation.time_ms is not None else config.time_ms
-    if limit is not None and mode != "wander":
+    if mode == "reflex":
+        samples, iterations = 1, 1
+    elif limit is not None and mode != "wander":
         samples, iterations, hurry = _within(limit, means.horizon, samples, iterations, config)
         why += hurry
     weights: tuple[tuple[str, float], ...] = (("goal", 1.0),)
@@ -150,6 +158,8 @@ def _mode(situation: Situation, means: Means, config: ConfiguratorConfig, reach:
     distance = situation.distance
     if config.patience is not None and distance != 0 and situation.idle and situation.idle % config.patience == 0:
         return "wander", 1, f"nothing moved for {situation.idle} decisions: wander"
+    if means.reflex and not situation.stalled and (distance is None or math.isfinite(distance)):
+        return "reflex", 1, "it comes nearer without a search: by reflex, which the world model verifies"
     if distance is None:
         if means.levels > 1:
             return "search", means.levels, f"no map: search with {means.levels} levels"

@@ -63,6 +63,11 @@ class Routes:
             found.append(left if left < self.landmarks.far else math.inf)
         return found
 
+    def left(self, rows: Sequence[int], z: Tensor) -> list[float]:
+        """Steps to the goals of some environments from states z [R, N, D], as far as the map knows; notes nothing."""
+        places = to_host(self.landmarks.nearest(z)).tolist()
+        return [float(self.ways(row)[place]) for row, place in zip(rows, places, strict=True)]
+
     def ways(self, row: int, landmark: int | None = None) -> Tensor:
         """Steps [L] from every landmark to the goal of an environment, or outward from a landmark."""
         number, outward = (self.goals[row], False) if landmark is None else (landmark, True)

@@ -5,7 +5,8 @@
           critic.safetensors        learned distance to a goal, where the cost holds one
           memory.safetensors        landmarks and ways between them, where the agent has a map
           hierarchy.safetensors     what upper levels plan with, where the world model has some
-          actor.safetensors         policy whose proposals the planner starts from (Mode-1), where there is one
+          actor.safetensors         policy whose proposals the planner starts from, where there is one
+          reflex-....safetensors    policy that was distilled from the agent's own plans (Mode-1), where there is one
 
 The names are those of LeCun's architecture (A Path Towards Autonomous Machine Intelligence, 2022): perception, world
 model, critic, actor, short-term memory; the planner is the actor's Mode-2. Reading is strict: a part that is missing,
@@ -13,7 +14,7 @@ damaged, of another version or of another shape is an error that names it.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,35 +22,26 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
-from openjepa.agent.agent import Agent, AgentConfig
+from openjepa.agent.agent import Agent
+from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.experience import grown, recall
 from openjepa.agent.landmarks import Embedding, LandmarkConfig, Landmarks
+from openjepa.agent.reflex import Reflex, blank_reflex, describe_reflex
 from openjepa.agent.saved_hierarchy import blank_hierarchy, describe_hierarchy
+from openjepa.agent.saved_planner import describe_planner, open_planner
 from openjepa.config import from_dict, to_dict
-from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief, unknown
+from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief
 from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
-from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import PathCost, closest, final, l1, mean, squared_l2
-from openjepa.planning.exhaustive import Exhaustive, ExhaustiveConfig
-from openjepa.planning.icem import ICEM, ICEMConfig
-from openjepa.planning.mppi import MPPI, MPPIConfig
-from openjepa.protocols import ActionBounds, Planner
+from openjepa.protocols import ActionBounds
 from openjepa.train.checkpoint import build_method, describe_method, load_weights
 from openjepa.version import __version__
 
 FORMAT = 2  # of `agent.json`
 READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
-CARD, WORLD_MODEL, CRITIC, ACTOR, MEMORY = "agent.json", "world_model", "critic", "actor", "memory"
-HIERARCHY, EXPERIENCE = "hierarchy", "experience"
-PLANNERS: dict[str, tuple[Callable[..., Any], type]] = {
-    "cem": (CEM, CEMConfig),
-    "icem": (ICEM, ICEMConfig),
-    "mppi": (MPPI, MPPIConfig),
-    "exhaustive": (Exhaustive, ExhaustiveConfig),
-}
+CARD, WORLD_MODEL, CRITIC, MEMORY = "agent.json", "world_model", "critic", "memory"
+HIERARCHY, EXPERIENCE, REFLEX = "hierarchy", "experience", "reflex"
 AGGREGATES = {"mean": mean, "closest": closest, "final": final}
 DISTANCES = {"squared_l2": squared_l2, "l1": l1}
 
@@ -99,12 +91,15 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
     parts: dict[str, nn.Module] = {}
     described: dict[str, Any] = {WORLD_MODEL: _part(parts, WORLD_MODEL, agent.model)}
     described["cost"] = _describe_cost(agent.cost, parts)
-    described["planner"] = _describe_planner(agent.planner, parts)
+    described["planner"] = describe_planner(agent.planner, parts)
     if agent.landmarks is not None:
         described[MEMORY] = _describe_memory(agent, parts)
     if agent.hierarchy is not None:
         parts[HIERARCHY] = agent.hierarchy
         described[HIERARCHY] = describe_hierarchy(agent.hierarchy)
+    if agent.reflex is not None:
+        parts[REFLEX] = agent.reflex
+        described[REFLEX] = {**describe_reflex(agent.reflex), "file": REFLEX}
     values = {**vars(card), "bounds": card.bounds.to_dict(), "options": to_dict(agent.config), **described}
     temporary = folder.with_name(f".writing-{folder.name}")
     try:
@@ -134,6 +129,32 @@ def note_judged(folder: Path, name: str, result: Mapping[str, Any]) -> None:
     content = _read_card(folder)
     content["judged"] = {**content.get("judged", {}), name: dict(result)}
     replace_text(folder / CARD, sealed_json(content))
+
+
+def add_reflex(folder: Path, reflex: Reflex, options: AgentConfig) -> None:
+    """Gives a saved agent a Mode-1, and the options that use it; what it was measured to reach before is forgotten.
+
+    The new weights lie beside the old ones before the card names them, so a process that dies at any moment leaves a
+    whole agent.
+    """
+    content = _read_card(folder)
+    old = content.pop(REFLEX, {}).get("file")
+    draft = folder / f".writing-{REFLEX}"
+    try:
+        save_file({key: value.contiguous() for key, value in reflex.state_dict().items()}, draft)
+        sync(draft)
+        checksum = sha256(draft)
+        name = f"{REFLEX}-{checksum[:8]}"
+        draft.replace(folder / f"{name}.safetensors")
+    except OSError as error:
+        raise CheckpointError(f"the reflex cannot be written to {folder}: {cause_of(error, folder)}.") from error
+    files = {path: value for path, value in content["files"].items() if path != f"{old}.safetensors"}
+    content["files"] = {**files, f"{name}.safetensors": checksum}
+    content[REFLEX] = {**describe_reflex(reflex), "file": name}
+    content |= {"options": to_dict(options), "judged": {}}
+    replace_text(folder / CARD, sealed_json(content))
+    if old not in (None, name):
+        (folder / f"{old}.safetensors").unlink(missing_ok=True)
 
 
 def find_agent(path: Path | str) -> Path:
@@ -184,18 +205,22 @@ def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False)
         model: Any = build_method(content[WORLD_MODEL], source=str(folder / CARD))
         _load(folder, WORLD_MODEL, model)
         cost = _open_cost(folder, content["cost"], device)
-        planner = _open_planner(folder, content["planner"], bounds, device)
+        planner = open_planner(content["planner"], bounds, lambda name, part: _load(folder, name, part).to(device))
         landmarks = _open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
         hierarchy = None
         if HIERARCHY in content:
             hierarchy = blank_hierarchy(content[HIERARCHY], model)
             _load(folder, HIERARCHY, hierarchy).to(device)
+        reflex = None
+        if REFLEX in content:
+            reflex = blank_reflex(content[REFLEX], bounds)
+            _load(folder, content[REFLEX]["file"], reflex).to(device)
         diary = None
         if remember and landmarks is not None:
             diary = folder / EXPERIENCE
             landmarks = grown(landmarks, recall(diary))
         shape, model = card.frame_shape, model.to(device).eval()
-        return Agent(model, planner, cost, card.bounds, options, shape, landmarks, hierarchy, diary)
+        return Agent(model, planner, cost, card.bounds, options, shape, landmarks, hierarchy, diary, reflex)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, OpenJEPAError) as error:
@@ -255,28 +280,6 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
     return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"], described.get("pose_dim"))
 
 
-def _describe_planner(planner: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
-    if isinstance(planner, ProposeVerifyRepair):
-        policy = planner.policy
-        if not isinstance(policy, GoalPolicy):
-            raise ConfigError(f"the actor must be a `GoalPolicy` to be saved; got {type(policy).__name__}.")
-        parts[ACTOR] = policy
-        return {
-            "kind": "propose",
-            "config": to_dict(planner.config),
-            "repair": to_dict(planner.repair.config),
-            "actor": {
-                "width": len(policy.standardize.mean),
-                "num_knots": policy.num_knots,
-                "config": to_dict(policy.config),
-            },
-        }
-    for name, (kind, _) in PLANNERS.items():
-        if type(planner) is kind:
-            return {"kind": name, "config": to_dict(planner.config)}
-    raise ConfigError(f"the planner must be one of {', '.join(PLANNERS)} to be saved; got {type(planner).__name__}.")
-
-
 def _describe_memory(agent: Agent, parts: dict[str, nn.Module]) -> dict[str, Any]:
     landmarks, cost = agent.landmarks, agent.cost
     assert landmarks is not None
@@ -320,19 +323,6 @@ def _open_landmarks(
     if described.get("config") is not None:
         landmarks.config = from_dict(LandmarkConfig, described["config"])
     return landmarks
-
-
-def _open_planner(folder: Path, described: Mapping[str, Any], bounds: ActionBounds, device: str) -> Planner:
-    if described["kind"] == "propose":
-        actor = described["actor"]
-        config = from_dict(GoalPolicyConfig, actor["config"])
-        policy = _load(folder, ACTOR, GoalPolicy(1, actor["width"], bounds, actor["num_knots"], config)).to(device)
-        proposals = from_dict(ProposalConfig, described["config"])
-        return ProposeVerifyRepair(policy, bounds, proposals, repair=from_dict(CEMConfig, described["repair"]))
-    if described["kind"] not in PLANNERS:
-        raise CheckpointError(f"{folder / CARD}: {unknown('planner', described['kind'], PLANNERS)}")
-    kind, options = PLANNERS[described["kind"]]
-    return kind(bounds, from_dict(options, described["config"]))
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -78,3 +78,10 @@ def joined(plans: Sequence[tuple[Tensor, Plan]]) -> Plan:
         model_steps=mean,
         terms={name: together([plan.terms[name] for _, plan in plans]) for name in sorted(alike)},
     )
+
+
+def selected(plan: Plan, rows: Tensor) -> Plan:
+    """The plan of some environments of a batch."""
+    there = to_device(rows, plan.actions.device)
+    terms = {name: value[there] for name, value in plan.terms.items()}
+    return replace(plan, actions=plan.actions[there], cost=plan.cost[there], z_path=plan.z_path[there], terms=terms)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from openjepa.errors import ConfigError
+from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, fit, sample_pairs, seeded, valid_states
 from openjepa.nn.action_bounds import ActionBounds
 from openjepa.protocols import Cost, WorldModel
@@ -140,3 +140,27 @@ def fit_goal_policy(
         return cost(model.rollout(z.unsqueeze(1), plan), z_goal).mean()
 
     return fit(policy, loss, steps=config.steps, lr=config.lr)
+
+
+def clone_goal_policy(
+    policy: GoalPolicy, states: Tensor, goals: Tensor, free: Tensor, *, generator: torch.Generator
+) -> GoalPolicy:
+    """Teaches a policy plans that a search found, by the squared error of their free actions; goes on where it is.
+
+    Plans of a search are noisy around what is good; what a policy learns is their mean.
+
+    Args:
+        policy: learns in place, with the `batch_size`, `steps` and `lr` of its options.
+        states: [S, N, D].
+        goals: [S, N, D].
+        free: [S, K, A], what the search chose.
+        generator: for batches.
+    """
+    config = policy.config
+    check_shape(free, f"S={len(states)} K={policy.num_knots} A={policy.bounds.dim}", name="free")
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(states), (config.batch_size,), generator=generator)
+        return (policy.free(states[rows], goals[rows]) - free[rows]).square().mean()
+
+    return fit(policy.requires_grad_(True), loss, steps=config.steps, lr=config.lr)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from openjepa.agent import Agent, load_agent, read_card
 from openjepa.agent.actor import ProposeVerifyRepair
-from openjepa.agent.saved import PLANNERS
+from openjepa.agent.saved_planner import PLANNERS
 from openjepa.config import to_dict
 from openjepa.errors import CheckpointError, ConfigError, require
 from openjepa.files import cause_of, replacing_folder, sha256

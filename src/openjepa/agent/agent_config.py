@@ -1,0 +1,54 @@
+"""Options of the acting loop."""
+
+from dataclasses import dataclass
+
+from openjepa.agent.configurator import ConfiguratorConfig
+from openjepa.agent.memory import FailedPlanConfig
+from openjepa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Options of the acting loop.
+
+    Attributes:
+        replan_every: model steps that are executed before the next plan, from 1 to the planner's horizon.
+        context_len: latest states that the model is given, >= 1; 1 for a Markov model.
+        history: latest frames that a state is computed from, >= 1; more than 1 for a state with a velocity.
+        frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
+        warm_start: whether a search starts from the last plan, shifted by what was executed.
+        reach: model steps to a subgoal at most, > 0; for an agent with a map.
+        edge_patience: decisions without progress after which the agent no longer believes, until the episode ends, the
+            edge of its map that it should have taken, >= 1; None believes the map for ever.
+        configurator: chooses for every decision how it is thought about, or None for always the same.
+        failed_plans: when the agent remembers, until the episode ends, a plan that the world did not follow, or None
+            to forget at once.
+        stuck_steps: whether the agent remembers, until the episode ends, steps between landmarks that led nowhere; the
+            critic must be a map of landmarks.
+        seed: of all plans, >= 0.
+        device: where frames are encoded and plans are made.
+    """
+
+    replan_every: int = 1
+    context_len: int = 1
+    history: int = 1
+    frameskip: int = 1
+    warm_start: bool = True
+    failed_plans: FailedPlanConfig | None = None
+    reach: float = 8.0
+    edge_patience: int | None = None
+    configurator: ConfiguratorConfig | None = None
+    stuck_steps: bool = False
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if min(self.replan_every, self.context_len, self.history, self.frameskip) < 1 or self.seed < 0:
+            raise ConfigError(
+                "`replan_every`, `context_len`, `history`, `frameskip` must be at least 1, `seed` 0 or more."
+            )
+        if self.reach <= 0 or (self.edge_patience is not None and self.edge_patience < 1):
+            raise ConfigError(
+                f"`reach` must be above 0 and `edge_patience` at least 1 or None; got {self.reach} and "
+                f"{self.edge_patience}."
+            )
