@@ -103,6 +103,10 @@ def test_a_world_is_played_learned_and_judged(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["plan", "runs/four-rooms", "--goal", "goal.png", "--steps", "3", "--out", "way.png"]) == 0
     assert capsys.readouterr().out.startswith("played 3 steps towards the picture")
+    assert main(["plan", "runs/four-rooms", "--steps", "3", "--out", "why.html"]) == 0
+    page = Path("why.html").read_text("utf-8")
+    assert page.count('<img class="plot"') == 2  # how far it was, and where it went
+    assert "How it thought" not in page  # there is no configurator
 
     Image.fromarray(goal.transpose(1, 2, 0)[:, :40]).save("narrow.png")
     assert main(["plan", "runs/four-rooms", "--goal", "narrow.png"]) == 2

@@ -2,8 +2,7 @@
 
 from openjepa.agent.actor import ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.agent import Agent
-from openjepa.agent.agent_config import AgentConfig
-from openjepa.agent.memory import FailedPlanConfig
+from openjepa.agent.agent_config import AgentConfig, FailedPlanConfig
 from openjepa.agent.saved import AgentCard, load_agent, read_card, save_agent
 
 __all__ = [

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from openjepa.agent.actor import cost_of_standing_still
 from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.configurator import Setup, Situation, configure
-from openjepa.agent.episode import Episode
 from openjepa.agent.experience import grown, keep
 from openjepa.agent.landmarks import Landmarks
+from openjepa.agent.memory import Episode
 from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import Reflex
 from openjepa.agent.setups import joined, means_of, resized, selected, wander
@@ -56,6 +56,8 @@ class Agent:
         stuck_map: the critic, where it is a map that also remembers steps which led nowhere; else None.
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
         planned_for: which environments these are.
+        headed_for: [B, N, D] what every environment's last plan headed for: its goal, or a subgoal on the way; None
+            before the first plan.
         decisions: plans made since `start`.
         thoughts: of the environments in `planned_for`, how the last decision was thought about and why, in a line each;
             empty without a configurator.
@@ -90,6 +92,7 @@ class Agent:
         self.landmarks, self.hierarchy, self.diary, self.reflex = landmarks, hierarchy, diary, reflex
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
+        self.headed_for: Tensor | None = None
         self.decisions = 0
         self.thoughts: list[tuple[Setup, str]] = []
         self._idle = centre(bounds, torch.zeros(1))  # [A]
@@ -141,7 +144,7 @@ class Agent:
         self._episode = Episode(
             self.config, z_goal, ids, cost, self.landmarks, self.hierarchy, self.stuck_map, keeps=self.diary is not None
         )
-        self.last_plan, self.decisions, self.thoughts = None, 0, []
+        self.last_plan, self.decisions, self.thoughts, self.headed_for = None, 0, [], None
 
     def finish(self) -> None:
         """Ends the episode: with a diary, it is kept on disk and the map grows by it; else nothing happens."""
@@ -207,6 +210,7 @@ class Agent:
         there = to_device(rows, now.z_goal.device)
         left = now.look(rows, there, self.decisions * self.config.replan_every)
         self._compare(now, rows)
+        self.headed_for = now.z_goal.clone() if self.headed_for is None else self.headed_for
         setups: list[tuple[Setup | None, str]] = [(None, "")] * len(rows)
         if self.config.configurator is not None:
             known = zip(rows.tolist(), left, strict=True)
@@ -255,6 +259,8 @@ class Agent:
         some = rows[asked]
         there = to_device(some, now.z_goal.device)
         z, goals, past = now.memory.context(there), now.z_goal[there], now.memory.actions(there)
+        assert self.headed_for is not None
+        self.headed_for[there] = goals
         cost = bind(self.cost, goals, z[:, -1])
         plan = Imagination(self.model, z, cost, past).best_plan(self.reflex(z[:, -1], goals).unsqueeze(1), 0, {})
         if now.routes is not None:
@@ -301,6 +307,8 @@ class Agent:
             goals = now.pursuit.subgoals(rows.tolist(), now.memory.context(there), goals, luck, used)
         elif now.pursuit is not None:
             now.pursuit.drop(rows.tolist())
+        assert self.headed_for is not None
+        self.headed_for[there] = goals
         if aimed is not None and not torch.equal(goals, now.z_goal[there]):
             aimed = None  # a subgoal comes first
         cost = aimed or bind(self.cost, goals, here)

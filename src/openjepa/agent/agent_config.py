@@ -3,8 +3,29 @@
 from dataclasses import dataclass
 
 from openjepa.agent.configurator import ConfiguratorConfig
-from openjepa.agent.memory import FailedPlanConfig
 from openjepa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FailedPlanConfig:
+    """When a plan has failed, and how far around its end it is doubted.
+
+    Attributes:
+        missing_share: of the imagined way that must be missing for a plan to have failed, > 0.
+        radius_share: radius of a remembered place, as a share of the gap between what was imagined and seen, > 0.
+        capacity: places that are remembered, the latest ones, >= 1.
+    """
+
+    missing_share: float = 0.5
+    radius_share: float = 0.75
+    capacity: int = 64
+
+    def __post_init__(self) -> None:
+        if min(self.missing_share, self.radius_share) <= 0 or self.capacity < 1:
+            raise ConfigError(
+                "`missing_share` and `radius_share` must be > 0 and `capacity` at least 1; got "
+                f"{self.missing_share}, {self.radius_share} and {self.capacity}."
+            )
 
 
 @dataclass(frozen=True)

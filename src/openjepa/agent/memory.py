@@ -1,4 +1,4 @@
-"""Short-term memory: the states and actions that a model with context is given, and the plans that failed.
+"""Short-term memory: an episode, the states and actions that a model with context is given, the plans that failed.
 
 A planner finds every wall that the model does not believe in, and an agent that forgets pushes against it for ever:
 nothing that it sees changes, so nothing in its plan does. `FailedPlans` remembers, until the episode ends, where an
@@ -17,9 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from openjepa.errors import ConfigError
+from openjepa.agent.agent_config import AgentConfig, FailedPlanConfig
+from openjepa.agent.experience import Experience
+from openjepa.agent.landmarks import Landmarks, StuckSteps
+from openjepa.agent.pursuit import Pursuit
+from openjepa.agent.routes import Routes
+from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_host
-from openjepa.planning.costs import GoalCost
+from openjepa.planning.costs import GoalCost, SelfAimed
+from openjepa.planning.hierarchical import Hierarchy
 
 
 class ShortTermMemory:
@@ -84,28 +90,6 @@ class Moves:
             usual = sum(self._moves[row]) / max(1, len(self._moves[row]))
             self.idle[row] = self.idle[row] + 1 if move <= self.still_share * usual else 0
             self._moves[row].append(move)
-
-
-@dataclass(frozen=True)
-class FailedPlanConfig:
-    """When a plan has failed, and how far around its end it is doubted.
-
-    Attributes:
-        missing_share: of the imagined way that must be missing for a plan to have failed, > 0.
-        radius_share: radius of a remembered place, as a share of the gap between what was imagined and seen, > 0.
-        capacity: places that are remembered, the latest ones, >= 1.
-    """
-
-    missing_share: float = 0.5
-    radius_share: float = 0.75
-    capacity: int = 64
-
-    def __post_init__(self) -> None:
-        if min(self.missing_share, self.radius_share) <= 0 or self.capacity < 1:
-            raise ConfigError(
-                "`missing_share` and `radius_share` must be > 0 and `capacity` at least 1; got "
-                f"{self.missing_share}, {self.radius_share} and {self.capacity}."
-            )
 
 
 class FailedPlans:
@@ -187,3 +171,78 @@ class DoubtfulCost:
         """The same cost for some environments: their indices, or a mask [B]."""
         parts = (part[environments] for part in (self.staying, self.places, self.radii))
         return DoubtfulCost(self.cost.select(environments), *parts)
+
+
+class Episode:
+    """Goals, plans and memories of every environment, until the next `start`.
+
+    Args:
+        config: of the agent.
+        z_goal: [B, N, D].
+        env_ids: a number for each environment.
+        intent: a cost that finds its goals by itself, or None.
+        landmarks: the agent's map, or None.
+        hierarchy: its upper levels, or None.
+        stuck_map: its critic, where steps that led nowhere are remembered; or None.
+        keeps: whether what is lived through will be asked for.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        z_goal: Tensor,
+        env_ids: list[int],
+        intent: SelfAimed | None,
+        landmarks: Landmarks | None,
+        hierarchy: Hierarchy | None,
+        stuck_map: Landmarks | None,
+        *,
+        keeps: bool,
+    ) -> None:
+        self.z_goal, self.env_ids = z_goal, env_ids
+        self.intent = intent
+        self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
+        self.pursuit = None if hierarchy is None else Pursuit(hierarchy, z_goal)
+        self.moves = None if config.configurator is None else Moves(len(z_goal))
+        self._keeps = keeps
+        self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
+        self.memory = ShortTermMemory(config.context_len)
+        self.failed_plans: FailedPlans | StuckSteps | None = None
+        if config.failed_plans is not None:
+            self.failed_plans = FailedPlans(config.failed_plans)
+        elif stuck_map is not None:
+            self.failed_plans = StuckSteps(stuck_map)
+        self.planned_at: Tensor | None = None  # [B, N, D], states at the last plan
+        self.plan: Tensor | None = None  # [B, H, A]
+        self.executed = 0  # model steps of the plan
+        self.part = 0  # primitive actions of the present model action
+        self.active = torch.ones(len(z_goal), dtype=torch.bool)
+
+    def look(self, rows: Tensor, there: Tensor, step: int) -> list[float | None]:
+        """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
+        z = self.memory.now[there]
+        if self._keeps:
+            self._lived.append((step, rows.tolist(), to_host(z)))
+        if self.moves is not None:
+            self.moves.look(rows.tolist(), z)
+        return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
+
+    def experiences(self) -> list[Experience]:
+        """What every environment lived through, those that never acted left out."""
+        found = []
+        for row in range(len(self.env_ids)):
+            moments = [(step, z[rows.index(row)]) for step, rows, z in self._lived if row in rows]
+            if not moments or self.routes is None:
+                continue
+            places = self.routes.landmarks.places.cpu()
+            failed = torch.tensor(self.routes.failed[row], dtype=torch.long).view(-1, 2)
+            steps = torch.tensor([step for step, _ in moments])
+            found.append(Experience(torch.stack([z for _, z in moments]), steps, places[failed]))
+        return found
+
+    def retire(self, active: Tensor) -> None:
+        """Lets only these environments [B] go on."""
+        check_shape(active, f"B={len(self.active)}", name="active")
+        if bool((active & ~self.active).any()):
+            raise ConfigError("`active` must not revive a finished environment. Call `start` for a new episode.")
+        self.active = active

@@ -77,7 +77,7 @@ class PlanOptions:
     world: str | None = None  # where to play; None = where the agent learned
     steps: int = 100  # that the agent has on its way to a picture
     seed: int = 0  # of start and goal
-    out: Path | None = None  # .gif is animated, .png a strip of frames; None = plan.gif in RUN
+    out: Path | None = None  # .gif is animated, .png a strip of frames, .html also says why; None = plan.gif in RUN
 
 
 def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
@@ -87,7 +87,7 @@ def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
     out = options.out or options.run / "plan.gif"
     if options.goal is None and options.world is None and not env:
         run = open_run(options.run)
-        if run.recipe.replay is not None:
+        if run.recipe.replay is not None and out.suffix != ".html":
             replay = run.recipe.replay(run.config, run.path, options.seed)
             outcome = "reached" if replay.success else "did not reach"
             print(f"{outcome} the goal in {len(replay.frames) - 1} steps: {write_replay(replay, out)}")
@@ -104,7 +104,12 @@ def plan(options: PlanOptions, env: Mapping[str, Any] | None = None) -> int:
         result = play_to_words(options.run, options.goal, **where)
     for thought in result.thoughts:
         print(thought)
-    print(f"{result.words}: {write_replay(result.replay, out)}")
+    if out.suffix == ".html":
+        from openjepa.recipes.played_page import write_played_page
+
+        print(f"{result.words}: {write_played_page(out, f'Plan: {options.run.name}', result)}")
+    else:
+        print(f"{result.words}: {write_replay(result.replay, out)}")
     return OK
 
 

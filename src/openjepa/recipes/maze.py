@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from openjepa.agent import ProposalConfig, load_agent
+from openjepa.agent import FailedPlanConfig, ProposalConfig, load_agent
 from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig
-from openjepa.agent.memory import FailedPlanConfig
 from openjepa.envs import Maze, make_world
 from openjepa.envs.maze import MazeConfig
 from openjepa.eval.acting.manifest import Manifest

@@ -6,25 +6,72 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from openjepa.agent import Agent, load_agent, read_card
+from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.saved import AgentCard
 from openjepa.data.images import read_image
 from openjepa.envs import default_policy, make_policy, make_world
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.pages.animation import Replay
+from openjepa.planning.costs import PathCost
 from openjepa.protocols import World
 
 DRAWN_GOAL = 25  # steps of play whose end is the goal, where no picture is given
 
 
 @dataclass(frozen=True)
+class Decision:
+    """One decision of an agent.
+
+    Attributes:
+        step: environment step.
+        state: [N, D] where it was.
+        heading: [N, D] what it headed for, the goal or a subgoal.
+        cost: expected of its plan.
+        left: to the goal by the critic, or None where the cost knows no distance of two states.
+        mode: how it was thought about; empty without a configurator.
+        why: the reason, in a line.
+    """
+
+    step: int
+    state: Tensor
+    heading: Tensor
+    cost: float
+    left: float | None
+    mode: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Played:
-    """What happened: the episode as pictures, how it went in words, and how it was thought about, a line a change."""
+    """What happened.
+
+    Attributes:
+        replay: the episode as pictures.
+        words: how it went.
+        decisions: how it was thought about, where that is known.
+        goal: [N, D] the goal as the agent sees it, or None.
+        landmarks: the agent's map, or None.
+    """
 
     replay: Replay
     words: str
-    thoughts: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    goal: Tensor | None = None
+    landmarks: Landmarks | None = None
+
+    @property
+    def thoughts(self) -> list[str]:
+        """A line for each change of mode."""
+        changes = zip((None, *self.decisions), self.decisions, strict=False)
+        return [
+            f"step {now.step}: {now.why}"
+            for before, now in changes
+            if now.mode and (before is None or before.mode != now.mode)
+        ]
 
 
 def play_to_picture(
@@ -99,16 +146,18 @@ def _goal(
     return frames[0], place.states() if place.has_states else None
 
 
+@torch.no_grad()
 def _play(agent: Agent, place: World, picture: np.ndarray, truth: np.ndarray | None, steps: int, seed: int) -> Played:
     frames = place.reset([seed])
     agent.start(picture[None])
     seen, reached = [frames[0].copy()], False
-    thoughts: list[tuple[str, str]] = []  # mode, and a line
+    decisions: list[Decision] = []
+    goal = agent.perception.goal(picture[None])
     for step in range(steps):
+        before = agent.decisions
         actions = agent.act(frames, place.proprio())
-        if agent.thoughts and (not thoughts or thoughts[-1][0] != agent.thoughts[0][0].mode):
-            setup, why = agent.thoughts[0]
-            thoughts.append((setup.mode, f"step {step}: {why}"))
+        if agent.decisions > before:
+            decisions.append(_decision(agent, frames, place.proprio(), goal, step))
         frames = place.step(actions)
         seen.append(frames[0].copy())
         if truth is not None:
@@ -120,7 +169,19 @@ def _play(agent: Agent, place: World, picture: np.ndarray, truth: np.ndarray | N
         words = f"played {len(seen) - 1} steps towards the picture{cost}"
     else:
         words = f"{'reached' if reached else 'did not reach'} the goal in {len(seen) - 1} steps{cost}"
-    return Played(Replay(np.stack(seen), picture, reached), words, tuple(line for _, line in thoughts))
+    return Played(Replay(np.stack(seen), picture, reached), words, tuple(decisions), goal[0], agent.landmarks)
+
+
+@torch.no_grad()
+def _decision(agent: Agent, frames: np.ndarray, proprio: np.ndarray | None, goal: Tensor, step: int) -> Decision:
+    """What the agent has just decided."""
+    assert agent.last_plan is not None
+    state = agent.perception.goal(frames, proprio)  # at rest, as a goal is
+    heading = goal if agent.headed_for is None else agent.headed_for
+    left = float(agent.cost.between(state, goal)[0]) if isinstance(agent.cost, PathCost) else None
+    setup, why = agent.thoughts[0] if agent.thoughts else (None, "")
+    cost = float(agent.last_plan.cost[0])
+    return Decision(step, state[0], heading[0], cost, left, setup.mode if setup is not None else "", why)
 
 
 def _is_there(place: World, truth: np.ndarray) -> bool:

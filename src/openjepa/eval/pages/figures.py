@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -89,6 +90,30 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_la
         ax.plot(x, y, color=COLOURS[i % len(COLOURS)], linewidth=1.8, label=name)
     ax.set_xlabel(x_label, color=GREY, fontsize=9)
     ax.set_ylabel(y_label, color=GREY, fontsize=9)
+    ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
+    return figure
+
+
+def latent_map(
+    places: np.ndarray, edges: np.ndarray, way: np.ndarray, headings: np.ndarray, goal: np.ndarray
+) -> Figure:
+    """Draws an agent's way over what it remembers, in two directions of the latent.
+
+    Args:
+        places: [L, 2] remembered places, any number.
+        edges: [2, E] numbers of places that steps join.
+        way: [T, 2] where it was at each decision.
+        headings: [T, 2] what each plan headed for.
+        goal: [2].
+    """
+    figure, (ax,) = blank(width=6.4, height=4.8)
+    if edges.shape[1]:
+        ax.add_collection(LineCollection(list(places[edges.T]), colors=GREY, linewidths=0.4, alpha=0.35))
+    ax.scatter(places[:, 0], places[:, 1], s=4, color=GREY, alpha=0.6, label="places" if len(places) else None)
+    ax.plot(*way.T, color=COLOURS[0], linewidth=2.0, marker="o", markersize=3.5, label="way")
+    ax.scatter(headings[:, 0], headings[:, 1], s=26, facecolors="none", edgecolors=COLOURS[4], label="headed for")
+    ax.plot(*goal, linestyle="none", marker="*", markersize=15, color="#ff3b30", markeredgecolor="white", label="goal")
+    ax.autoscale_view()
     ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
     return figure
 
