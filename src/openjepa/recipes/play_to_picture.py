@@ -181,7 +181,7 @@ def _decision(agent: Agent, frames: np.ndarray, proprio: np.ndarray | None, goal
     left = float(agent.cost.between(state, goal)[0]) if isinstance(agent.cost, PathCost) else None
     setup, why = agent.thoughts[0] if agent.thoughts else (None, "")
     cost = float(agent.last_plan.cost[0])
-    return Decision(step, state[0], heading[0], cost, left, setup.mode if setup is not None else "", why)
+    return Decision(step, state[0], heading[0].clone(), cost, left, setup.mode if setup is not None else "", why)
 
 
 def _is_there(place: World, truth: np.ndarray) -> bool:

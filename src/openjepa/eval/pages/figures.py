@@ -111,7 +111,9 @@ def latent_map(
         ax.add_collection(LineCollection(list(places[edges.T]), colors=GREY, linewidths=0.4, alpha=0.35))
     ax.scatter(places[:, 0], places[:, 1], s=4, color=GREY, alpha=0.6, label="places" if len(places) else None)
     ax.plot(*way.T, color=COLOURS[0], linewidth=2.0, marker="o", markersize=3.5, label="way")
-    ax.scatter(headings[:, 0], headings[:, 1], s=26, facecolors="none", edgecolors=COLOURS[4], label="headed for")
+    ax.scatter(
+        headings[:, 0], headings[:, 1], s=26, facecolors="none", edgecolors=COLOURS[4], zorder=3, label="headed for"
+    )
     ax.plot(*goal, linestyle="none", marker="*", markersize=15, color="#ff3b30", markeredgecolor="white", label="goal")
     ax.autoscale_view()
     ax.legend(frameon=False, fontsize=8, labelcolor=GREY)
