@@ -38,7 +38,7 @@ class ImagineConfig:
 
     macros: int = 16
     hold: int = 4
-    radius_share: float = 0.5
+    radius_share: float = 0.35
     still_share: float = 0.25
     capacity: int = 600
 
