@@ -77,7 +77,7 @@ class LocalPredictor(nn.Module):
 
     def __init__(self, size: int, dim: int, action_dim: int, points: int, spacing: float, hidden_dim: int) -> None:
         super().__init__()
-        self.half = size / 2
+        self.reach = size / 2
         line = (torch.arange(points) - (points - 1) / 2) * spacing
         self.register_buffer("around", torch.stack(torch.meshgrid(line, line, indexing="xy"), -1), persistent=False)
         self.net = nn.Sequential(
@@ -89,7 +89,7 @@ class LocalPredictor(nn.Module):
         )
 
     def forward(self, cells: Tensor, place: Tensor, action: Tensor) -> Tensor:  # noqa: D102
-        where = (place[:, None, None] + self.around) / self.half  # [B, P, P, 2]
+        where = (place[:, None, None] + self.around) / self.reach  # [B, P, P, 2]
         seen = functional.grid_sample(cells, where, align_corners=False).flatten(1)
         return place + self.net(torch.cat([seen, action], 1))
 
