@@ -195,34 +195,73 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--pairs", type=int, default=100, help="of each bin and maze")
     parser.add_argument("--pairs-seed", type=int, default=0, help="0 is judged; take another one to develop on")
+    parser.add_argument("--only-kept", action="store_true", help="train nothing: what was measured so far")
+    parser.add_argument("--table", type=Path, default=None, help="a file for the table")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-far-goals"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {m: {b: [] for b in options.bins} for m in options.methods}
-    seconds, manifests = [], {}
+    seconds: list[dict[str, float]] = []
+    manifests: dict[str, str] = {}
     options.out.mkdir(parents=True, exist_ok=True)
+    missing = []
     for number in options.mazes:
         for seed in options.seeds:
-            config, began = recipe(number, seed, options.out), time.process_time()
-            folder = options.out / f"run-{number}-{seed}"
-            kept = Kept(options.out / f"rows-{number}-{seed}.json")
-            learned = learn(config, folder)
-            alone = time.process_time() - began
-            agents = players(config, learned, options.methods, folder)
-            spent = {"agent": round(alone, 1), "with_levels": round(time.process_time() - began, 1)}
-            seconds.append(kept.once("cpu_seconds", partial(dict, spent)))
+            config = recipe(number, seed, options.out)
             layout = world_config(config)
-            for name in options.bins:
-                pairs = frozen_pairs(layout, name, options.pairs, options.pairs_seed, options.out)
-                manifests[f"{number} {name}"] = pairs.sha256[:12]
-                for method, agent in agents.items():
-                    task = partial(judged, agent, layout, pairs, BINS[name][1], method)
-                    row = kept.once(f"{method}, {name}, {pairs.sha256[:12]}", task)
-                    rows[method][name].append(row)
-                    print(f"maze {number} seed {seed} {name:8s} {method:24s} {json.dumps(row)}", flush=True)
+            kept = Kept(options.out / f"rows-{number}-{seed}.json")
+            bins = {n: frozen_pairs(layout, n, options.pairs, options.pairs_seed, options.out) for n in options.bins}
+            manifests |= {f"{number} {name}": pairs.sha256[:12] for name, pairs in bins.items()}
+            rows_of = {(m, n): f"{m}, {n}, {bins[n].sha256[:12]}" for n in bins for m in options.methods}
+            if not all(name in kept.rows for name in rows_of.values()):
+                if options.only_kept:
+                    missing.append(f"{number}-{seed}")
+                    continue
+                measure(config, layout, bins, rows_of, kept, options)
+            seconds.append(kept.rows["cpu_seconds"])
+            for (method, name), row in rows_of.items():
+                rows[method][name].append(kept.rows[row])
     found = {m: {name: _together(runs, options.pairs) for name, runs in bins.items()} for m, bins in rows.items()}
-    about = {"mazes": options.mazes, "seeds": options.seeds, "pairs": options.pairs, "torch": torch.__version__}
-    print(json.dumps({**found, **about, "manifests": manifests, "cpu_seconds_of_training": seconds}))
+    about = {"mazes": options.mazes, "seeds": options.seeds, "missing": missing, "pairs": options.pairs}
+    about |= {"torch": torch.__version__, "manifests": manifests, "cpu_seconds_of_training": seconds}
+    if options.table is not None:
+        replace_text(options.table, table(found))
+    print(json.dumps({**found, **about}))
+
+
+def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Success (and steps as a multiple of the shortest way) by method and bin, with what a decision costs far away."""
+    bins = list(next(iter(found.values())))
+    heads = [f"{name}, {BINS[name][0][0]} to {BINS[name][0][1]}" for name in bins]
+    lines = [f"| method | {' | '.join(heads)} | multiply-adds | CPU time |", "|---" * (3 + len(bins)) + "|"]
+    for method, cells in found.items():
+        shown = []
+        for cell in cells.values():
+            ratio = "" if cell["step_ratio"] is None else f" (x{cell['step_ratio']:.2f})"
+            shown.append(f"{100 * cell['success']:.1f} %{ratio}")
+        last = cells[bins[-1]]
+        lines.append(f"| {method} | {' | '.join(shown)} | {last['macs'] / 1e6:.0f} M | {last['ms']:.1f} ms |")
+    return "\n".join(lines) + "\n"
+
+
+def measure(
+    config: WorldModelConfig,
+    layout: MazeConfig,
+    bins: dict[str, Manifest],
+    rows_of: dict[tuple[str, str], str],
+    kept: Kept,
+    options: argparse.Namespace,
+) -> None:
+    """Trains one maze and seed, and measures the rows that are not kept yet."""
+    cell, began = f"{layout.number}-{config.seed}", time.process_time()
+    learned = learn(config, options.out / f"run-{cell}")
+    alone = time.process_time() - began
+    agents = players(config, learned, options.methods, options.out / f"run-{cell}")
+    spent = {"agent": round(alone, 1), "with_levels": round(time.process_time() - began, 1)}
+    kept.once("cpu_seconds", partial(dict, spent))
+    for (method, name), row in rows_of.items():
+        found = kept.once(row, partial(judged, agents[method], layout, bins[name], BINS[name][1], method))
+        print(f"maze {layout.number} seed {config.seed} {name:8s} {method:24s} {json.dumps(found)}", flush=True)
 
 
 def _together(runs: list[dict[str, Any]], pairs: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ VIEWS = {"global_view": ViewConfig(32, (0.5, 1.0)), "local_view": ViewConfig(16,
 HEAD = {"projector_dim": 16, "embedding_dim": 8}
 SEEING = {"image_size": 16, "width": 4, "hidden_dim": 8}
 CAUSAL = LatentPredictorConfig("transformer", predictor_dim=8, depth=1, context_len=3, num_heads=1)
+CELLS = {"image_size": 16, "width": 4, "spot_width": 2, "map_dim": 2, "points": 3, "hidden_dim": 8}
 TINY_VIT = FrameEncoderConfig("vit", image_size=16, patch_size=8, depth=1)
 
 # The options of a toy of every method, with the batch that it is fed.
@@ -106,6 +108,10 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
             "levels": (LevelConfig(2, embed_dim=4, hidden_dim=8, macro_dim=2, rollout=1),),
         },
         WINDOWS,
+    ),
+    "cell_map": (
+        {**CELLS, "rollout": 2},
+        replace(WINDOWS, proprio=None, others=pixels(3, 2, 3, 16, 16)),
     ),
     "vjepa2_ac": (
         {

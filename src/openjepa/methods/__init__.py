@@ -63,6 +63,12 @@ def _hjepa() -> tuple[type, type]:
     return HJEPA, HJEPAConfig
 
 
+def _cell_map() -> tuple[type, type]:
+    from openjepa.methods.cell_map import CellMapConfig, CellMapModel
+
+    return CellMapModel, CellMapConfig
+
+
 METHODS: dict[str, MethodEntry] = {
     "lewm": _lewm,
     "ijepa": _ijepa,
@@ -73,4 +79,5 @@ METHODS: dict[str, MethodEntry] = {
     "levjepa": _levjepa,
     "causal_jepa": _causal_jepa,
     "hjepa": _hjepa,
+    "cell_map": _cell_map,
 }
