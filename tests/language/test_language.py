@@ -69,6 +69,18 @@ def test_choices_are_told_where_it_is_known_what_texts_say():
         replace(told, said=torch.zeros(2, 1, 2))
 
 
+def test_what_is_hardly_said_is_no_evidence():
+    """Of two things all is said alike but one predicate of one: that pair is scarce, and no mistake of other texts."""
+    pairs = [(thing, said) for thing in (0, 1) for said in range(4) for _ in range(6) if (thing, said) != (1, 3)]
+    pairs += [(2, 4)] * 6  # a subject of another kind: what is said of it is never said of the others
+    said = torch.tensor(pairs)[:, None].expand(-1, 2, -1)
+    texts = EncodedTexts(torch.zeros(len(pairs), 1, 3), torch.ones(len(pairs), 1, dtype=torch.bool))
+    told = Lesson(texts, LINE, sides, said, torch.zeros(len(pairs)) > 0)
+    things, beside = told.scarce
+    assert things.nonzero().tolist() == [[1, 3]]
+    assert not beside.diagonal().any()
+
+
 def test_a_state_is_described_asked_about_and_found(language):
     (best,) = language.describe(LINE[5])
     assert best.text == "be on the left"

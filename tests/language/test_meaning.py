@@ -11,6 +11,7 @@ from openjepa.errors import ConfigError, DataError
 from openjepa.language.facts import Fact, Facts
 from openjepa.language.held_out_phrases import HELD_OUT, OTHER_WORDS, UNJOINED
 from openjepa.language.meaning import FactMeaning, TaskMeaning, tasks_of
+from openjepa.language.phrases import TRAINED
 from openjepa.language.rivals import Parser
 from openjepa.language.sayings import SPLITS, Saying, Sayings, truth
 
@@ -79,6 +80,13 @@ def test_texts_keep_to_their_split(facts, split):
     elif split == "seen":
         assert has_new == 0
     assert any(unjoined) == (split == "composition")
+
+
+def test_held_out_phrases_are_not_trained_on():
+    for relation, templates in HELD_OUT.places.items():
+        assert not set(TRAINED.places[relation]) & {*templates, *OTHER_WORDS.get(relation, ())}
+    for part in ("goals", "statements", "questions", "joints", "anything"):
+        assert not set(getattr(TRAINED, part)) & set(getattr(HELD_OUT, part)), part
 
 
 def test_truth_of_pairs_and_denials():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -56,3 +58,21 @@ def test_no_steps_leave_the_predictor_as_it_is():
 def test_options_out_of_range_are_named(options, words):
     with pytest.raises(ConfigError, match=words):
         RefineConfig(**options)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_predictor_that_does_not_see_the_scene(scaled):
+    generator = torch.Generator().manual_seed(0)
+    latents, actions = corridor(episodes=20)
+    latents = torch.cat([torch.randn(20, 1, 1, 1, generator=generator).expand(-1, 21, -1, -1), latents[..., 1:]], -1)
+    options = RefineConfig(steps=20, rollout=4, batch_size=32, hard_share=0.5, sees_scene=False)
+    options = replace(options, predictor=LatentPredictorConfig("mlp", 32, scaled=scaled))
+    model = LeWM(LeWMConfig(action_dim=1, embed_dim=2, scene_dim=1))
+    refined = refine_predictor(model, latents, actions, options, generator=generator)
+    starts = torch.tensor([[[[-1.0, 0.5]]], [[[2.0, 0.5]]]])
+    path = refined.rollout(starts, torch.full((2, 5, 1), 0.08))
+    torch.testing.assert_close(path[0, ..., 1], path[1, ..., 1])
+    assert path[0, -1, 0, 1] != 0.5  # it did learn to move
+    none = LeWM(LeWMConfig(action_dim=1, embed_dim=2))
+    with pytest.raises(ConfigError, match="`sees_scene` must be True but for an MLP"):
+        refine_predictor(none, latents, actions, options, generator=torch.Generator())

@@ -39,9 +39,8 @@ class TemporalDistanceConfig:
             tells almost all pairs apart, and small errors of its code look like large distances. 0 makes no
             difference.
         negatives: of each pair where there is a scene, >= 1 and below `batch_size`.
-        scene_noise: standard deviation of what training adds to the scene, in units of the scene's own, >= 0. Without
-            it the head may know each episode by its scene and remember where it went; with much of it what is learned
-            is what holds in all scenes.
+        sees_scene: whether the distance looks at the scene; False where the ways are the same in every scene. A scene
+            that is seen names the episode, and a head that remembers where each went hardly learns of a wall.
     """
 
     hidden_dim: int = 128
@@ -54,13 +53,13 @@ class TemporalDistanceConfig:
     lr: float = 2e-3
     scene_dim: int = 0
     negatives: int = 64
-    scene_noise: float = 0.0
+    sees_scene: bool = True
 
     def __post_init__(self) -> None:
         if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
             raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
-        if self.scene_noise < 0 or (self.scene_noise and not self.scene_dim):
-            raise ConfigError(f"`scene_noise` must be 0 or more, and needs `scene_dim`; got {self.scene_noise}.")
+        if not self.sees_scene and not self.scene_dim:
+            raise ConfigError("`sees_scene` must be True where `scene_dim` is 0: there is no scene to leave out.")
         if min(self.hidden_dim, self.max_gap, self.pairs_per_episode, self.steps) < 1 or self.lr <= 0:
             raise ConfigError(
                 "`hidden_dim`, `max_gap`, `pairs_per_episode` and `steps` must be at least 1 and `lr` > 0."
@@ -86,7 +85,8 @@ class TemporalDistanceHead(nn.Module):
         super().__init__()
         self.config = config or TemporalDistanceConfig()
         self.standardize = Standardize(num_tokens * dim)
-        self.embed = mlp(num_tokens * dim, self.config.hidden_dim, self.config.embed_dim)
+        self._unseen = 0 if self.config.sees_scene else self.config.scene_dim  # leading dimensions of a token
+        self.embed = mlp(num_tokens * (dim - self._unseen), self.config.hidden_dim, self.config.embed_dim)
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
@@ -95,7 +95,7 @@ class TemporalDistanceHead(nn.Module):
     def _in_scene_of(self, z: Tensor, other: Tensor) -> Tensor:
         """The other states with the scene dimensions of z; both broadcast."""
         scene = self.config.scene_dim
-        if not scene:
+        if not scene or self._unseen:
             return other
         z, other = torch.broadcast_tensors(z, other)
         return torch.cat([z[..., :scene], other[..., scene:]], -1)
@@ -110,7 +110,8 @@ class TemporalDistanceHead(nn.Module):
 
     def embedding(self, z: Tensor) -> Tensor:
         """Embeds states [..., N, D] as [..., E]."""
-        return self.embed(self.standardize(z.flatten(-2)))
+        seen = self.standardize(z.flatten(-2)).unflatten(-1, z.shape[-2:])[..., self._unseen :]
+        return self.embed(seen.flatten(-2))
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance [...] from embeddings a to embeddings b, both [..., E]."""
@@ -125,7 +126,7 @@ class TemporalDistanceHead(nn.Module):
 
         With a scene, each state must find its own later one among those of other episodes, put into its scene.
         """
-        if self.config.scene_dim:
+        if self.config.scene_dim and not self._unseen:
             return self._loss_in_scene(z, z_later)
         distance = self._pairwise(self.embedding(z), self.embedding(z_later))  # [B, B]
         logits = -self.log_scale.exp() * distance / self.config.embed_dim
@@ -169,16 +170,10 @@ def fit_temporal_distance(
     with seeded(generator):
         head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
     head.standardize.measure(valid_states(latents, known).flatten(1))
-    spread = head.standardize.std.view(latents.shape[2:])[:, : config.scene_dim]
 
     def loss() -> Tensor:
         episode, now, later = _draw(known, config, generator)
-        z = latents[episode, now]
-        if config.scene_noise:  # the later states are judged in the scene of these
-            scene = z[..., : config.scene_dim]
-            scene = scene + config.scene_noise * spread * torch.randn(scene.shape, generator=generator).to(scene)
-            z = torch.cat([scene, z[..., config.scene_dim :]], -1)
-        return head.loss(z, latents[episode, later])
+        return head.loss(latents[episode, now], latents[episode, later])
 
     return fit(head, loss, steps=config.steps, lr=config.lr)
 

@@ -48,7 +48,7 @@ class TextHeadConfig:
     directions: int = 8
     code_dim: int = 16
     hidden_dim: int = 64
-    dropout: float = 0.1
+    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         check_counts(self, "width", "clauses", "subjects", "predicates", "glances", "directions")

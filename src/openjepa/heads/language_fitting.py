@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from openjepa.heads.language import Choice, PointHead, SetEnergy, TextHeadConfig
 
 # (texts [B], states [P]) -> whether each text is true of each state, [B, P] bool
 Truth = Callable[[Tensor, Tensor], Tensor]
+SCARCE = 0.3  # share of its usual number from which on a pair of subject and predicate, or of predicates, is not scarce
 Text = TypeVar("Text", bound=SetEnergy | PointHead)
 
 
@@ -31,7 +33,7 @@ class TextFitConfig:
         max_weight: of a true pair where few are true, >= 1.
     """
 
-    steps: int = 1800
+    steps: int = 2100
     lr: float = 2e-3
     weight_decay: float = 1e-2
     num_texts: int = 48
@@ -96,6 +98,24 @@ class Lesson:
         check_shape(self.latents, "S N D", name="latents")
         if self.said is not None:
             check_shape(self.said, f"K={len(self.texts)} C 2", name="said")
+
+    @cached_property
+    def scarce(self) -> tuple[Tensor, Tensor]:
+        """What texts hardly join though they could: [K, P] predicates of subjects, [P, P] predicates of two clauses.
+
+        That it is hardly said is no evidence that an unknown text does not say it. How often a subject could have a
+        predicate is how often others like it have it, which share most of its predicates with it.
+        """
+        assert self.said is not None
+        subjects, predicates = self.said.flatten(0, 1).unbind(1)
+        first, last = self.said[:, 0, 1], self.said[:, -1, 1]
+        of = _counted(subjects, predicates, int(subjects.max()) + 1, int(predicates.max()) + 1)
+        both = _counted(torch.cat([first, last]), torch.cat([last, first]), of.shape[1], of.shape[1])
+        has = (of > 0).float()
+        shared, sizes = has @ has.T, has.sum(1)
+        alike = (shared > 0.5 * (sizes[:, None] + sizes - shared)).float()  # more than half of what either has
+        usual = alike @ of / alike.sum(1, keepdim=True)
+        return of < SCARCE * usual, both < SCARCE * both.median()
 
 
 def fit_set_energy(
@@ -179,6 +199,19 @@ def _misread(choice: Choice, lesson: Lesson, rows: Tensor) -> Tensor:
     if lesson.said is None or lesson.denied is None:
         return choice.sign.new_zeros(())
     subjects, predicates = lesson.said[rows].unbind(-1)  # each [B, C]
-    wrong = functional.cross_entropy(choice.subjects.flatten(0, 1), subjects.flatten())
-    wrong = wrong + functional.cross_entropy(choice.predicates.flatten(0, 1), predicates.flatten())
+    things, pairs = lesson.scarce
+    beside = pairs[predicates].any(1, keepdim=True)  # [B, 1, P]
+    wrong = _choice_loss(choice.subjects, subjects, things.T[predicates])
+    wrong = wrong + _choice_loss(choice.predicates, predicates, things[subjects] | beside)
     return wrong + functional.binary_cross_entropy_with_logits(choice.sign, (~lesson.denied[rows]).float())
+
+
+def _choice_loss(odds: Tensor, chosen: Tensor, ignored: Tensor) -> Tensor:
+    """Cross-entropy of log-odds [B, C, K] with what is chosen [B, C]; the ignored ones [B, C, <= K] are no mistakes."""
+    ignored = functional.pad(ignored, (0, odds.shape[-1] - ignored.shape[-1])).scatter(-1, chosen.unsqueeze(-1), False)
+    return functional.cross_entropy(odds.masked_fill(ignored, -torch.inf).flatten(0, 1), chosen.flatten())
+
+
+def _counted(rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """How often each pair of numbers occurs, [height, width]."""
+    return torch.bincount(rows * width + columns, minlength=height * width).view(height, width).float()

@@ -9,13 +9,13 @@ import copy
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import check_episodes, fit, seeded, valid_states
 from openjepa.methods.lewm import LeWM
-from openjepa.models.latent_predictor import DataScale, LatentPredictorConfig
+from openjepa.models.latent_predictor import DataScale, LatentPredictorConfig, ResidualMLP
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class RefineConfig:
         noise: largest standard deviation of what is added to the first state of a rollout (the scene dimensions
             stay), in units of the latent, of its standard deviations for a `scaled` predictor, >= 0. The target is the
             path of the true state, so that imagined states which have strayed into a wall are led back out of it.
+        sees_scene: whether the predictor looks at the scene dimensions; False where actions do the same in every scene.
+            A scene that is seen names the episode, and what is remembered of each hides that a wall bars all.
         predictor: a new predictor to train from scratch, or None to go on with the old one.
     """
 
@@ -42,6 +44,7 @@ class RefineConfig:
     weight_decay: float = 1e-5
     hard_share: float = 0.0
     noise: float = 0.0
+    sees_scene: bool = True
     predictor: LatentPredictorConfig | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +100,8 @@ def refine_predictor(
     unit = _unit(model, z)
     z = z.squeeze(2)
     model.predictor.requires_grad_(True)
+    if not config.sees_scene:
+        _blind(model)
     hard = _HardStarts(model, z, moves, windows)
     count, still, pose_dim = int(config.hard_share * config.batch_size), model.scene_dim, model.config.embed_dim
 
@@ -135,6 +140,19 @@ def _measure(model: LeWM, z: Tensor, lengths: Tensor) -> None:
     assert isinstance(scale, DataScale)
     steps = valid_states(poses.diff(dim=1), lengths - 1)
     scale.measure(valid_states(poses, lengths).flatten(0, 1), steps.flatten(0, 1))
+
+
+def _blind(model: LeWM) -> None:
+    """Takes the scene from what a predictor looks at, for as long as it is trained."""
+    if not model.scene_dim or not isinstance(model.predictor, ResidualMLP):
+        raise ConfigError("`sees_scene` must be True but for an MLP and a latent with scene dimensions.")
+    first = model.predictor.change[0]
+    assert isinstance(first, nn.Linear)
+    shown = torch.ones_like(first.weight)
+    shown[:, : model.scene_dim] = 0
+    with torch.no_grad():
+        first.weight.mul_(shown)
+    first.weight.register_hook(lambda gradient: gradient * shown)
 
 
 def _unit(model: LeWM, z: Tensor) -> Tensor:

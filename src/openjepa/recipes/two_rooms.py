@@ -93,7 +93,10 @@ def random_doors() -> WorldModelConfig:
 
 
 def object_rooms() -> WorldModelConfig:
-    """Coloured things lie in the rooms, elsewhere in every episode: the scene of the latent holds their places."""
+    """Coloured things lie in the rooms, elsewhere in every episode: the scene of the latent holds their places.
+
+    They bar no way, so predictor and critic do not look at it.
+    """
     return WorldModelConfig(
         play=PlayConfig("object-rooms", {}, "smooth", episodes=1500, steps=40),
         method=replace(
@@ -110,8 +113,8 @@ def object_rooms() -> WorldModelConfig:
         batch_size=64,
         act=ActConfig(
             compact=CompactConfig(scene_dim=12, stillness=0.001),
-            refine=RefineConfig(steps=1200, rollout=8, noise=0.1),
-            distance=TemporalDistanceConfig(steps=1200, scene_dim=12, scene_noise=1.0),
+            refine=RefineConfig(steps=1200, rollout=8, noise=0.1, lr=3e-3, hard_share=0.5, sees_scene=False),
+            distance=TemporalDistanceConfig(steps=1200, scene_dim=12, sees_scene=False),
             planner=CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=2),
         ),
     )
