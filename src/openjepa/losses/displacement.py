@@ -45,11 +45,13 @@ def displacement_term(
         measured: whether `batch.proprio` begins with places, else ways are sums of actions.
     """
     width = places.shape[-1]
-    if batch.ways is None or (measured and batch.proprio is None):
-        raise ConfigError("read-outs of displacements need batches with `ways`, and `proprio` where it tells them.")
+    if batch.ways is None:
+        raise ConfigError("read-outs of displacements need batches with `ways`; got none.")
     ways = batch.ways[..., :width]
-    if not measured or batch.proprio is None:
+    if not measured:
         return displacement_loss(places, torch.cat([ways_of(batch.actions, width)[:, known:], ways], 1) / unit)
+    if batch.proprio is None or batch.proprio.shape[-1] < width:
+        raise ConfigError(f"`proprio` must begin with the {width} numbers of a place, since it tells displacements.")
     seen = batch.proprio[..., :width]
     seen = torch.cat([seen[:, known:], seen[:, :1] + ways], 1) / unit
     return displacement_loss(places.flatten(0, 1).unsqueeze(0), seen.flatten(0, 1).unsqueeze(0))
