@@ -26,7 +26,9 @@ way, multiply-adds and milliseconds of a decision.
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from openjepa.envs.maze import MazeConfig
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.acting.maze_pairs import draw_maze_pairs
 from openjepa.eval.intervals import wilson
+from openjepa.files import replace_text
 from openjepa.heads.fitting import valid_states
 from openjepa.heads.pair_distance import fit_pair_distance
 from openjepa.nn.random import keyed_generator
@@ -126,6 +129,11 @@ def upper(config: WorldModelConfig, learned: Learned, agent: Agent, options: Hie
     return Agent(trained, agent.planner, agent.cost, agent.bounds, agent.config, hierarchy=hierarchy)
 
 
+def judged(agent: Agent, layout: MazeConfig, pairs: Manifest, budget: int, name: str) -> dict[str, Any]:
+    """Success and steps of one method in one bin, and what a decision costs."""
+    return judge_bin(agent, layout, pairs, budget, name) | cost_of_a_decision(agent, layout, pairs)
+
+
 def cost_of_a_decision(agent: Agent, layout: MazeConfig, pairs: Manifest) -> dict[str, float]:
     """Multiply-adds and CPU milliseconds of decisions at batch 1: medians over some pairs of the first ones' means.
 
@@ -155,6 +163,21 @@ def cost_of_a_decision(agent: Agent, layout: MazeConfig, pairs: Manifest) -> dic
     return {"macs": float(counted), "ms": float(timed)}
 
 
+class Kept:
+    """What one run was judged to reach, a row at a time on disk: what was stopped goes on where it was."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The row of that name: the kept one, or what `compute` returns, kept from now on."""
+        if name not in self.rows:
+            self.rows[name] = compute()
+            replace_text(self.path, json.dumps(self.rows, indent=1))
+        return self.rows[name]
+
+
 def frozen_pairs(layout: MazeConfig, name: str, count: int, seed: int, out: Path) -> Manifest:
     """The pairs of a bin, drawn once and kept with their SHA-256."""
     path = out / f"pairs-{layout.number}-{name}-{count}-{seed}.json"
@@ -177,21 +200,24 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {m: {b: [] for b in options.bins} for m in options.methods}
     seconds, manifests = [], {}
+    options.out.mkdir(parents=True, exist_ok=True)
     for number in options.mazes:
         for seed in options.seeds:
             config, began = recipe(number, seed, options.out), time.process_time()
             folder = options.out / f"run-{number}-{seed}"
+            kept = Kept(options.out / f"rows-{number}-{seed}.json")
             learned = learn(config, folder)
             alone = time.process_time() - began
             agents = players(config, learned, options.methods, folder)
-            seconds.append({"agent": round(alone, 1), "with_levels": round(time.process_time() - began, 1)})
+            spent = {"agent": round(alone, 1), "with_levels": round(time.process_time() - began, 1)}
+            seconds.append(kept.once("cpu_seconds", partial(dict, spent)))
             layout = world_config(config)
             for name in options.bins:
                 pairs = frozen_pairs(layout, name, options.pairs, options.pairs_seed, options.out)
                 manifests[f"{number} {name}"] = pairs.sha256[:12]
                 for method, agent in agents.items():
-                    row = judge_bin(agent, layout, pairs, BINS[name][1], method)
-                    row |= cost_of_a_decision(agent, layout, pairs)
+                    task = partial(judged, agent, layout, pairs, BINS[name][1], method)
+                    row = kept.once(f"{method}, {name}, {pairs.sha256[:12]}", task)
                     rows[method][name].append(row)
                     print(f"maze {number} seed {seed} {name:8s} {method:24s} {json.dumps(row)}", flush=True)
     found = {m: {name: _together(runs, options.pairs) for name, runs in bins.items()} for m, bins in rows.items()}
