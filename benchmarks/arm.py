@@ -76,7 +76,9 @@ class OnnxPlayer:
 def configured(task: str, seed: int, pairs: int, out: Path, scenes: int) -> ArmRecipeConfig:
     """The recipe of one run, its play beside it."""
     config = TASKS[task][1]()
-    play = replace(config.play, data=out / f"play-{task}-{scenes}-{seed}", options={"scenes": scenes})
+    play = replace(
+        config.play, data=out / f"play-{task}-{scenes}-{seed}", options={**config.play.options, "scenes": scenes}
+    )
     train_options = replace(config.train, threads=1)
     return with_seed(
         replace(config, play=play, seed=seed, train=train_options, act=replace(config.act, pairs=pairs, pairs_seed=0))

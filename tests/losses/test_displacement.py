@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource
-from openjepa.errors import ConfigError, ShapeError
-from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
+from openjepa.errors import ConfigError, DataError, ShapeError
+from openjepa.losses.displacement import UNIT, displacement_loss, displacement_term, ways_of
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.protocols import Episode
@@ -82,3 +84,41 @@ def test_the_term_is_that_of_the_read_out_and_reaches_the_encoder(walks) -> None
     assert method.displacement.weight.grad is not None
     with pytest.raises(ConfigError, match="batches with `others` and `ways`"):
         method.loss(WindowSource(walks, None, WindowConfig(length=3, batch_size=8)).batch(0), 0)
+
+
+def test_measured_places_are_true_where_actions_were_not_done_and_lie_in_one_frame(tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    with EpisodeStore.create(tmp_path / "held") as store:
+        for i in range(3):  # of every action half is done; a third number of proprioception is no place
+            actions = rng.normal(size=(6, 2)).astype(np.float32)
+            places = rng.normal(size=2) + np.concatenate([np.zeros((1, 2)), actions.cumsum(0) / 2])
+            felt = np.c_[places, np.full(7, 9.0)].astype(np.float32)
+            frames = np.full((7, 3, 16, 16), 10 * i, np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None]
+            store.append(Episode(frames, actions, proprio=felt))
+    batch = WindowSource(store, None, WindowConfig(3, batch_size=4, num_others=2, ways="proprio")).batch(0)
+    shown = torch.cat([batch.frames, batch.others], 1)[:, :, 0, 0, 0].tolist()
+    places = np.array([[store.episode(f // 10).proprio[f % 10, :2] for f in row] for row in shown])
+    unit, read = torch.tensor([0.5, 2.0]), rng.normal(size=places.shape)
+    rows, wanted = read.reshape(-1, 2), (places / unit.numpy()).reshape(-1, 2)
+    pairs = [(rows[i] - rows[j]) - (wanted[i] - wanted[j]) for i in range(20) for j in range(20) if i != j]
+    found = displacement_term(torch.tensor(read), batch, unit, measured=True)
+    assert found.item() == pytest.approx(np.square(pairs).mean(), rel=1e-5)
+    with pytest.raises(ConfigError, match="must begin with the 2 numbers"):
+        displacement_term(torch.tensor(read), replace(batch, proprio=None), unit, measured=True)
+    config = LeWMConfig(
+        encoder=FrameEncoderConfig(image_size=16, width=4, hidden_dim=8),
+        embed_dim=6,
+        displacement_weight=2.0,
+        displacement_dim=2,
+        displacement_from="proprio",
+    )
+    assert LeWM(config).loss(batch, 0).terms["displacement"].isfinite()
+
+
+def test_where_nothing_is_felt_nothing_is_measured(walks) -> None:
+    with pytest.raises(DataError, match="has no proprioception to tell ways"):
+        WindowSource(walks, None, WindowConfig(3, num_others=1, ways="proprio"))
+    with pytest.raises(ConfigError, match="`ways` must be actions or proprio; got eyes"):
+        WindowConfig(ways="eyes")
+    with pytest.raises(ConfigError, match="`displacement_from` must be actions or proprio; got eyes"):
+        LeWMConfig(displacement_from="eyes")

@@ -33,7 +33,8 @@ class WindowConfig:
         seed: of the drawing.
         with_states: whether batches carry the simulator's truth, for probes.
         num_others: further frames that batches carry of each window's episode, from any moments of it, >= 0; with the
-            sums of the actions between.
+            ways to them.
+        ways: what tells ways: the sums of `actions` between, or the changes of `proprio`.
     """
 
     length: int = 4
@@ -43,6 +44,7 @@ class WindowConfig:
     seed: int = 0
     with_states: bool = False
     num_others: int = 0
+    ways: Literal["actions", "proprio"] = "actions"
 
     def __post_init__(self) -> None:
         if self.length < 2 or self.batch_size < 1 or self.frameskip < 1:
@@ -52,6 +54,8 @@ class WindowConfig:
             )
         if self.sampling not in ("uniform", "epoch"):
             raise ConfigError(f"`sampling` must be uniform or epoch; got {self.sampling}.")
+        if self.ways not in ("actions", "proprio"):
+            raise ConfigError(f"`ways` must be actions or proprio; got {self.ways}.")
         if min(self.seed, self.num_others) < 0:
             raise ConfigError(f"`seed` and `num_others` must be >= 0; got {self.seed} and {self.num_others}.")
 
@@ -112,6 +116,8 @@ class WindowSource:
         names = [c.name for c in store.columns]
         if self.config.with_states and "states" not in names:
             raise DataError(f"`{store.path}` has no states. Record them, or leave `with_states` off.")
+        if self.config.num_others and self.config.ways == "proprio" and "proprio" not in names:
+            raise DataError(f"`{store.path}` has no proprioception to tell ways. Record it, or set `ways` to actions.")
         wanted = ["frames", "actions", *(["proprio"] if "proprio" in names else [])]
         wanted += ["states"] if self.config.with_states else []
         self._own = [name for name in wanted if name not in (instead or {})]  # `_check` before reading
@@ -171,13 +177,18 @@ class WindowSource:
         offset = numbers - np.where(episode > 0, self._ends[episode - 1], 0)
         drawn = _generator(self.config.seed ^ OTHER, step).random((self.config.batch_size, self.config.num_others))
         moment = (drawn[mine] * self._num_frames[episode, None]).astype(np.int64)  # [B, K]
+        rows = self._first_frame[episode, None] + moment
+        others = _gather(self._columns["frames"], rows)
+        if self.config.ways == "proprio":
+            assert batch.proprio is not None
+            there = _gather(self._columns["proprio"], rows)
+            return replace(batch, others=others, ways=(there - batch.proprio[:, :1]).float())
         actions = self._columns["actions"]
         ways = np.zeros((*moment.shape, actions.shape[1]), np.float32)
-        for way, first, here, there in zip(ways, self._first_action[episode], offset, moment, strict=True):
-            for k, other in enumerate(there):
+        for way, first, here, moments in zip(ways, self._first_action[episode], offset, moment, strict=True):
+            for k, other in enumerate(moments):
                 low, high = sorted((here, other))
                 way[k] = np.sign(other - here) * actions[first + low : first + high].sum(0)
-        others = _gather(self._columns["frames"], self._first_frame[episode, None] + moment)
         return replace(batch, others=others, ways=torch.from_numpy(ways))
 
     def _draw(self, step: int) -> np.ndarray:

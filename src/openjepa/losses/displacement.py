@@ -8,7 +8,8 @@ so become a map that is to scale, and what differs between scenes cancels.
 import torch
 from torch import Tensor
 
-from openjepa.errors import check_shape
+from openjepa.errors import ConfigError, check_shape
+from openjepa.protocols import TrajectoryBatch
 
 UNIT = 5.0  # standard deviations of an action: what the read-out calls 1
 
@@ -26,6 +27,34 @@ def displacement_loss(places: Tensor, ways: Tensor) -> Tensor:
     check_shape(ways, "B T A", name="ways", sizes=sizes)
     with torch.autocast(places.device.type, enabled=False):
         return 2 * (places.float() - ways.float()).var(1).mean()
+
+
+def displacement_term(
+    places: Tensor, batch: TrajectoryBatch, unit: Tensor, known: int = 0, *, measured: bool = False
+) -> Tensor:
+    """The loss of the moments of windows and of the further frames of their episodes; a scalar.
+
+    Measured places are true where something held what was to move, and lie in one frame of reference: they are compared
+    between all moments of a batch, so that the latent says where in the scene it is, next to a wall or not.
+
+    Args:
+        places: [B, T - known + K, A] linear read-outs of the windows' moments, then of `batch.others`.
+        batch: windows of T frames with K others and the ways to them.
+        unit: [A] what the read-out calls 1.
+        known: first moments of a window that have no read-out.
+        measured: whether `batch.proprio` begins with places, else ways are sums of actions.
+    """
+    width = places.shape[-1]
+    if batch.ways is None:
+        raise ConfigError("read-outs of displacements need batches with `ways`; got none.")
+    ways = batch.ways[..., :width]
+    if not measured:
+        return displacement_loss(places, torch.cat([ways_of(batch.actions, width)[:, known:], ways], 1) / unit)
+    if batch.proprio is None or batch.proprio.shape[-1] < width:
+        raise ConfigError(f"`proprio` must begin with the {width} numbers of a place, since it tells displacements.")
+    seen = batch.proprio[..., :width]
+    seen = torch.cat([seen[:, known:], seen[:, :1] + ways], 1) / unit
+    return displacement_loss(places.flatten(0, 1).unsqueeze(0), seen.flatten(0, 1).unsqueeze(0))
 
 
 def ways_of(actions: Tensor, width: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.heads.futures import FuturesConfig, build_futures, futures_loss
 from openjepa.heads.futures_rollout import roll_futures, roll_likely
-from openjepa.losses.displacement import UNIT, displacement_loss, ways_of
+from openjepa.losses.displacement import UNIT, displacement_term
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
 from openjepa.losses.scene import PART, scene_loss
@@ -80,8 +80,9 @@ class LeWMConfig:
         scene_redundancy: weight of the correlations between scene dimensions, where every two of them must tell scenes
             apart by themselves (`losses.scene`); they are at unit variance there, and VICReg's covariance is not for
             them. None where all of them together suffice.
-        displacement_weight: of reading the sum of the actions between any two frames of an episode, displacements of
-            width `displacement_dim`, from the difference of their latents.
+        displacement_weight: of reading displacements of width `displacement_dim` from the difference of two latents.
+        displacement_from: what tells them: the sum of the `actions` between any two frames of an episode, or the first
+            numbers of `proprio`, also where something holds what moves, and between any two frames of a batch.
         seed: of initial weights and of everything drawn in a step.
     """
 
@@ -116,6 +117,7 @@ class LeWMConfig:
     scene_redundancy: float | None = None
     displacement_weight: float = 0.0
     displacement_dim: int = 0
+    displacement_from: Literal["actions", "proprio"] = "actions"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -149,6 +151,8 @@ class LeWMConfig:
             raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
         if self.rollout not in ("open_loop", "one_step", "both") or self.target not in ("encoder", "ema"):
             raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
+        if self.displacement_from not in ("actions", "proprio"):
+            raise ConfigError(f"`displacement_from` must be actions or proprio; got {self.displacement_from}.")
         if self.motion_cells < 1:
             raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
@@ -314,11 +318,13 @@ class LeWM(StandardisesActions):
 
     def _displacement_loss(self, z: Tensor, batch: TrajectoryBatch) -> Tensor:
         c, width = self.config, self.config.displacement_dim
-        if not width or batch.others is None or batch.ways is None:
+        if not width or batch.others is None:
             raise ConfigError("`displacement_weight` needs `displacement_dim`, and batches with `others` and `ways`.")
         poses = torch.cat([z, self.encode(batch.others)], 1)[:, :, 0, c.scene_dim : c.embed_dim]
-        ways = torch.cat([ways_of(batch.actions, width)[:, self.states.memory :], batch.ways], 1)
-        return displacement_loss(self.displacement(poses), ways / (UNIT * self.action_std[:width]))
+        unit, known = UNIT * self.action_std[:width], self.states.memory
+        return displacement_term(
+            self.displacement(poses), batch, unit, known, measured=c.displacement_from == "proprio"
+        )
 
     def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config

@@ -5,10 +5,11 @@
     openjepa plan runs/arm
 
 `arm-around` is the same with a wall between hand and goal, `arm-push` with a block to push. Nothing but pictures and
-actions is learned from. Every episode of play shows one of 512 scenes; judged is in scenes of other numbers (`near`)
-and with textures and hues that no training scene has (`far`), by the distance at the last step. Two things make it
-work: an encoder whose keypoints see their context, and a read-out of displacements over random pairs of moments of an
-episode (`losses/displacement.py`). Results: `docs/robots.md`. Needs `openjepa[mujoco]`.
+actions is learned from; around the wall also where the hand was felt to be. Every episode of play shows one of 512
+scenes; judged is in scenes of other numbers (`near`) and with textures and hues that no training scene has (`far`), by
+the distance at the last step. Two things make it work: an encoder whose keypoints see their context, and a read-out of
+displacements over random pairs of moments of an episode (`losses/displacement.py`).
+Results: `docs/robots.md`. Needs `openjepa[mujoco]`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -83,16 +84,21 @@ def arm() -> ArmRecipeConfig:
 
 
 def arm_around() -> ArmRecipeConfig:
-    """A wall on the table. What the model does not believe of it is learned in the episode, from plans that failed."""
+    """A wall on the table. What the model does not believe of it is learned in the episode, from plans that failed.
+
+    In play the arm feels where its hand is: where the wall holds it, actions are not displacements, and only who knows
+    where the hand is in the scene can foretell that it will be held. What acts sees pictures alone.
+    """
     config = arm()
     return replace(
         config,
-        play=replace(config.play, world="arm-around", steps=47, episodes=640),
-        train=replace(config.train, steps=2400),
+        play=replace(config.play, world="arm-around", options={"proprio": True}, steps=47, episodes=640),
+        method=replace(config.method, displacement_from="proprio"),
+        train=replace(config.train, steps=1000),
         act=replace(
             config.act,
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
-            failed_plans=FailedPlanConfig(radius_share=5.0),
+            failed_plans=FailedPlanConfig(radius_share=3.5),
             planner=CEMConfig(horizon=8, knot_steps=2, num_samples=128, num_elites=12, num_iterations=4),
             aggregate="mean",
             replan_every=1,

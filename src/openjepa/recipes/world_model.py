@@ -168,6 +168,7 @@ def build(config: LearnConfig) -> Experiment:
         config.frameskip,
         seed=config.seed,
         num_others=2 if config.method.displacement_weight else int(config.method.scene_weight > 0),
+        ways=config.method.displacement_from,
     )
     source = WindowSource(store, trained, windows)
     width = source.action_dim // config.frameskip if config.method.displacement_weight else 0
