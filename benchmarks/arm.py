@@ -13,8 +13,8 @@ last step: in `near` scenes (other numbers than the training's) and `far` ones (
     oracle      knows where everything is
     onnx        the exported agent under ONNX Runtime (`examples/act_with_onnx.py`), in near scenes
     one_scene   the same recipe trained in a single scene, in near scenes and (`own`) in its own
-    vjepa2_ac   `openjepa train vjepa2-ac --eye.run RUN`: tokens of the first run's frozen encoder, and poses; in near
-                scenes, with the errors of its roll-outs beside copying
+    vjepa2_ac   `openjepa train vjepa2-ac --encoder.run RUN`: tokens of the first run's frozen encoder, and poses; in
+                near scenes, with the errors of its roll-outs beside copying
 
 What is finished is kept under --out and not done again. The last line is JSON, by task and split: shares within 3 and 5
 cm (mean over seeds, each seed, 95 % interval of all pairs together), medians, and CPU seconds of play and training.
@@ -98,15 +98,15 @@ def learn(config: ArmRecipeConfig, name: str, run: Path) -> float | None:
 
 
 def action_conditioned_rows(
-    config: ArmRecipeConfig, eye: Path, out: Path, manifests: dict[str, Manifest]
+    config: ArmRecipeConfig, encoder: Path, out: Path, manifests: dict[str, Manifest]
 ) -> dict[str, dict[str, Any]]:
-    """V-JEPA 2-AC on the eye of a run: by split what it reaches, and the errors of its roll-outs beside copying."""
+    """V-JEPA 2-AC on the encoder of a run: by split what it reaches, and the errors of its roll-outs beside copying."""
     run, seed = out / f"run-vjepa2-ac-{config.seed}", config.seed
     base = action_conditioned.vjepa2_ac()
     base = replace(
         base,
         play=replace(base.play, data=out / f"play-vjepa2-ac-{seed}"),
-        eye=replace(base.eye, run=str(eye)),
+        encoder=replace(base.encoder, run=str(encoder)),
         features=out / "features",
         seed=seed,
         train=replace(base.train, threads=1),
@@ -215,8 +215,8 @@ def main() -> None:
         if not options.no_vjepa2_ac and task == "reach":
             config = configured(task, options.seeds[0], options.pairs, options.out, scenes=512)
             manifests = {"near": frozen(config, "near", options.out / f"pairs-{task}-near-{options.pairs}.json")}
-            eye = options.out / f"run-{task}-512-{options.seeds[0]}"
-            found = action_conditioned_rows(config, eye, options.out, manifests)
+            encoder = options.out / f"run-{task}-512-{options.seeds[0]}"
+            found = action_conditioned_rows(config, encoder, options.out, manifests)
             table["vjepa2_ac/rollout"] = found.pop("rollout")
             for split, row in found.items():
                 note(f"{task}/{split}/vjepa2_ac", row)

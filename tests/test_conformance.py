@@ -115,7 +115,7 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "vjepa2_ac": (
         {
-            "eye": FrozenTokensConfig(frames=FrameEncoderConfig("context", **SEEING), rows=2),
+            "encoder": FrozenTokensConfig(frames=FrameEncoderConfig("context", **SEEING), rows=2),
             "predictor": PoseActionPredictorConfig(
                 embed_dim=8, predictor_dim=12, depth=1, num_heads=1, action_dim=2, pose_dim=2, native_rows=2
             ),

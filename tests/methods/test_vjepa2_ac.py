@@ -23,7 +23,7 @@ HAND = PoseActionPredictorConfig(**SIZES, action_dim=3, pose_dim=4)
 
 
 def method(**options) -> VJEPA2AC:
-    model = VJEPA2AC(VJEPA2ACConfig(**{"eye": CELLS, "predictor": HAND, "poses": "sum", **options}))
+    model = VJEPA2AC(VJEPA2ACConfig(**{"encoder": CELLS, "predictor": HAND, "poses": "sum", **options}))
     width = model.config.predictor.action_dim
     model.set_action_statistics(torch.zeros(width), torch.full((width,), 0.02))
     torch.nn.init.normal_(model.predictor.proj.weight, generator=torch.Generator().manual_seed(3))
@@ -120,22 +120,22 @@ def test_a_goal_needs_no_pose_and_a_start_does() -> None:
     assert without.rollout(without.encode(data.frames[:, :1]), data.actions).shape == (2, 4, 4, 8)
 
 
-def test_the_eye_is_the_network_that_it_is_filled_with() -> None:
+def test_frozen_tokens_are_of_the_network_that_it_is_filled_with() -> None:
     frames = batch().frames[:, 0]
-    cells, eye = FrameEncoder(CELLS.frames, 5).eval(), FrozenTokens(CELLS)
-    eye.fill(cells)
+    cells, encoder = FrameEncoder(CELLS.frames, 5).eval(), FrozenTokens(CELLS)
+    encoder.fill(cells)
     told = cells.trunk.told(cells.pixels(frames))[2]  # [B, 8, 4, 4]
     pooled = told.unflatten(3, (2, 2)).unflatten(2, (2, 2)).mean((3, 5))
     expected = functional.layer_norm(pooled.flatten(2).mT, (8,))
-    torch.testing.assert_close(eye(frames), expected)
+    torch.testing.assert_close(encoder(frames), expected)
     shape = ViTConfig(
         img_size=(32, 32), patch_size=16, num_frames=2, tubelet_size=2, embed_dim=24, depth=1, num_heads=1
     )
-    vit, eye = VisionTransformer(shape).eval(), FrozenTokens(FrozenTokensConfig(vit=shape))
-    eye.fill(vit)
+    vit, encoder = VisionTransformer(shape).eval(), FrozenTokens(FrozenTokensConfig(vit=shape))
+    encoder.fill(vit)
     still = frames[:, None].repeat(1, 2, 1, 1, 1)  # a still clip
-    torch.testing.assert_close(eye(frames), functional.layer_norm(vit(normalize_pixels(still)), (24,)))
-    assert eye(torch.zeros(1, 3, 48, 48, dtype=torch.uint8)).shape == (1, 4, 24)  # shrunk to what the eye sees
+    torch.testing.assert_close(encoder(frames), functional.layer_norm(vit(normalize_pixels(still)), (24,)))
+    assert encoder(torch.zeros(1, 3, 48, 48, dtype=torch.uint8)).shape == (1, 4, 24)  # shrunk to what the encoder sees
 
 
 def test_options_that_do_not_fit_are_refused() -> None:

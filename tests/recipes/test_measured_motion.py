@@ -201,11 +201,12 @@ def test_choices_are_sampled_where_the_plans_are_too_many(tmp_path, sizes, optio
     assert any(line.startswith("search by samples: ") for line in found.choices)
 
 
-@pytest.mark.parametrize(("size", "encoder"), [(4, "attn"), (8, "keypoints")])
-def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, size, encoder):
+@pytest.mark.parametrize(("size", "encoder", "steps"), [(4, "attn", 1000), (8, "keypoints", 1500)])
+def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, size, encoder, steps):
     found = resolved(tmp_path, clips(glide, inertia=1.0, size=size))
     assert (found.method.state, found.method.encoder.kind) == ("pair", encoder)
     assert (found.act.replan_every, found.act.distance.form, found.act.distance.max_gap) == (1, "euclidean", 10)
+    assert found.train.steps == steps
     assert any(line.startswith("state pair: ") for line in found.choices)
 
 

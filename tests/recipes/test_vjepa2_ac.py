@@ -1,4 +1,4 @@
-"""V-JEPA 2-AC from play to a judged agent at toy size, with an eye of its own, of a run, and of a transformer."""
+"""V-JEPA 2-AC from play to a judged agent at toy size, with an encoder of its own, of a run, and of a transformer."""
 
 import json
 from dataclasses import replace
@@ -50,32 +50,32 @@ def test_from_play_to_a_judged_agent_that_needs_its_pose(config, tmp_path) -> No
         agent.act(frames)
     assert agent.act(frames, np.zeros((1, 4), np.float32)).shape == (1, 3)
     again = VJEPA2_AC.build(
-        replace(config, eye=replace(config.eye, run=str(next(tmp_path.glob("runs/features/eye-*")))))
+        replace(config, encoder=replace(config.encoder, run=str(next(tmp_path.glob("runs/features/encoder-*")))))
     )
-    first, second = (e.method.eye.state_dict() for e in (experiment, again))
+    first, second = (e.method.encoder.state_dict() for e in (experiment, again))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_a_transformer_of_a_run_can_be_the_eye(config, tmp_path) -> None:
+def test_a_transformer_of_a_run_can_be_the_encoder(config, tmp_path) -> None:
     shape = ViTConfig(img_size=(32, 32), num_frames=2, tubelet_size=2, embed_dim=24, depth=1, num_heads=1)
     seeing = VJEPA2(VJEPA2Config(encoder=shape, predictor_dim=12, predictor_depth=1, predictor_heads=1))
     save_checkpoint(tmp_path / "vit" / "checkpoints", 1, seeing)
-    method = VJEPA2_AC.build(replace(config, eye=replace(config.eye, run=str(tmp_path / "vit")))).method
-    assert torch.equal(method.eye.network.state_dict()["norm.weight"], seeing.target_encoder.norm.weight)
+    method = VJEPA2_AC.build(replace(config, encoder=replace(config.encoder, run=str(tmp_path / "vit")))).method
+    assert torch.equal(method.encoder.network.state_dict()["norm.weight"], seeing.target_encoder.norm.weight)
     assert method.config.predictor.embed_dim == 24
-    assert method.config.eye.grid == (2, 2)
+    assert method.config.encoder.grid == (2, 2)
 
 
 def test_every_frame_is_seen_once_and_kept(config, tmp_path, monkeypatch) -> None:
     store = open_store(config)
-    eye = VJEPA2_AC.build(config).method.eye
-    kept = cached_features(store, eye, tmp_path / "kept")
+    encoder = VJEPA2_AC.build(config).method.encoder
+    kept = cached_features(store, encoder, tmp_path / "kept")
     frames = np.array(store.column("frames"))
-    np.testing.assert_allclose(kept[::7], eye(torch.from_numpy(frames[::7])).numpy(), atol=2e-3)
+    np.testing.assert_allclose(kept[::7], encoder(torch.from_numpy(frames[::7])).numpy(), atol=2e-3)
     source = WindowSource(store, None, WindowConfig(3), instead={"frames": kept})
     assert torch.equal(source.windows(np.array([1])).frames[0], torch.from_numpy(np.array(kept[1:4])))
     monkeypatch.setattr(FrozenTokens, "forward", None)  # it is not asked again
-    assert np.array_equal(cached_features(store, eye, tmp_path / "kept"), kept)
+    assert np.array_equal(cached_features(store, encoder, tmp_path / "kept"), kept)
 
 
 def test_play_without_poses_is_refused_with_the_way_out(config) -> None:
@@ -83,20 +83,20 @@ def test_play_without_poses_is_refused_with_the_way_out(config) -> None:
         VJEPA2_AC.build(replace(config, play=replace(config.play, options={})))
 
 
-def test_frames_that_the_eye_cannot_take_are_named(config, tmp_path) -> None:
-    eye = VJEPA2_AC.build(config).method.eye
+def test_frames_that_the_encoder_cannot_take_are_named(config, tmp_path) -> None:
+    encoder = VJEPA2_AC.build(config).method.encoder
     with EpisodeStore.create(tmp_path / "wide") as store:
         store.append(Episode(np.zeros((3, 3, 32, 48), np.uint8), np.zeros((2, 3), np.float32)))
         with pytest.raises(DataError, match=r"frames of .* are \[3, 32, 48\], which this encoder cannot take"):
-            cached_features(store, eye, tmp_path / "kept")
+            cached_features(store, encoder, tmp_path / "kept")
     assert not list((tmp_path / "kept").iterdir())
 
 
 def test_recorded_episodes_of_unknown_origin_are_learned_from_and_judged(config, tmp_path) -> None:
-    eye = _eye_run(config, tmp_path)
+    encoder = _encoder_run(config, tmp_path)
     store = open_store(config).path
     play = replace(config.play, world="", options={}, data=store, read_only=True)
-    own = replace(config, play=play, eye=replace(config.eye, run=str(eye)))
+    own = replace(config, play=play, encoder=replace(config.encoder, run=str(encoder)))
     experiment = VJEPA2_AC.build(own)
     train(experiment.method, experiment.source, own.train, tmp_path / "own")
     VJEPA2_AC.finish(own, tmp_path / "own")
@@ -105,6 +105,6 @@ def test_recorded_episodes_of_unknown_origin_are_learned_from_and_judged(config,
     assert len(experiment.held_out().frames) >= 2
 
 
-def _eye_run(config, tmp_path):
+def _encoder_run(config, tmp_path):
     VJEPA2_AC.build(config)
-    return next(tmp_path.glob("runs/features/eye-*"))
+    return next(tmp_path.glob("runs/features/encoder-*"))

@@ -88,6 +88,9 @@ def test_a_world_is_played_learned_and_judged(tmp_path, monkeypatch, capsys):
     assert (card.world, card.frame_shape) == ("four-rooms", (3, 64, 64))
     assert main(["eval", "runs/four-rooms"]) == 0
     results = json.loads(Path("runs/four-rooms/results.json").read_text())
+    page = Path("runs/four-rooms/evaluation.html").read_text("utf-8")
+    assert page.count('<tr class="best"') == 2
+    assert page.count("<canvas") == 2 * results["near"]["pairs"] == 8
     assert results["near"]["recorded way"]["success"] == 1.0
     assert set(results["near"]) >= {"openjepa", "random", "play", "behaviour cloning", "floor_is_high"}
     assert results["far"]["pairs"] == 4

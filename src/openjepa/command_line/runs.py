@@ -122,8 +122,11 @@ def check_up(
     Raises:
         ConfigError: for a method that has no latents to look at.
     """
+    from torch.nn import Module
+
     from openjepa.eval.health.collapse import measure, untrained_twin
     from openjepa.eval.health.doctor import diagnose
+    from openjepa.models.frozen_tokens import FrozenTokens
     from openjepa.protocols import WorldModel
 
     if not isinstance(method, WorldModel):
@@ -139,7 +142,8 @@ def check_up(
 
         assert isinstance(method, HJEPA)  # a hierarchy is read for no other
         levels = examine(method, hierarchy, encode_episodes(method, held_out), held_out.actions, held_out.lengths)
-    return CheckUp(diagnose(found, data=data), found, held_out, data, levels)
+    frozen = isinstance(method, Module) and any(isinstance(part, FrozenTokens) for part in method.modules())
+    return CheckUp(diagnose(found, data=data, frozen=frozen), found, held_out, data, levels)
 
 
 def check_up_run(method: Any, experiment: "Experiment", hierarchy: "Hierarchy | None" = None) -> CheckUp | None:

@@ -1,4 +1,4 @@
-"""V-JEPA 2-AC (arXiv 2506.09985): what a frozen eye will see after actions, which a robot plans with.
+"""V-JEPA 2-AC (arXiv 2506.09985): what a frozen encoder will see after actions, which a robot plans with.
 
     L = mean |P(z_{1..T-1}, a, s) - z_{2..T}|  +  mean over J steps |what P says after its own frames - z|
 
@@ -34,8 +34,8 @@ class VJEPA2ACConfig:
     """Options of the method.
 
     Attributes:
-        eye: the frozen encoder.
-        predictor: its `embed_dim` and `native_rows` are those of the eye.
+        encoder: the frozen encoder.
+        predictor: its `embed_dim` and `native_rows` are those of the encoder.
         poses: how the pose after an imagined action is known: `rigid`, 7 numbers as published (`nn.poses`); `sum`,
             where actions are displacements: the first numbers of a pose grow by the action, the others stay; or
             `none`, where there are no poses.
@@ -47,7 +47,7 @@ class VJEPA2ACConfig:
         seed: of initial weights.
     """
 
-    eye: FrozenTokensConfig = field(default_factory=lambda: FrozenTokensConfig(vit=ViTConfig(img_size=(256, 256))))
+    encoder: FrozenTokensConfig = field(default_factory=lambda: FrozenTokensConfig(vit=ViTConfig(img_size=(256, 256))))
     predictor: PoseActionPredictorConfig = field(default_factory=PoseActionPredictorConfig)
     poses: PoseRule = "rigid"
     rollout_steps: int = 2
@@ -71,11 +71,11 @@ class VJEPA2ACConfig:
             )
         if self.poses == "sum" and actions > poses:
             raise ConfigError(f"`poses` sum needs poses of at least {actions} numbers, as actions have; got {poses}.")
-        seen = self.eye.embed_dim, self.eye.grid[0]
+        seen = self.encoder.embed_dim, self.encoder.grid[0]
         if (self.predictor.embed_dim, self.predictor.native_rows) != seen:
             raise ConfigError(
-                f"`predictor.embed_dim` and `predictor.native_rows` must be {seen[0]} and {seen[1]} for this eye; got "
-                f"{self.predictor.embed_dim} and {self.predictor.native_rows}."
+                f"`predictor.embed_dim` and `predictor.native_rows` must be {seen[0]} and {seen[1]} for this encoder; "
+                f"got {self.predictor.embed_dim} and {self.predictor.native_rows}."
             )
 
 
@@ -96,7 +96,7 @@ class VJEPA2AC(StandardisesActions):
         self.register_buffer("pose_mean", torch.zeros(c.pose_dim))
         self.register_buffer("pose_std", torch.ones(c.pose_dim))
         with global_stream(config.seed):
-            self.eye = FrozenTokens(config.eye)
+            self.encoder = FrozenTokens(config.encoder)
             self.predictor = PoseActionPredictor(c)
             if config.condition_std is not None:
                 for condition in (self.predictor.action_encoder, self.predictor.pose_encoder):
@@ -117,7 +117,7 @@ class VJEPA2AC(StandardisesActions):
     # ------------------------------------------------------------------------------------------------- training
 
     def loss(self, batch: TrajectoryBatch, step: int) -> JEPALoss:
-        """Both parts of the loss; `batch.frames` are pictures, or tokens [B, T, N, D] that the eye gave."""
+        """Both parts of the loss; `batch.frames` are pictures, or tokens [B, T, N, D] that the encoder gave."""
         z = self.features(batch.frames)
         steps = z.shape[1] - 1
         check_shape(batch.actions, f"B={len(z)} T={steps} A={len(self.action_mean)}", name="actions")
@@ -128,21 +128,21 @@ class VJEPA2AC(StandardisesActions):
             self._told(self._poses(batch.proprio, z)[:, :-1]),
             rollout_steps=min(self.config.rollout_steps, steps),
             released=self.config.released,
-            grid=self.config.eye.grid,
+            grid=self.config.encoder.grid,
         )
         terms = {"teacher_forcing": found.teacher_forcing.detach(), "rollout": found.rollout.detach()}
         return JEPALoss(found.loss, terms)
 
     def after_step(self, step: int) -> None:
-        """Nothing: the eye is frozen."""
+        """Nothing: the encoder is frozen."""
 
     def features(self, frames: Tensor) -> Tensor:
         """Tokens [B, T, N, D] float32 of frames [B, T, C, H, W], or those that are given."""
         if frames.ndim == 4:
-            check_shape(frames, f"B T N D={self.config.eye.embed_dim}", name="tokens")
+            check_shape(frames, f"B T N D={self.config.encoder.embed_dim}", name="tokens")
             return frames.float()
         sizes = check_shape(frames, "B T C H W", name="frames")
-        return self.eye(frames.flatten(0, 1)).unflatten(0, (sizes["B"], sizes["T"]))
+        return self.encoder(frames.flatten(0, 1)).unflatten(0, (sizes["B"], sizes["T"]))
 
     # ---------------------------------------------------------------------------------------------- world model
 
@@ -166,13 +166,13 @@ class VJEPA2AC(StandardisesActions):
 
     def begin(self, z: Tensor, context_actions: Tensor | None) -> Callable[[Tensor], Tensor]:
         """Takes a context in once for all candidates; see `openjepa.planning.candidates.BeginningModel`."""
-        sizes = check_shape(z, f"B T N D={self.config.eye.embed_dim + self.pose_dim}", name="z")
-        tokens, poses = z[..., : self.config.eye.embed_dim], self._poses_of(z)
+        sizes = check_shape(z, f"B T N D={self.config.encoder.embed_dim + self.pose_dim}", name="z")
+        tokens, poses = z[..., : self.config.encoder.embed_dim], self._poses_of(z)
         if self.pose_dim and poses.device.type == "cpu" and bool(poses.isnan().any()):  # elsewhere one would wait
             raise ConfigError("`proprio` must be given where a plan begins: this model reads poses; got None.")
         if context_actions is None:
             context_actions = z.new_zeros(sizes["B"], 0, len(self.action_mean))
-        grid = self.config.eye.grid
+        grid = self.config.encoder.grid
         begun = self.predictor.begin(tokens, self._standardised(context_actions), self._told(poses), grid=grid)
 
         def on(candidates: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class VJEPA2AC(StandardisesActions):
 
     def _poses_of(self, z: Tensor) -> Tensor:
         """Poses [B, T, P] that states hold; zeros where they hold none."""
-        dim = self.config.eye.embed_dim
+        dim = self.config.encoder.embed_dim
         return z[:, :, 0, dim:] if self.pose_dim else z.new_zeros(*z.shape[:2], self.config.predictor.pose_dim)
 
     def _told(self, poses: Tensor) -> Tensor:

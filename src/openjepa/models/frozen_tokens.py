@@ -1,4 +1,4 @@
-"""What a frozen encoder tells of single frames, as normalised tokens: the eye of V-JEPA 2-AC.
+"""What a frozen encoder tells of single frames, as normalised tokens (V-JEPA 2-AC predicts them).
 
 Either a vision transformer, each frame alone (a video model sees it as a still clip), or the cells of a `context`
 encoder (`context_keypoints.py`), which a world model has learned: few tokens, in each of which the whole picture takes

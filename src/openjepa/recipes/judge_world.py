@@ -19,12 +19,13 @@ from openjepa.errors import ConfigError, DataError
 from openjepa.eval.acting.floors import PolicyPlayer
 from openjepa.eval.acting.manifest import Manifest, draw_recorded_pairs
 from openjepa.eval.acting.offline import judge_offline
-from openjepa.eval.acting.outcomes import SuccessReport
+from openjepa.eval.acting.outcomes import PlayedEpisode, SuccessReport
 from openjepa.eval.acting.recorded_way import RecordedWay
 from openjepa.eval.acting.scattered_pairs import draw_scattered_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
 from openjepa.planning.costs import PathCost
 from openjepa.protocols import World
+from openjepa.recipes.judged_page import write_judged_page
 from openjepa.recipes.remembered_play import remember
 from openjepa.recipes.world import ResolvedWorld
 from openjepa.recipes.world_model import open_store, world_of
@@ -34,6 +35,7 @@ FAR_BUDGET = 100  # environment steps for a goal of another episode
 SOLVED = 0.5  # share of near pairs that are solved at the start, from which on they must lie farther apart
 LOW_CEILING = 0.5  # reached by the recorded way, below which goals are such that nothing stays there
 HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
+SHOWN = 4  # episodes of a bin on the page
 RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
 
 
@@ -70,7 +72,11 @@ def judge(
     _, held_out = split(store, config.play.held_out, config.seed)
     results: dict[str, Any] = {"offline": _offline(agent, store, held_out, config)}
     if config.play.world:
-        results |= _judge_live(agent, store, held_out, config, manifest, radius, say)
+        live, kept = _judge_live(agent, store, held_out, config, manifest, radius, say)
+        results |= live
+        if live:
+            page = write_judged_page(run_dir / "evaluation.html", f"Judged: {config.play.world}", live, kept)
+            say(f"page: {page}")
     else:
         say("no world is known for these episodes: judged offline only. Give one with --world.")
     note_judged(find_agent(run_dir), "eval", _brief(results))
@@ -93,12 +99,13 @@ def _judge_live(
     manifest: Path | None,
     radius: float | None,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, tuple[PlayedEpisode, ...]]]:
+    """Rows by bin and player, and episodes of the agent by bin."""
     world = world_of(config.play)
     try:
         if not (world.can_reset_to and world.has_states):
             say(f"`{world.name}` cannot be put into a state, so no frozen pairs can be played: judged offline only.")
-            return {}
+            return {}, {}
         states = {}
         if "states" in [column.name for column in store.columns]:
             states = {int(i): np.asarray(store.rows_of("states", int(i))) for i in held_out}
@@ -120,7 +127,8 @@ def _judge_live(
             made.success_distance = radius
         return made
 
-    return {one.name: _play_bin(one, agent, make, store, config, say) for one in bins}
+    played = {one.name: _play_bin(one, agent, make, store, config, say) for one in bins}
+    return {name: rows for name, (rows, _) in played.items()}, {name: kept for name, (_, kept) in played.items()}
 
 
 def _radius(world: World, states: dict[int, np.ndarray]) -> float | None:
@@ -186,7 +194,7 @@ def _play_bin(
     store: EpisodeStore,
     config: ResolvedWorld,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[PlayedEpisode, ...]]:
     judged = JudgeConfig(budget=one.budget, stop_at_goal=False, batch_size=50)
     untimed = replace(judged, latency_pairs=0)
     bounds = agent.bounds
@@ -212,11 +220,15 @@ def _play_bin(
         ways = {i: np.asarray(store.rows_of("actions", i)) for i in ids}
         players["recorded way"] = RecordedWay(one.pairs, ways, bounds, one.offset)
     rows: dict[str, Any] = {"pairs": len(one.pairs), "budget": one.budget, "manifest_sha256": one.pairs.sha256}
+    kept: tuple[PlayedEpisode, ...] = ()
     for name, player in players.items():
         looks = not isinstance(player, PolicyPlayer | RecordedWay)
-        report = evaluate(
-            player, partial(make, is_seen=looks), one.pairs, judged if name == "openjepa" else untimed, name=name
-        )
+        if name == "openjepa":
+            shown = [pair.pair_id for pair in one.pairs.pairs[:SHOWN]]
+            report = evaluate(player, make, one.pairs, judged, name=name, keep=shown)
+            kept = report.kept
+        else:
+            report = evaluate(player, partial(make, is_seen=looks), one.pairs, untimed, name=name)
         rows[name] = _row(report)
         say(f"{one.name}: {name:18s} there at the last step {report.success_at_end.percent()}")  # type: ignore[union-attr]
     floor = rows["random"]["success"]
@@ -228,7 +240,7 @@ def _play_bin(
             f"{one.name}: the recorded way itself is there in {rows['recorded way']['success']:.0%} at the last step: "
             "what swings or rolls on does not stay. Goals at rest say more: --manifest FILE."
         )
-    return rows
+    return rows, kept
 
 
 def _row(report: SuccessReport) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""V-JEPA 2-AC, trained here: what a frozen eye sees after actions, and an arm that plans with it in new scenes.
+"""V-JEPA 2-AC, trained here: what a frozen encoder sees after actions, and an arm that plans with it in new scenes.
 
-    openjepa train vjepa2-ac                                                   # learns an eye first, from its own play
-    openjepa train vjepa2-ac --eye.run runs/arm                                # the eye of a run that is there
-    openjepa train vjepa2-ac --eye.run vjepa2-vit-large-256 --play.data STORE --play.read_only true --play.world ""
+    openjepa train vjepa2-ac                              # learns an encoder first, from its own play
+    openjepa train vjepa2-ac --encoder.run runs/arm       # the encoder of a run that is there
+    openjepa train vjepa2-ac --encoder.run vjepa2-vit-large-256 --play.data STORE --play.read_only true --play.world ""
 
-The eye sees every frame once; what it saw stays on disk (`recipes/frozen_features.py`). A roll-out's error beside
+The encoder sees every frame once; what it saw stays on disk (`recipes/frozen_features.py`). A roll-out's error beside
 copying is measured on held-out episodes, during the training and by `openjepa eval`, which also lets the arm reach
 pictured places.
-What was found to matter on few cores: an eye whose tokens move with the hand, few tokens, targets that are changes,
+What was found to matter on few cores: an encoder whose tokens move with the hand, few tokens, targets that are changes,
 and actions and poses that are standardised and enter with their size. Results: `docs/robots.md`.
 """
 
@@ -49,11 +49,11 @@ from openjepa.train import TrainConfig, find_checkpoint, load_method, train
 
 TOY = {
     **arms.TOY,
-    "eye.train.steps": 2,
-    "eye.train.warmup_steps": 0,
-    "eye.train.device": "cpu",
-    "eye.method.encoder.width": 4,
-    "eye.method.encoder.hidden_dim": 8,
+    "encoder.train.steps": 2,
+    "encoder.train.warmup_steps": 0,
+    "encoder.train.device": "cpu",
+    "encoder.method.encoder.width": 4,
+    "encoder.method.encoder.hidden_dim": 8,
     "method.predictor.predictor_dim": 24,
     "method.predictor.depth": 1,
     "method.predictor.num_heads": 1,
@@ -62,8 +62,8 @@ TOY = {
 
 
 @dataclass(frozen=True)
-class EyeConfig:
-    """The frozen eye.
+class FrozenEncoderConfig:
+    """The frozen encoder.
 
     Attributes:
         run: where it comes from: the run of a world model with a `context` encoder, or whatever `openjepa.load` takes
@@ -81,16 +81,16 @@ class EyeConfig:
 
 @dataclass(frozen=True)
 class VJEPA2ACRecipeConfig(ArmRecipeConfig):
-    """An action-conditioned predictor on a frozen eye, how it acts, and the scenes that it is judged in.
+    """An action-conditioned predictor on a frozen encoder, how it acts, and the scenes that it is judged in.
 
     Attributes:
-        eye: what sees.
-        features: folder of what it saw, and of eyes that were learned, kept from run to run.
+        encoder: the frozen one.
+        features: folder of what it saw, and of encoders that were learned, kept from run to run.
         measured: steps of the roll-outs whose error is measured beside copying.
     """
 
     method: VJEPA2ACConfig = field(default_factory=VJEPA2ACConfig)  # type: ignore[assignment]
-    eye: EyeConfig = field(default_factory=EyeConfig)
+    encoder: FrozenEncoderConfig = field(default_factory=FrozenEncoderConfig)
     features: Path = Path("runs/features")
     measured: int = 4
 
@@ -98,10 +98,10 @@ class VJEPA2ACRecipeConfig(ArmRecipeConfig):
 def vjepa2_ac() -> VJEPA2ACRecipeConfig:
     """16 tokens of 64 numbers a frame, a predictor of 0.35 M parameters, 1,500 steps."""
     plain = arms.arm()
-    eye = FrozenTokensConfig(frames=plain.method.encoder)
+    encoder = FrozenTokensConfig(frames=plain.method.encoder)
     predictor = PoseActionPredictorConfig(
-        embed_dim=eye.embed_dim,
-        native_rows=eye.rows,
+        embed_dim=encoder.embed_dim,
+        native_rows=encoder.rows,
         predictor_dim=96,
         depth=3,
         num_heads=3,
@@ -111,7 +111,7 @@ def vjepa2_ac() -> VJEPA2ACRecipeConfig:
     )
     return VJEPA2ACRecipeConfig(
         play=replace(plain.play, options={"proprio": True}, episodes=768),
-        method=VJEPA2ACConfig(eye, predictor, poses="sum", condition_std=1.0),
+        method=VJEPA2ACConfig(encoder, predictor, poses="sum", condition_std=1.0),
         train=TrainConfig(steps=1500, lr=2e-3, final_lr=2e-5, weight_decay=0.04, checkpoint_every=500),
         window=5,
         act=plain.act,
@@ -119,7 +119,7 @@ def vjepa2_ac() -> VJEPA2ACRecipeConfig:
 
 
 def build(config: VJEPA2ACRecipeConfig) -> Experiment:
-    """Records play where it is missing, opens or learns the eye, and lets it see every frame once."""
+    """Records play where it is missing, opens or learns the encoder, and lets it see every frame once."""
     config = with_seed(config)
     store = open_store(config)
     names = [column.name for column in store.columns]
@@ -128,15 +128,15 @@ def build(config: VJEPA2ACRecipeConfig) -> Experiment:
             f"`{store.path}` has no poses (`proprio`). Record them (`--play.options`), or set `method.poses` to none."
         )
     trained, held_out = split(store, config.play.held_out, config.seed)
-    eye = open_eye(config)
-    method = VJEPA2AC(_fitting(config, store, eye.config))
-    method.eye.load_state_dict(eye.state_dict())
+    encoder = open_encoder(config)
+    method = VJEPA2AC(_fitting(config, store, encoder.config))
+    method.encoder.load_state_dict(encoder.state_dict())
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
     if method.pose_dim:
         poses = statistics(store, "proprio", trained)
         method.set_pose_statistics(poses.mean, poses.std)
-    seen = {"frames": cached_features(store, eye, config.features)}
+    seen = {"frames": cached_features(store, encoder, config.features)}
     windows = WindowConfig(config.window, config.batch_size, config.frameskip, seed=config.seed)
     source = WindowSource(store, trained, windows, instead=seen)
     judged = WindowSource(store, held_out, replace(windows, length=config.measured + 1), instead=seen)
@@ -156,36 +156,36 @@ def held_out_error(model: VJEPA2AC, source: WindowSource, rows: int = 512) -> Be
     numbers = np.unique(np.linspace(0, source.num_windows - 1, min(rows, source.num_windows)).round().astype(np.int64))
     batch = source.windows(numbers).to(next(model.parameters()).device)
     z = model.encode(batch.frames, batch.proprio)
-    return beside_copying(model, z, batch.actions, dim=model.config.eye.embed_dim)
+    return beside_copying(model, z, batch.actions, dim=model.config.encoder.embed_dim)
 
 
-def open_eye(config: VJEPA2ACRecipeConfig) -> FrozenTokens:
-    """The frozen eye: that of a run, a published one, or one that is learned from the play first."""
-    run, rows = config.eye.run, config.eye.rows
+def open_encoder(config: VJEPA2ACRecipeConfig) -> FrozenTokens:
+    """The frozen encoder: that of a run, a published one, or one that is learned from the play first."""
+    run, rows = config.encoder.run, config.encoder.rows
     network: nn.Module
     if run is None:
-        network = _learned_eye(config).context_encoder
+        network = _learned_encoder(config).context_encoder
     elif (Path(run) / "checkpoints").is_dir() and isinstance(method := load_method(Path(run)), LeWM):
         network = method.context_encoder
     else:
         network = load(run)
     if isinstance(network, VisionTransformer):
-        eye = FrozenTokens(FrozenTokensConfig(vit=network.config))
+        encoder = FrozenTokens(FrozenTokensConfig(vit=network.config))
     elif isinstance(network, FrameEncoder):
-        eye = FrozenTokens(FrozenTokensConfig(frames=network.config, rows=rows))
+        encoder = FrozenTokens(FrozenTokensConfig(frames=network.config, rows=rows))
     else:
-        raise ConfigError(f"`eye.run` must be a vision transformer or a world model; {run} is neither.")
-    eye.fill(network)
-    return eye.eval()
+        raise ConfigError(f"`encoder.run` must be a vision transformer or a world model; {run} is neither.")
+    encoder.fill(network)
+    return encoder.eval()
 
 
-def _learned_eye(config: VJEPA2ACRecipeConfig) -> LeWM:
+def _learned_encoder(config: VJEPA2ACRecipeConfig) -> LeWM:
     """A world model of the same play, trained where it is not there yet."""
-    own = world_model.LearnConfig(config.play, config.eye.method, config.eye.train, seed=config.seed)
+    own = world_model.LearnConfig(config.play, config.encoder.method, config.encoder.train, seed=config.seed)
     own = with_seed(replace(own, window=4, batch_size=32))
     name = hashlib.sha256(json.dumps(to_dict(own), sort_keys=True, default=str).encode()).hexdigest()[:16]
-    run = config.features / f"eye-{name}"
-    print(f"eye: a world model of the play, in {run}", file=sys.stderr)
+    run = config.features / f"encoder-{name}"
+    print(f"encoder: a world model of the play, in {run}", file=sys.stderr)
     experiment = world_model.build(own)
     train(experiment.method, experiment.source, own.train, run, recipe_config={"recipe": "world", **to_dict(own)})
     found = load_method(run)
@@ -193,27 +193,27 @@ def _learned_eye(config: VJEPA2ACRecipeConfig) -> LeWM:
     return found
 
 
-def _fitting(config: VJEPA2ACRecipeConfig, store: EpisodeStore, eye: FrozenTokensConfig) -> VJEPA2ACConfig:
-    """The method's options with the sizes of eye and data."""
+def _fitting(config: VJEPA2ACRecipeConfig, store: EpisodeStore, encoder: FrozenTokensConfig) -> VJEPA2ACConfig:
+    """The method's options with the sizes of encoder and data."""
     widths = {column.name: column.shape[-1] for column in store.columns if column.name in ("actions", "proprio")}
     predictor = replace(
         config.method.predictor,
-        embed_dim=eye.embed_dim,
-        native_rows=eye.grid[0],
+        embed_dim=encoder.embed_dim,
+        native_rows=encoder.grid[0],
         action_dim=widths["actions"] * config.frameskip,
         pose_dim=widths.get("proprio", 1),
     )
-    return replace(config.method, eye=eye, predictor=predictor)
+    return replace(config.method, encoder=encoder, predictor=predictor)
 
 
 def finish(config: VJEPA2ACRecipeConfig, run_dir: Path) -> None:
-    """Makes an agent of the trained predictor and its eye, and saves it in the run."""
+    """Makes an agent of the trained predictor and its encoder, and saves it in the run."""
     config = with_seed(config)
     store, model = open_store(config), load_method(run_dir)
     assert isinstance(model, VJEPA2AC)
     bounds, shape = bounds_of(store, config), tuple(store.column("frames").shape[1:])
     wide = bounds.with_frameskip(config.frameskip)
-    cost = PathCost(l1, final, pose_dim=model.config.eye.embed_dim)
+    cost = PathCost(l1, final, pose_dim=model.config.encoder.embed_dim)
     options = AgentConfig(config.act.replan_every, frameskip=config.frameskip, seed=config.seed)
     agent = Agent(model.eval(), CEM(wide, config.act.planner), cost, bounds, options, shape)
     trained, _ = split(store, config.play.held_out, config.seed)
@@ -233,7 +233,7 @@ def rollout_of(config: VJEPA2ACRecipeConfig, run_dir: Path) -> dict[str, tuple[f
     assert isinstance(model, VJEPA2AC)
     _, held_out = split(store, config.play.held_out, config.seed)
     windows = WindowConfig(config.measured + 1, frameskip=config.frameskip)
-    seen = {"frames": cached_features(store, model.eye, config.features)}
+    seen = {"frames": cached_features(store, model.encoder, config.features)}
     error = held_out_error(model, WindowSource(store, held_out, windows, instead=seen))
     return {**vars(error), "share": error.share}
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from openjepa.command_line.runs import check_up
 from openjepa.data.data_use import data_use
 from openjepa.eval.health.collapse import latent_diagnostics
 from openjepa.eval.health.doctor import THRESHOLDS, degrees_of_freedom, diagnose
@@ -11,6 +12,11 @@ from openjepa.eval.health.foretelling import Foretelling, foretell
 from openjepa.eval.health.prediction import Prediction
 from openjepa.eval.health.sight import SeenThing, Sight
 from openjepa.eval.probing.probes import ProbeConfig
+from openjepa.methods.lewm import LeWM, LeWMConfig
+from openjepa.methods.vjepa2_ac import VJEPA2AC, VJEPA2ACConfig
+from openjepa.models.action_predictor import PoseActionPredictorConfig
+from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.frozen_tokens import FrozenTokensConfig
 
 E, T = 48, 30
 GOOD = Prediction(copy_ratio=0.3, permutation_ratio=5.0, action_sensitivity=1.0)
@@ -109,6 +115,21 @@ def test_following_noise_is_nuisance():
 def test_one_direction_that_is_not_the_state_is_dimensional_collapse():
     other = torch.randn(E, T, 1, generator=generator(11)).cumsum(1)
     assert verdict(lift(other)).kind == "dimensional collapse"
+
+
+def test_nothing_is_advised_that_only_trains_an_encoder_which_is_frozen(monkeypatch):
+    other = torch.randn(E, T, 1, generator=generator(11)).cumsum(1)
+    actions, states = walk()
+    known = latent_diagnostics(lift(other), prediction=GOOD, probes=QUICK, actions=actions, states=states)
+    assert any("covariance" in line for line in diagnose(known).remedies)
+    (advice,) = diagnose(known, frozen=True).remedies
+    assert advice.startswith("Take another encoder")
+    assert diagnose(known, frozen=True).kind == diagnose(known).kind
+    monkeypatch.setattr("openjepa.eval.health.collapse.measure", lambda *_, **__: known)
+    cells = FrozenTokensConfig(frames=FrameEncoderConfig("context", image_size=16, width=2, hidden_dim=4), rows=2)
+    hand = PoseActionPredictorConfig(embed_dim=4, predictor_dim=8, depth=1, num_heads=1, native_rows=2)
+    assert check_up(VJEPA2AC(VJEPA2ACConfig(cells, hand)), None).verdict.remedies == (advice,)
+    assert check_up(LeWM(LeWMConfig(embed_dim=4)), None).verdict.remedies != (advice,)
 
 
 def test_a_predictor_that_ignores_actions_is_named():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from openjepa.data.data_use import DataUse
 from openjepa.eval.health.collapse import LatentDiagnostics
-from openjepa.eval.health.remedies import REMEDIES, Kind
+from openjepa.eval.health.remedies import Kind, remedies_of
 from openjepa.eval.health.sight import SeenThing, Sight
 from openjepa.eval.probing.probes import ProbeScores
 
@@ -105,7 +105,11 @@ class Diagnosis:
 
 
 def diagnose(
-    found: LatentDiagnostics, thresholds: Thresholds = THRESHOLDS, *, data: DataUse | None = None
+    found: LatentDiagnostics,
+    thresholds: Thresholds = THRESHOLDS,
+    *,
+    data: DataUse | None = None,
+    frozen: bool = False,
 ) -> Diagnosis:
     """Names what the diagnostics show, from the data up to the predictor.
 
@@ -113,12 +117,13 @@ def diagnose(
         found: measured on held-out episodes.
         thresholds: limits, with their reasons.
         data: what of the training episodes windows can use.
+        frozen: whether the encoder does not learn: nothing is advised that only changes how it is trained.
     """
     facts = (*_facts(found), *(() if data is None else (data.text(),)))
     for kind, check in COLLAPSES:
         reason = check(found, thresholds)
         if reason:
-            return Diagnosis(kind, False, (reason, *facts), REMEDIES[kind])
+            return Diagnosis(kind, False, (reason, *facts), remedies_of(kind, frozen=frozen))
     sick = {kind: reason for kind, check in LACKS if (reason := check(found, thresholds))}
     if data is not None and data.unused_share > thresholds.lost:
         sick["lost data"] = (
@@ -126,9 +131,10 @@ def diagnose(
             "than a window."
         )
     if not sick:
-        return Diagnosis("healthy", True, facts, REMEDIES["healthy"])
+        return Diagnosis("healthy", True, facts, ())
     kind, *also = sick
-    remedies = [line for name in sick for line in REMEDIES[name]] + _patch_remedy(found)
+    remedies = [line for name in sick for line in remedies_of(name, frozen=frozen)]
+    remedies += [] if frozen else _patch_remedy(found)
     return Diagnosis(kind, False, (*sick.values(), *facts), tuple(remedies), tuple(also))
 
 

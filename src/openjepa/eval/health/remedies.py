@@ -65,3 +65,17 @@ REMEDIES: dict[Kind, tuple[str, ...]] = {
     "lost data": ("Shorten the window or lower the frameskip, so that short episodes hold a window, too.",),
     "healthy": (),
 }
+
+OTHER = "Take another encoder, or train this one on pictures like these first: here it is frozen."
+FROZEN: dict[Kind, tuple[str, ...]] = {  # where the encoder does not learn, no term of a loss changes its latents
+    **dict.fromkeys(("complete collapse", "slow features", "nuisance features", "dimensional collapse"), (OTHER,)),
+    "dead actions": (*REMEDIES["dead actions"][:2], OTHER),
+    "no velocity": (REMEDIES["no velocity"][0],),
+    "agent-only latent": (OTHER,),
+    "blind predictor": REMEDIES["blind predictor"][1:],
+}
+
+
+def remedies_of(kind: Kind, *, frozen: bool) -> tuple[str, ...]:
+    """What to change about a sickness, with an encoder that learns or with a frozen one."""
+    return FROZEN.get(kind, REMEDIES[kind]) if frozen else REMEDIES[kind]

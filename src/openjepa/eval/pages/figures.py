@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 GREY = "#848b98"  # legible on white and on near-black
 COLOURS = ("#2f7fe0", "#e0592f", "#1f9d6b", "#a864d8", "#d69a10", "#d64f8c", "#3aa6b9", "#8b8f3a")
 
+FEW = 5  # points of a curve, up to which each is marked
 NOT_CURVES = {"step", "lr", "weight_decay", "steps_per_second", "seconds"}
 
 
@@ -46,7 +48,9 @@ def training_curves(metrics: Sequence[Mapping[str, Any]], *, columns: int = 3) -
     for i, (ax, name) in enumerate(zip(axes, names, strict=False)):
         points = [(row["step"], row[name]) for row in metrics if row.get(name) is not None]
         steps, values = np.array(points, np.float64).reshape(-1, 2).T
-        ax.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.6)
+        marker = "o" if len(steps) <= FEW else None  # a line of one point is not seen
+        ax.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.6, marker=marker, markersize=4)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         spread = values.max() / max(values.min(), 1e-12) if len(values) and values.min() > 0 else 1.0
         if spread > 30:
             ax.set_yscale("log")

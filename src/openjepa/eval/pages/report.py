@@ -234,7 +234,7 @@ def _bounds(interval: Interval) -> str:
 
 
 def _range(interval: Interval) -> str:
-    width = 80
+    width = 48
     low, at, high = (round(width * x, 1) for x in (interval.low, interval.estimate, interval.high))
     box = f'width="{width + 8}" height="12" viewBox="-4 0 {width + 8} 12"'
     return (
