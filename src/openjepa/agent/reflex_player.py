@@ -60,9 +60,10 @@ class ReflexPlayer:
         self._goal = self.perception.goal(goal_frames, goal_proprio)
         self.perception.start()
         self._ids = list(range(len(self._goal))) if env_ids is None else [int(i) for i in env_ids]
-        self._last: Tensor | None = None  # states [B, N, D] at the last decision
-        self._moved = torch.zeros(len(self._goal), device=self._goal.device)  # how far each went in all
-        self._plan = self._goal.new_zeros(len(self._goal), 0, self.bounds.dim * self.frameskip)
+        self._rows = torch.arange(len(self._goal))
+        self._last: np.ndarray | None = None  # states [B, N * D] at the last decision
+        self._moved = np.zeros(len(self._goal), np.float32)  # how far each went in all
+        self._plan = np.zeros((len(self._goal), 0, self.bounds.dim * self.frameskip), np.float32)
         self._step = self.decisions = 0  # primitive actions of the plan that were taken
 
     @torch.no_grad()
@@ -79,23 +80,24 @@ class ReflexPlayer:
         if part == 0:
             self.perception.remember(frames)
         if step == self._plan.shape[1]:
-            self._decide(self.perception.state(frames, proprio, torch.arange(len(self._goal))), self._goal)
+            self._decide(self.perception.state(frames, proprio, self._rows), self._goal)
             step = 0
         self._step += 1
         width = self.bounds.dim
-        return self._plan[:, step, part * width : (part + 1) * width].float().cpu().numpy()
+        return self._plan[:, step, part * width : (part + 1) * width].astype(np.float32)
 
     def _decide(self, z: Tensor, goal: Tensor) -> None:
-        plan = self.reflex(z, goal)[:, : self.replan_every]  # [B, T, frameskip * A]
+        plan = self.reflex(z, goal).cpu().numpy()[:, : self.replan_every]  # [B, T, frameskip * A]
+        here = z.flatten(1).cpu().numpy()  # NumPy, whose operations cost less than their sums at a batch of 1
         if self._last is not None:
-            move = torch.linalg.vector_norm(z - self._last, dim=(1, 2))
+            move = np.sqrt(np.square(here - self._last).sum(1))
             stuck = move * (STILL * (self.decisions - 1)) <= self._moved
             self._moved += move
-            if self.decisions > 1 and bool(stuck.any()):
-                rows = stuck.nonzero().squeeze(1).tolist()
+            if self.decisions > 1 and stuck.any():
+                rows = stuck.nonzero()[0].tolist()
                 luck = [keyed_generator(self.seed, self._ids[row], self.decisions) for row in rows]
-                plan[rows] = self._anywhere(luck, plan)
-        self._plan, self._step, self._last = plan, 0, z
+                plan[rows] = self._anywhere(luck, torch.from_numpy(plan)).numpy()
+        self._plan, self._step, self._last = plan, 0, here
         self.decisions += 1
 
     def _anywhere(self, luck: Sequence[torch.Generator], like: Tensor) -> Tensor:
