@@ -86,12 +86,13 @@ class Bench:
         self.world = world_config(self.config)
         self.facts = Facts(TwoRooms(1, self.world).state_names)
         self.sayings, self.count, self.words = Sayings(self.facts), count, words
-        began = time.process_time()
+        self.train_seconds: float | None = None  # of a language that was there before nobody knows
         if retrain or not (run / "language").is_dir():
+            began = time.process_time()
             self.language = learn_words(self.config, run, words)
+            self.train_seconds = time.process_time() - began
         else:
             self.language = load(run)
-        self.train_seconds = time.process_time() - began
         self.seen = look(self.agent, self.config, replace(words, episodes=300, seed=words.seed + 1))
         self.rng = np.random.default_rng((11, words.seed))
 
@@ -102,8 +103,13 @@ class Bench:
         joined = draw_tasks(self.world, self.facts, self.count, seed=1)
         apart = draw_tasks(self.world, self.facts, self.count, seed=2, joined=False)
         found: dict[str, Any] = {}
-        found["goal picture"] = self._play(joined, by_picture(self.agent))
-        found["goal picture, compositions"] = self._play(apart, by_picture(self.agent))
+
+        def keep(name: str, row: dict[str, Any]) -> None:
+            found[name] = row
+            print(f"{name}: {json.dumps(row)}", flush=True)
+
+        keep("goal picture", self._play(joined, by_picture(self.agent)))
+        keep("goal picture, compositions", self._play(apart, by_picture(self.agent)))
         for name, tasks, split_ in (
             ("seen", joined, "seen"),
             ("held-out templates", joined, "template"),
@@ -111,22 +117,22 @@ class Bench:
             ("held-out compositions", apart, "composition"),
         ):
             texts = [self.sayings.say(f, "goal", split_, self.rng).text for f in tasks.facts]  # type: ignore[arg-type]
-            found[name] = self._play_words(tasks, texts)
+            keep(name, self._play_words(tasks, texts))
             if rivals:
-                found[f"parser, {name}"] = self._play_parsed(tasks, texts)
+                keep(f"parser, {name}", self._play_parsed(tasks, texts))
             if name == "seen":
-                found["shuffled text"] = self._play_words(joined, list(np.roll(texts, 1)))
+                keep("shuffled text", self._play_words(joined, list(np.roll(texts, 1))))
                 if rivals:
-                    found["point head, seen"] = self._play_points(joined, texts)
+                    keep("point head, seen", self._play_points(joined, texts))
         if AFTER.is_file():
             written = json.loads(AFTER.read_text())
             wanted = [tuple(self.facts.index[Fact(r, tuple(t))] for r, *t in one["facts"]) for one in written]
             tasks = draw_tasks(self.world, self.facts, len(written), seed=3, wanted=wanted)
-            found["written after"] = self._play_words(tasks, [one["text"] for one in written])
-            found["goal picture, written after"] = self._play(tasks, by_picture(self.agent))
+            keep("written after", self._play_words(tasks, [one["text"] for one in written]))
+            keep("goal picture, written after", self._play(tasks, by_picture(self.agent)))
             if rivals:
-                found["parser, written after"] = self._play_parsed(tasks, [one["text"] for one in written])
-        found["play at random"] = self._play(joined, self._at_random)
+                keep("parser, written after", self._play_parsed(tasks, [one["text"] for one in written]))
+        keep("play at random", self._play(joined, self._at_random))
         return found
 
     def _play(self, tasks: Tasks, begin: Callable[..., Any]) -> dict[str, Any]:
@@ -319,7 +325,7 @@ class Bench:
         return float(np.median(times[1:]))
 
 
-def measure(run: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(run: Path, options: argparse.Namespace, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     words = WordsConfig(encoder=options.encoder, seed=options.seed)
     bench = Bench(run, words, options.count, retrain=options.retrain)
     parts: dict[str, Callable[[], Any]] = {
@@ -333,6 +339,7 @@ def measure(run: Path, options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"run": run.name, "train_cpu_seconds": bench.train_seconds}
     for name in options.parts or parts:
         found[name] = parts[name]()
+        keep(found)
         print(f"{run.name} {name}: {json.dumps(found[name])}", flush=True)
     return found
 
@@ -346,9 +353,18 @@ def main() -> None:
     parser.add_argument("--retrain", action="store_true", help="train the language even where there is one")
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--parts", nargs="*")
+    parser.add_argument("--out", type=Path, help="file that keeps what is found, part by part")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = [measure(run, options) for run in options.runs]
+    results: list[dict[str, Any]] = []
+
+    def keep(found: dict[str, Any]) -> None:
+        if options.out is not None:
+            known = {"count": options.count, "encoder": options.encoder, "runs": [*results, found]}
+            options.out.write_text(json.dumps(known, indent=1) + "\n")
+
+    for run in options.runs:
+        results.append(measure(run, options, keep))
     if "goals" in results[0]:
         print("\nsuccess at the end of 60 steps, by run; ratio to the goal picture")
         for name in results[0]["goals"]:
