@@ -101,10 +101,10 @@ def test_measured_places_are_true_where_actions_were_not_done_and_lie_in_one_fra
     unit, read = torch.tensor([0.5, 2.0]), rng.normal(size=places.shape)
     rows, wanted = read.reshape(-1, 2), (places / unit.numpy()).reshape(-1, 2)
     pairs = [(rows[i] - rows[j]) - (wanted[i] - wanted[j]) for i in range(20) for j in range(20) if i != j]
-    found = displacement_term(torch.tensor(read), batch, unit, measured=True)
+    found = displacement_term(torch.tensor(read), batch, unit, 0, "proprio")
     assert found.item() == pytest.approx(np.square(pairs).mean(), rel=1e-5)
     with pytest.raises(ConfigError, match="must begin with the 2 numbers"):
-        displacement_term(torch.tensor(read), replace(batch, proprio=None), unit, measured=True)
+        displacement_term(torch.tensor(read), replace(batch, proprio=None), unit, 0, "proprio")
     config = LeWMConfig(
         encoder=FrameEncoderConfig(image_size=16, width=4, hidden_dim=8),
         embed_dim=6,

@@ -5,6 +5,8 @@ read-out of the difference of two latents must equal it: for all pairs of an epi
 so become a map that is to scale, and what differs between scenes cancels.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def displacement_loss(places: Tensor, ways: Tensor) -> Tensor:
 
 
 def displacement_term(
-    places: Tensor, batch: TrajectoryBatch, unit: Tensor, known: int = 0, *, measured: bool = False
+    places: Tensor, batch: TrajectoryBatch, unit: Tensor, known: int, told_by: Literal["actions", "proprio"]
 ) -> Tensor:
     """The loss of the moments of windows and of the further frames of their episodes; a scalar.
 
@@ -42,13 +44,13 @@ def displacement_term(
         batch: windows of T frames with K others and the ways to them.
         unit: [A] what the read-out calls 1.
         known: first moments of a window that have no read-out.
-        measured: whether `batch.proprio` begins with places, else ways are sums of actions.
+        told_by: whether ways are sums of `actions`, or `proprio` begins with places.
     """
     width = places.shape[-1]
     if batch.ways is None:
         raise ConfigError("read-outs of displacements need batches with `ways`; got none.")
     ways = batch.ways[..., :width]
-    if not measured:
+    if told_by == "actions":
         return displacement_loss(places, torch.cat([ways_of(batch.actions, width)[:, known:], ways], 1) / unit)
     if batch.proprio is None or batch.proprio.shape[-1] < width:
         raise ConfigError(f"`proprio` must begin with the {width} numbers of a place, since it tells displacements.")

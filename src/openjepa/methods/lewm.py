@@ -321,8 +321,8 @@ class LeWM(StandardisesActions):
         if not width or batch.others is None:
             raise ConfigError("`displacement_weight` needs `displacement_dim`, and batches with `others` and `ways`.")
         poses = torch.cat([z, self.encode(batch.others)], 1)[:, :, 0, c.scene_dim : c.embed_dim]
-        unit, measured = UNIT * self.action_std[:width], c.displacement_from == "proprio"
-        return displacement_term(self.displacement(poses), batch, unit, self.states.memory, measured=measured)
+        unit, known = UNIT * self.action_std[:width], self.states.memory
+        return displacement_term(self.displacement(poses), batch, unit, known, c.displacement_from)
 
     def _regularizers(self, z: Tensor, actions: Tensor, step: int) -> dict[str, Tensor]:
         c = self.config
