@@ -206,7 +206,7 @@ def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, s
     found = resolved(tmp_path, clips(glide, inertia=1.0, size=size))
     assert (found.method.state, found.method.encoder.kind) == ("pair", encoder)
     assert (found.act.replan_every, found.act.distance.form, found.act.distance.max_gap) == (1, "euclidean", 10)
-    assert found.train.steps == steps
+    assert (found.train.steps, found.act.refine.steps) == (steps, 2500)
     assert any(line.startswith("state pair: ") for line in found.choices)
 
 

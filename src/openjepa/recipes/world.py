@@ -34,6 +34,7 @@ from openjepa.train import TrainConfig
 MOTION_WEIGHT = 3.0  # of where things move
 MOTION_STEPS = 1000  # of training with it, where no option of the training is given
 VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
+VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class WorldConfig:
         train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
             latents that must tell where in the picture things move 1,000.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
-            predictor, 1,200 of the critic and 400 of the policy.
+            predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
         pairs: judged pairs of start and goal in each bin.
         pairs_seed: of the drawing of pairs.
@@ -211,7 +212,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     chosen = bool(found.categories)
     act = ActConfig(
         refine=RefineConfig(
-            steps=config.fit_steps or 1000,
+            steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else 1000),
             rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
             predictor=network if is_scaled else None,
