@@ -14,7 +14,7 @@ NOISE = 2.0  # grey levels that rounding adds to what has not changed
 CONTRAST = 12.0  # grey levels of difference at which a silhouette has 63 % of its strength
 MISFIT = 8.0  # grey levels at which a pixel counts a quarter in finding how the camera moved
 REACH = 4  # steps of 2 px that a camera may have moved, each way
-NOTED = 0.1  # grey levels of misfit, on average, that moving a frame back must save; else the camera stood still
+NOTED = 0.01  # grey levels of misfit, on average, that moving a frame back must save; else the camera stood still
 
 
 def silhouettes(clips: Tensor, contrast: Tensor | None = None, *, camera_moves: bool = True) -> Tensor:
@@ -36,9 +36,8 @@ def silhouettes(clips: Tensor, contrast: Tensor | None = None, *, camera_moves: 
     inside: Tensor | float = 1.0
     if camera_moves:
         frames, inside = _steadied(frames, first)
-    high = functional.max_pool2d(first[:, 0], 3, 1, 1)[:, None]
-    low = -functional.max_pool2d(-first[:, 0], 3, 1, 1)[:, None]
-    apart = torch.maximum(low - frames, frames - high).relu_().amax(2).mul_(inside)
+    channels = zip(frames.unbind(2), first.unbind(2), strict=True)
+    apart = torch.stack([_beyond(seen, still) for seen, still in channels]).amax(0).mul_(inside)
     if contrast is not None:
         apart.mul_(contrast[:, None, None, None])
     return apart.sub_(NOISE).relu_().div_(-CONTRAST).exp_().mul_(-255).add_(255)[:, :, None].expand(clips.shape)
@@ -73,13 +72,8 @@ def camera_drift(frames: Tensor, first: Tensor) -> Tensor:
     """
     grey, still = frames.mean(2), first.mean(2)  # [B, T, H, W], [B, 1, H, W]
     half = functional.avg_pool2d(grey, 2), functional.avg_pool2d(still, 2)
-    drift = _aligned(*half, _best_shift(*half))
-    moves = _saved(*half, drift) > NOTED
-    drift = 2 * drift * moves[..., None]
-    if bool(moves.any()):
-        those = grey[moves][:, None], still.expand_as(grey)[moves][:, None]
-        drift[moves] = _aligned(*those, drift[moves][:, None])[:, 0]
-    return drift
+    drift = _aligned(grey, still, 2 * _aligned(*half, _best_shift(*half)))
+    return drift * (_saved(grey, still, drift) > NOTED)[..., None]
 
 
 def _best_shift(frames: Tensor, still: Tensor) -> Tensor:
@@ -112,7 +106,7 @@ def _aligned(frames: Tensor, still: Tensor, drift: Tensor) -> Tensor:
     dy, dx = torch.gradient(still, dim=(-2, -1))
     for width in (16, 8, 4, 2, 1, 1):  # of the weights, in misfits: what edges say counts until they meet
         back, inside = moved(frames.flatten(0, 1)[:, None], drift.flatten(0, 1))
-        miss = _unlit(back[:, 0].unflatten(0, frames.shape[:2]) - still)
+        miss = _lit_as(back[:, 0].unflatten(0, frames.shape[:2]), still) - still
         weight = inside.unflatten(0, frames.shape[:2]) / (1 + (miss / (width * MISFIT)).square()).square()
         a, b, c = ((weight * g).mean((-2, -1)) for g in (dx * dx, dx * dy, dy * dy))
         u, v = ((weight * g * miss).mean((-2, -1)) for g in (dx, dy))
@@ -122,18 +116,24 @@ def _aligned(frames: Tensor, still: Tensor, drift: Tensor) -> Tensor:
     return drift
 
 
-def _unlit(miss: Tensor) -> Tensor:
-    """Differences [B, T, H, W] without what the light still adds everywhere."""
-    return miss - miss.flatten(-2).median(-1).values[..., None, None]
+def _lit_as(frames: Tensor, still: Tensor) -> Tensor:
+    """Frames [B, T, H, W] without what the light still adds everywhere to still [B, 1, H, W]."""
+    return frames - (frames - still).flatten(-2).median(-1).values[..., None, None]
 
 
 def _saved(frames: Tensor, still: Tensor, drift: Tensor) -> Tensor:
     """By how many grey levels, on average, moving frames back by drift lessens the misfit of what stays in view."""
     back, inside = moved(frames.flatten(0, 1)[:, None], drift.flatten(0, 1))
     back, inside = (x.unflatten(0, frames.shape[:2]) for x in (back[:, 0], inside))
-    before, after = (_unlit(x - still).abs().clamp(max=2 * MISFIT) for x in (frames, back))
+    before, after = (_beyond(_lit_as(x, still), still).clamp(max=2 * MISFIT) for x in (frames, back))
     kept = [(before * x).mean((-2, -1)) for x in (inside, in_view(-drift, *frames.shape[-2:]))]
     return torch.minimum(*kept) - (after * inside).mean((-2, -1))
+
+
+def _beyond(frames: Tensor, still: Tensor) -> Tensor:
+    """How far frames [B, T, H, W] lie outside what still [B, 1, H, W] shows there and one pixel around."""
+    high, low = functional.max_pool2d(still, 3, 1, 1), -functional.max_pool2d(-still, 3, 1, 1)
+    return torch.maximum(low - frames, frames - high).relu_()
 
 
 def moved(frames: Tensor, drift: Tensor) -> tuple[Tensor, Tensor]:
