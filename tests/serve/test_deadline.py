@@ -3,19 +3,47 @@
 import numpy as np
 import pytest
 
+from openjepa.planning.budget import Budgeted
 from openjepa.serve.deadline import Deadline
+
+
+def until_of(deadline, arrived):
+    """When the search for a request that arrived just now, alone, must end."""
+    deadline.clock = lambda: arrived
+    deadline.wait()
+    with deadline.search(Budgeted(None), arrived) as until:
+        return until
 
 
 def test_without_a_budget_there_is_no_deadline():
     deadline = Deadline(None)
-    deadline.note(deadline.of(3.0), 9.0)
-    assert deadline.of(3.0) is None
+    deadline.note(until_of(deadline, 3.0), 9.0)
+    assert until_of(deadline, 3.0) is None
     assert deadline.margin == 0
+
+
+def test_who_searches_leaves_time_to_those_who_wait():
+    now = [10.0]
+    deadline = Deadline(0.1, lambda: now[0])
+    planner = Budgeted(None)
+    for _ in range(3):
+        deadline.wait()
+    with deadline.search(planner, 10.0) as until:
+        assert until == planner.until == pytest.approx(10.085 - 2 / 3 * 0.085)  # two others wait
+        now[0] = 10.01
+        deadline.wait()
+        assert planner.until == pytest.approx(10.01 + (until - 10.01) / 2)
+        now[0] = 10.05
+        deadline.wait()  # it is out of time already
+        assert planner.until == pytest.approx(10.01 + (until - 10.01) / 2)
+    now[0] = 10.2
+    with deadline.search(planner, 10.05) as until:
+        assert until == 10.2  # too late: the first look alone
 
 
 def test_the_margin_is_the_largest_of_few_overruns():
     deadline = Deadline(0.1)
-    assert deadline.of(5.0) == pytest.approx(5.085)  # 15 % of the budget, before anything is known
+    assert until_of(deadline, 5.0) == pytest.approx(5.085)  # 15 % of the budget, before anything is known
     deadline.note(7.0, 7.025)
     assert deadline.margin == pytest.approx(0.025)
     deadline.note(8.0, 7.9)  # too early by 100 ms: no reason for another margin
@@ -39,7 +67,7 @@ def test_few_answers_are_late_whatever_the_load():
     for load in (0.002, 0.02, 0.005):  # mean overrun in s, drawn from a long tail
         taken = []
         for arrived in range(3000):
-            until = deadline.of(float(arrived))
+            until = until_of(deadline, float(arrived))
             answered = until + rng.exponential(load)
             deadline.note(until, answered)
             taken.append(answered > arrived + 0.1)

@@ -209,6 +209,7 @@ class AgentServer:
                 sessions[name].reset()
                 return "reset successful", "reset"
             work = functools.partial(self._decide, sessions[name], request, began)
+            self.deadline.wait()
             decision, started, until = await asyncio.get_running_loop().run_in_executor(self._thread, work)
             answer = pack(_reply(decision, began, started))
             if decision.cut_short:
@@ -223,8 +224,9 @@ class AgentServer:
 
     def _decide(self, session: Session, request: dict[Any, Any], began: float) -> tuple[Decision, float, float | None]:
         """A decision, when it was begun, and when its search had to end."""
-        started, until = time.monotonic(), self.deadline.of(began)
-        return session.infer(request, until), started, until
+        started = time.monotonic()
+        with self.deadline.search(session.planner, began) as until:
+            return session.infer(request, until), started, session.planner.until
 
 
 def _reply(decision: Decision, began: float, started: float) -> dict[str, Any]:
