@@ -13,13 +13,14 @@ distill`). On frozen pairs:
     untrained           a policy of random weights
     random              the play that was learned from
 
-Times are CPU milliseconds of decisions of one environment in the midst of play: of perception, which all share, and of
-the thought that follows it. The last line is JSON.
+Times are CPU milliseconds of whole decisions of one environment in the midst of play, from picture to action; the three
+that think play the same pairs of every bin, one after the other. The last line is JSON.
 """
 
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ import numpy as np
 import torch
 from far_goals import Kept, frozen_pairs, learn, recipe
 
-from openjepa.agent import Agent
-from openjepa.agent.perception import Perception
+from openjepa.agent import Agent, AgentCard, load_agent, save_agent
 from openjepa.agent.reflex import Reflex
 from openjepa.agent.reflex_player import ReflexPlayer
 from openjepa.envs import Maze
+from openjepa.envs.maze import MazeConfig
 from openjepa.envs.policies import make_policy
 from openjepa.eval.acting.floors import PolicyPlayer
-from openjepa.eval.acting.manifest import Manifest
+from openjepa.eval.acting.manifest import Manifest, Pair
 from openjepa.eval.intervals import wilson
 from openjepa.heads.goal_policy import GoalPolicy
 from openjepa.recipes.acting import make_agent
@@ -42,7 +43,7 @@ from openjepa.recipes.distill import DistillConfig, distill
 from openjepa.recipes.maze import BINS, judge_bin, world_config
 
 METHODS = ("Mode-2", "Mode-1", "Mode-1, verified", "untrained", "random")
-TIMED = 20  # episodes, three decisions of each
+TIMED = 10  # pairs of a bin, three decisions of each
 
 
 def alone(agent: Agent, reflex: Reflex) -> ReflexPlayer:
@@ -73,56 +74,38 @@ def with_reflex(agent: Agent, reflex: Reflex | None) -> Agent:
     return Agent(*parts, agent.landmarks, agent.hierarchy, reflex=reflex)
 
 
-class Watched:
-    """A perception that notes how long it took; everything else is the perception's own."""
-
-    def __init__(self, perception: Perception) -> None:
-        self.perception, self.ms = perception, 0.0
-
-    def state(self, *arguments: Any) -> torch.Tensor:
-        """See `Perception.state`."""
-        began = time.thread_time()
-        found = self.perception.state(*arguments)
-        self.ms = 1000 * (time.thread_time() - began)
-        return found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.perception, name)
-
-
-def decision_ms(player: Any, world: Maze, pairs: Manifest) -> dict[str, float]:
-    """CPU milliseconds of a player's decisions of one environment in the midst of play, medians.
-
-    The first decisions of an episode do not count.
-    """
-    found: list[tuple[float, float]] = []
-    watched = player.perception = Watched(player.perception)
-    for pair in pairs.pairs[:TIMED]:
-        picture = world.reset_to(np.array([pair.goal_state], np.float32)).copy()
-        frames = world.reset_to(np.array([pair.start_state], np.float32))
-        player.start(picture, [pair.pair_id])
-        while player.decisions < 4:
-            decided, began = player.decisions, time.thread_time()
-            action = player.act(frames)
-            spent = 1000 * (time.thread_time() - began)
-            if player.decisions > max(1, decided):
-                found.append((watched.ms, spent - watched.ms))
-            frames = world.step(action)
-    player.perception = watched.perception
-    perception, thought = np.median(found, axis=0).tolist()
-    return {"perception": perception, "thought": thought, "both": perception + thought}
+def decision_ms(player: Agent | ReflexPlayer, world: Maze, pair: Pair) -> list[float]:
+    """CPU milliseconds of a player's second to fourth decision of one environment, on its way between a pair."""
+    found: list[float] = []
+    picture = world.reset_to(np.array([pair.goal_state], np.float32)).copy()
+    frames = world.reset_to(np.array([pair.start_state], np.float32))
+    player.start(picture, [pair.pair_id])
+    while player.decisions < 4:
+        decided, began = player.decisions, time.thread_time()
+        action = player.act(frames)
+        spent = 1000 * (time.thread_time() - began)
+        if player.decisions > max(1, decided):
+            found.append(spent)
+        frames = world.step(action)
+    return found
 
 
-def times(players: dict[str, Agent | ReflexPlayer], world: Maze, pairs: Manifest) -> dict[str, Any]:
-    """CPU milliseconds of a decision at a batch of 1, and those of Mode-1 as shares of those of Mode-2."""
-    found = {name: decision_ms(player, world, pairs) for name, player in players.items()}
-    mode2 = found["Mode-2"]
-    shares = {name: {part: ms[part] / mode2[part] for part in ("thought", "both")} for name, ms in found.items()}
-    return {"ms": found, "shares": shares}
+def times(players: dict[str, Agent | ReflexPlayer], world: Maze, bins: dict[str, Manifest]) -> dict[str, Any]:
+    """CPU milliseconds of a decision at a batch of 1, medians by bin, and their means as shares of Mode-2's."""
+    found: dict[str, dict[str, float]] = {name: {} for name in players}
+    for label, pairs in bins.items():
+        spent: dict[str, list[float]] = {name: [] for name in players}
+        for pair in pairs.pairs[:TIMED]:
+            for name, player in players.items():
+                spent[name] += decision_ms(player, world, pair)
+        for name in players:
+            found[name][label] = float(np.median(spent[name]))
+    whole = {name: float(np.mean(list(by_bin.values()))) for name, by_bin in found.items()}
+    return {"ms": found, "mean_ms": whole, "shares": {name: ms / whole["Mode-2"] for name, ms in whole.items()}}
 
 
 def cell(number: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One maze and seed."""
+    """One maze and seed; the agent is saved with its Mode-1."""
     config = recipe(number, seed, options.out)
     learned = learn(config, options.out / f"run-{number}-{seed}")
     agent, layout = make_agent(config, learned), world_config(config)
@@ -130,25 +113,44 @@ def cell(number: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     chosen = DistillConfig(seed=seed, rounds=options.rounds)
     reflex = distill(agent, learned.memory, chosen, say=lambda line: print(f"  {line}", flush=True))
     spent = time.process_time() - began
-    thinking: dict[str, Agent | ReflexPlayer] = {
-        "Mode-2": agent,
-        "Mode-1": alone(agent, reflex),
-        "Mode-1, verified": with_reflex(agent, reflex),
-    }
+    taught = with_reflex(agent, reflex)
+    save_agent(options.out / f"agent-{number}-{seed}", taught, AgentCard(agent.bounds, (3, 64, 64), "maze"))
     players: dict[str, Any] = {
-        **thinking,
+        **thinking(taught),
         "untrained": alone(agent, untrained(reflex)),
         "random": PolicyPlayer(make_policy(config.play.policy, agent.bounds), seed),
     }
     found: dict[str, Any] = {"distill_cpu_s": round(spent, 1)}
-    for name in options.bins:
-        pairs = frozen_pairs(layout, name, options.pairs, options.pairs_seed, options.out)
+    for name, pairs in bins_of(layout, options).items():
         for method in METHODS:
             row = judge_bin(players[method], layout, pairs, BINS[name][1], method)
             found.setdefault(method, {})[name] = row
             print(f"maze {number} seed {seed} {name:8s} {method:18s} {json.dumps(row)}", flush=True)
-    found["times"] = times(thinking, Maze(1, layout), pairs)
     return found
+
+
+def timed(number: int, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What decisions of one maze and seed cost, with the agent as it was saved."""
+    layout = world_config(recipe(number, seed, options.out))
+    taught = load_agent(options.out / f"agent-{number}-{seed}")
+    found = times(thinking(taught), Maze(1, layout), bins_of(layout, options))
+    print(f"maze {number} seed {seed} {json.dumps(found)}", flush=True)
+    return found
+
+
+def bins_of(layout: MazeConfig, options: argparse.Namespace) -> dict[str, Manifest]:
+    """The pairs of every bin."""
+    return {name: frozen_pairs(layout, name, options.pairs, options.pairs_seed, options.out) for name in options.bins}
+
+
+def thinking(taught: Agent) -> dict[str, Agent | ReflexPlayer]:
+    """The agent without its Mode-1, its Mode-1 alone, and both."""
+    assert taught.reflex is not None
+    return {
+        "Mode-2": with_reflex(taught, None),
+        "Mode-1": alone(taught, taught.reflex),
+        "Mode-1, verified": taught,
+    }
 
 
 def main() -> None:
@@ -168,7 +170,8 @@ def main() -> None:
     for number in options.mazes:
         for seed in options.seeds:
             kept = Kept(options.out / f"distilled-{number}-{seed}-{options.pairs_seed}.json")
-            cells[f"{number}-{seed}"] = kept.once("cell", lambda n=number, s=seed: cell(n, s, options))
+            found = kept.once("cell", partial(cell, number, seed, options))
+            cells[f"{number}-{seed}"] = found | {"times": kept.once("times", partial(timed, number, seed, options))}
     rows = list(cells.values())
     whole = {
         name: {m: _rate([row[m][name]["success"] for row in rows], options.pairs) for m in METHODS}
@@ -176,10 +179,7 @@ def main() -> None:
     }
     together = {m: float(np.mean([whole[name][m]["success"] for name in options.bins])) for m in METHODS}
     shares = {
-        method: {
-            part: float(np.median([row["times"]["shares"][method][part] for row in rows]))
-            for part in ("thought", "both")
-        }
+        method: float(np.median([row["times"]["shares"][method] for row in rows]))
         for method in ("Mode-1", "Mode-1, verified")
     }
     result = {
@@ -187,7 +187,9 @@ def main() -> None:
         "success": together,
         "share_of_success": together["Mode-1"] / together["Mode-2"],
         "share_of_success_verified": together["Mode-1, verified"] / together["Mode-2"],
-        "shares_of_time": shares,
+        "share_of_time": shares["Mode-1"],
+        "share_of_time_verified": shares["Mode-1, verified"],
+        "times_as_fast": 1 / shares["Mode-1"],
         "mazes": options.mazes,
         "seeds": options.seeds,
         "pairs": options.pairs,

@@ -3,22 +3,23 @@
     python benchmarks/unseen_mazes.py
     python benchmarks/unseen_mazes.py --seeds 0 1 2 --pairs 100
 
-Play in mazes that are drawn anew in every episode teaches one world model whose latent holds the layout
-(`methods/cell_map.py`). It is judged in the fifth of all layouts that no episode of play ever had, every pair in
-another one, on frozen pairs:
+Every seed is one run of the recipe `random-mazes`, judged in the fifth of all layouts that no episode of play had,
+every pair in another one, on frozen pairs:
 
-    flat        the model's search, straight for the goal
-    imagined    a map from a wave of macro-actions through imagination (`agent/imagined_map.py`), then landmarks of it
-    true        the same with the simulator's own steps in place of imagined ones: the ceiling
+    imagined    the saved agent: a map from a wave of macro-actions through imagination, then landmarks of it
+    flat        its search, straight for the goal
+    true        the map from the simulator's own steps in place of imagined ones: the ceiling
     random      the play that was learned from
 
-Leaks are counted apart: pushes of 24 steps in layouts never shown, after which the imagined place lies on the other
-side of a wall of the true one. The last line is JSON.
+Leaks are counted apart, in layouts never shown: pushes of 24 steps, after which the imagined place lies on the other
+side of a wall of the true one, and edges of imagined maps through a wall. Imagined places are taken to the nearest one
+where the agent may be: one that is half a pixel inside a corner lies on neither side of it. The last line is JSON.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,66 +29,50 @@ import torch
 from far_goals import Kept, frozen_pairs
 from torch import Tensor
 
-from openjepa.agent import Agent, AgentConfig
-from openjepa.agent.configurator import ConfiguratorConfig
+from openjepa.agent import Agent, load_agent
 from openjepa.agent.imagined_map import Imagining, Step
-from openjepa.data import EpisodeStore, WindowSource, statistics
-from openjepa.data.windows import WindowConfig
+from openjepa.config import to_dict
 from openjepa.envs import Maze
-from openjepa.envs.maze import BORDER, REACH, SIZE, MazeConfig, move
+from openjepa.envs.maze import BORDER, REACH, SIZE, is_free, move
 from openjepa.envs.maze_ways import way_length
 from openjepa.envs.policies import make_policy
 from openjepa.eval.acting.floors import PolicyPlayer
 from openjepa.eval.acting.manifest import Manifest
 from openjepa.eval.acting.success_rate import Player
 from openjepa.eval.intervals import wilson
-from openjepa.methods.cell_map import CellMapConfig, CellMapModel
-from openjepa.planning import CEM, CEMConfig, PathCost
-from openjepa.planning.costs import squared_l2
+from openjepa.methods.cell_map import CellMapModel
 from openjepa.recipes.maze import BINS, judge_bin
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, open_store
-from openjepa.train import TrainConfig, train
+from openjepa.recipes.random_mazes import (
+    JUDGED,
+    RANDOM_MAZES,
+    UNSEEN,
+    RandomMazesConfig,
+    build,
+    finish,
+    make_agent,
+    seeded_config,
+)
+from openjepa.train import train
 
-UNSEEN = MazeConfig(layout="random", split="held-out")
-METHODS = ("flat", "imagined", "true", "random")
+METHODS = ("imagined", "flat", "true", "random")
 PUSH = 24  # steps of a push
 ASIDE = 9.0  # px that the way to the true place is longer than the straight line, if a wall is between
 
 
-def learn(seed: int, options: argparse.Namespace) -> tuple[CellMapModel, float]:
-    """Play in drawn mazes, and a world model of it; with the CPU seconds that it took."""
-    path = options.out / f"play-random-{options.episodes}-{seed}"
-    layouts = {"layout": "random", "split": "train"}
-    play = PlayConfig("maze", layouts, "directed", episodes=options.episodes, steps=80, data=path)
-    store: EpisodeStore = open_store(LearnConfig(play, seed=seed))
-    began = time.process_time()
-    windows = WindowConfig(options.window, options.batch_size, seed=seed, num_others=4)
-    source = WindowSource(store, None, windows)
-    method = CellMapModel(CellMapConfig(seed=seed))
-    moments = statistics(store, "actions", range(len(store)))
-    method.set_action_statistics(moments.mean, moments.std)
-    schedule = TrainConfig(
-        steps=options.steps, lr=3e-3, final_lr=3e-5, weight_decay=1e-4, checkpoint_every=200, seed=seed
-    )
-    folder = options.out / f"run-random-{options.episodes}-{options.steps}-{seed}"
-    model = train(method, source, schedule, folder).method.eval().requires_grad_(False)
-    return model, time.process_time() - began
-
-
-def agent_of(model: CellMapModel, seed: int) -> Agent:
-    """The search of the model, as the recipe `maze` has it; the distance of places is theirs in the picture."""
-    bounds = Maze(1, UNSEEN).bounds
-    planner = CEM(bounds, CEMConfig(horizon=12, knot_steps=3, num_samples=64, num_elites=8, num_iterations=3))
-    options = AgentConfig(
-        replan_every=4,
-        reach=6.0,
-        edge_patience=3,
-        configurator=ConfiguratorConfig(),
-        seed=seed,
-    )
-    scene = model.scene_dim
-    cost = PathCost(lambda z, goal: squared_l2(z[..., scene:], goal[..., scene:]).sqrt(), stride=3)
-    return Agent(model, planner, cost, bounds, options)
+def learn(seed: int, options: argparse.Namespace) -> tuple[RandomMazesConfig, Imagining, float]:
+    """One run of the recipe: its config, the agent that was saved, and the CPU seconds after its play."""
+    config, name = RANDOM_MAZES.config, f"{options.episodes}-{options.steps}-{seed}"
+    play = replace(config.play, episodes=options.episodes, data=options.out / f"play-{options.episodes}-{seed}")
+    config = replace(config, play=play, train=replace(config.train, steps=options.steps), seed=seed)
+    experiment, began = build(config), time.process_time()
+    record = {"recipe": "random-mazes", **to_dict(config)}
+    folder = options.out / f"run-{name}"
+    train(experiment.method, experiment.source, seeded_config(config).train, folder, recipe_config=record)
+    finish(config, folder)
+    spent = time.process_time() - began
+    agent = load_agent(folder)
+    assert isinstance(agent, Imagining)
+    return config, agent, spent
 
 
 def true_steps(pairs: Manifest, scene: int, hold: int) -> dict[int, Step]:
@@ -102,20 +87,50 @@ def true_steps(pairs: Manifest, scene: int, hold: int) -> dict[int, Step]:
     return {pair.pair_id: partial(step, np.array(pair.goal_state[2:])) for pair in pairs.pairs}
 
 
-def judged(method: str, model: CellMapModel, pairs: Manifest, budget: int, seed: int) -> dict[str, Any]:
+def judged(method: str, config: RandomMazesConfig, agent: Imagining, pairs: Manifest, budget: int) -> dict[str, Any]:
     """Success, steps and CPU milliseconds of a step of one method in one bin."""
-    agent, began = agent_of(model, seed), time.process_time()
+    began = time.process_time()
     player: Player = agent
-    if method in ("imagined", "true"):
-        truth = None if method == "imagined" else true_steps(pairs, model.scene_dim, 4).__getitem__
-        player = Imagining(agent, model.scene_dim, step=truth)
+    if method == "true":
+        steps = true_steps(pairs, agent.scene_dim, agent.imagines.hold)
+        player = make_agent(config, agent.model, step=steps.__getitem__)
+    elif method == "flat":
+        player = Agent(agent.model, agent.planner, agent.cost, agent.bounds, agent.config)
     elif method == "random":
-        player = PolicyPlayer(make_policy("directed", agent.bounds), seed)
+        player = PolicyPlayer(make_policy("directed", agent.bounds), config.seed)
     row = judge_bin(player, UNSEEN, pairs, budget, method)
     row["cpu_s"] = round(time.process_time() - began, 1)
     if isinstance(player, Imagining):
         row["places"] = float(np.mean([len(one) for one in player.maps]))
     return row
+
+
+def is_aside(one: np.ndarray, other: np.ndarray, walls: np.ndarray) -> bool:
+    """Whether a wall of [W] is between two free places [2]."""
+    return way_length(one, other, walls) > np.linalg.norm(one - other) + ASIDE
+
+
+def freed(places: np.ndarray, walls: np.ndarray) -> np.ndarray:
+    """The nearest places where the agent may be, to a quarter of a pixel, of places [P, 2] between walls [W]."""
+    line = np.arange(BORDER + REACH, SIZE - BORDER - REACH + 0.01, 0.25)
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+    free = grid[is_free(grid[None], walls[None])[0]]
+    return free[np.linalg.norm(places[:, None] - free[None], axis=-1).argmin(1)]
+
+
+def false_edges(agent: Imagining, count: int) -> dict[str, float]:
+    """How many edges of maps that are imagined in layouts never shown lead through a wall."""
+    world = Maze(count, UNSEEN)
+    frames = world.reset(range(2 * 10**6, 2 * 10**6 + count))
+    agent.start(frames)
+    agent.act(frames)
+    edges = through = 0
+    for one, walls in zip(agent.maps, world.states()[:, 2:].astype(np.float64), strict=True):
+        places = freed(one.places[:, 0, agent.scene_dim :].double().numpy() + SIZE / 2, walls)
+        for a, b in {tuple(sorted(edge)) for edge in one.edges.T.tolist()}:
+            edges += 1
+            through += is_aside(places[a], places[b], walls)
+    return {"edges": edges, "false_edges": float(through / edges)}
 
 
 def leaks(model: CellMapModel, count: int, seed: int) -> dict[str, float]:
@@ -134,15 +149,14 @@ def leaks(model: CellMapModel, count: int, seed: int) -> dict[str, float]:
     place_error = np.linalg.norm(seen - true, axis=1)
     for _ in range(PUSH):
         true = move(true, push, walls)
-    error, low = np.linalg.norm(imagined - true, axis=1), BORDER + REACH
-    through = 0
-    for mine, theirs, wall in zip(imagined.clip(low, SIZE - low), true, walls, strict=True):
-        through += way_length(mine, theirs, wall) > np.linalg.norm(mine - theirs) + ASIDE
+    error = np.linalg.norm(imagined - true, axis=1)
+    ends = zip(imagined, true, walls, strict=True)
+    through = sum(is_aside(freed(mine[None], wall)[0], theirs, wall) for mine, theirs, wall in ends)
     return {
         "place_px": float(np.median(place_error)),
         "push_px": float(np.median(error)),
         "push_px_95": float(np.quantile(error, 0.95)),
-        "leaks": through / count,
+        "leaks": float(through / count),
     }
 
 
@@ -150,12 +164,10 @@ def main() -> None:
     """Measures, prints a line for each method and bin, and one of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--bins", nargs="+", choices=BINS, default=list(BINS))
+    parser.add_argument("--bins", nargs="+", choices=BINS, default=list(JUDGED))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--window", type=int, default=17)
-    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=100, help="of each bin")
     parser.add_argument("--pairs-seed", type=int, default=0, help="0 is judged; take another one to develop on")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-unseen-mazes"))
@@ -165,16 +177,22 @@ def main() -> None:
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {m: {b: [] for b in options.bins} for m in options.methods}
     about, manifests = [], {}
     for seed in options.seeds:
-        model, spent = learn(seed, options)
+        config, agent, spent = learn(seed, options)
         kept = Kept(options.out / f"rows-{options.episodes}-{options.steps}-{seed}.json")
         spent = kept.once("cpu_seconds", partial(round, spent, 1))
-        about.append({"cpu_seconds_of_training": spent, **kept.once("leaks", partial(leaks, model, 400, seed))})
+        about.append(
+            {
+                "cpu_seconds_of_training": spent,
+                **kept.once("leaks", partial(leaks, agent.model, 1000, seed)),
+                **kept.once("false_edges", partial(false_edges, agent, 20)),
+            }
+        )
         print(f"seed {seed} {json.dumps(about[-1])}", flush=True)
         for name in options.bins:
             pairs = frozen_pairs(UNSEEN, name, options.pairs, options.pairs_seed, options.out)
             manifests[name] = pairs.sha256[:12]
             for method in options.methods:
-                task = partial(judged, method, model, pairs, BINS[name][1], seed)
+                task = partial(judged, method, config, agent, pairs, BINS[name][1])
                 rows[method][name].append(kept.once(f"{method}, {name}, {pairs.sha256[:12]}", task))
                 print(f"seed {seed} {name:8s} {method:10s} {json.dumps(rows[method][name][-1])}", flush=True)
     found = {m: {name: _together(runs, options.pairs) for name, runs in bins.items()} for m, bins in rows.items()}

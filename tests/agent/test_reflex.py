@@ -11,10 +11,11 @@ from torch import nn
 from openjepa.agent import Agent, AgentCard, AgentConfig, load_agent, save_agent
 from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
+from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import PlanShape, Reflex
 from openjepa.agent.reflex_player import ReflexPlayer
 from openjepa.agent.saved import CARD, add_reflex, note_judged
-from openjepa.errors import CheckpointError, ConfigError
+from openjepa.errors import CheckpointError, ConfigError, ShapeError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
@@ -199,3 +200,20 @@ def test_alone_it_takes_the_parts_of_an_action_one_after_the_other():
     player = ReflexPlayer(walker(1.0, None).perception, reflex, BOX, frameskip=2, replan_every=2)
     player.start(frames(1.0))
     assert [player.act(frames(0.0))[0].tolist() for _ in range(5)] == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 1]]
+
+
+def test_alone_it_sees_what_the_agent_sees():
+    torch.manual_seed(0)
+    model = LeWM(LeWMConfig(action_dim=2, embed_dim=8)).eval()
+    seen = Perception(model, frame_shape=(3, 64, 64))
+    player = ReflexPlayer(seen, Reflex(policy(width=8, knots=2), PlanShape(4, 2)), BOX, replan_every=3)
+    goal, now = np.random.default_rng(0).integers(0, 256, (2, 1, 3, 64, 64)).astype(np.uint8)
+    player.start(goal)
+    actions = np.stack([player.act(now)[0] for _ in range(3)])
+    with torch.no_grad():
+        plan = player.reflex(seen.goal(now), seen.goal(goal))
+    np.testing.assert_allclose(actions, plan[0, :3].numpy(), atol=1e-5)
+    with pytest.raises(ShapeError, match="`frames` must be 64 x 64 px"):
+        player.act(now[..., :32])
+    with pytest.raises(ShapeError, match="`frames` must be uint8"):
+        player.act(now.astype(np.float32))

@@ -98,6 +98,11 @@ class Agent:
         self._idle = centre(bounds, torch.zeros(1))  # [A]
         self._episode: Episode | None = None
 
+    def with_planner(self, planner: Planner) -> "Agent":
+        """The same agent with another planner, before its first episode; it keeps no diary."""
+        parts = self.model, planner, self.cost, self.bounds, self.config, self.perception.frame_shape
+        return Agent(*parts, self.landmarks, self.hierarchy, reflex=self.reflex)
+
     @torch.no_grad()
     def start(
         self,

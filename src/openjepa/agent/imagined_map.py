@@ -17,9 +17,13 @@ import torch
 from torch import Tensor
 
 from openjepa.agent.agent import Agent
+from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.landmarks import Landmarks
-from openjepa.errors import ConfigError, check_shape
-from openjepa.protocols import ActionBounds
+from openjepa.agent.setups import joined
+from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.nn.host import to_device
+from openjepa.planning.costs import SelfAimed
+from openjepa.protocols import ActionBounds, Cost, Planner, WorldModel
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -131,36 +135,58 @@ def _moving(z: Tensor, scene: int) -> Tensor:
     return z[..., scene:].flatten(-2)
 
 
-class Imagining:
+class Imagining(Agent):
     """An agent that imagines a map of what it sees before its first step, in every environment another one.
 
-    It has the verbs of `Agent`.
+    In every environment an agent of its own acts, with the parts of this one and the map that was imagined there.
 
     Args:
-        agent: without a map; its options, planner and cost are used with the imagined one.
-        scene: leading dimensions of a state that stay in an episode.
-        config: of the map.
-        step: of one environment, in place of the agent's world model: its id to a `Step`. For a ceiling that knows the
-            truth; None for imagination.
+        model: see `Agent`; with `context_len` and `history` 1.
+        planner: see `Agent`.
+        cost: see `Agent`.
+        bounds: see `Agent`.
+        config: see `Agent`.
+        frame_shape: see `Agent`.
+        scene_dim: leading dimensions of a state that stay in an episode.
+        imagines: how a map is imagined.
+        step: of one environment, in place of the world model: its id to a `Step`. For a ceiling that knows the truth;
+            None for imagination.
 
     Attributes:
-        decisions: of the environment that decided most often, since `start`.
-        maps: of all environments since `start`.
+        maps: of all environments since the first `act` after `start`.
+        landmarks: the map, where there is one environment.
     """
 
     def __init__(
         self,
-        agent: Agent,
-        scene: int,
-        config: ImagineConfig | None = None,
+        model: WorldModel,
+        planner: Planner,
+        cost: Cost,
+        bounds: ActionBounds,
+        config: AgentConfig | None = None,
+        frame_shape: tuple[int, int, int] | None = None,
         *,
+        scene_dim: int,
+        imagines: ImagineConfig | None = None,
         step: Callable[[int], Step] | None = None,
     ) -> None:
-        self.agent, self.scene, self.config = agent, scene, config or ImagineConfig()
-        self.step, self.decisions = step, 0
+        super().__init__(model, planner, cost, bounds, config, frame_shape)
+        if max(self.config.context_len, self.config.history) > 1:
+            raise ConfigError("`context_len` and `history` must be 1 for a map that is imagined from one picture.")
+        self.scene_dim, self.imagines, self.step = scene_dim, imagines or ImagineConfig(), step
         self.maps: list[Landmarks] = []
+        self._parts = model, planner, cost, bounds, self.config, frame_shape
+        self._macros = to_device(
+            held_actions(bounds.with_frameskip(self.config.frameskip), self.imagines.macros),
+            torch.device(self.config.device),
+        )
         self._goals: np.ndarray | Tensor | None = None
-        self._macros = held_actions(agent.bounds.with_frameskip(agent.config.frameskip), self.config.macros)
+        self._agents: list[Agent] = []
+
+    def with_planner(self, planner: Planner) -> "Imagining":
+        """See `Agent.with_planner`."""
+        parts = self.model, planner, self.cost, self.bounds, self.config, self.perception.frame_shape
+        return Imagining(*parts, scene_dim=self.scene_dim, imagines=self.imagines, step=self.step)
 
     def start(
         self,
@@ -168,10 +194,26 @@ class Imagining:
         env_ids: Sequence[int] | None = None,
         goal_proprio: np.ndarray | Tensor | None = None,
     ) -> None:
-        """See `Agent.start`."""
+        """See `Agent.start`; proprioception is not looked at."""
         self._ids = list(range(len(goal_frames))) if env_ids is None else list(env_ids)
-        self._goals, self._agents, self.maps, self.decisions = goal_frames, list[Agent](), [], 0
+        self._goals, self._agents, self.maps, self.landmarks = goal_frames, [], [], None
+        self.last_plan, self.decisions, self.thoughts, self.headed_for = None, 0, [], None
 
+    def pursue(
+        self,
+        cost: SelfAimed,
+        frames: np.ndarray | Tensor,
+        env_ids: Sequence[int] | None = None,
+        proprio: np.ndarray | Tensor | None = None,
+    ) -> None:
+        """See `Agent.pursue`; nothing here finds goals by itself.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("an agent that imagines its map takes goals as pictures. Give a picture.")
+
+    @torch.no_grad()
     def act(
         self,
         frames: np.ndarray | Tensor,
@@ -181,27 +223,41 @@ class Imagining:
         """See `Agent.act`; proprioception is not looked at."""
         if self._goals is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
+        if len(frames) != len(self._goals):
+            raise ShapeError(f"`frames` must hold {len(self._goals)} environments; got {len(frames)}.")
         if not self._agents:
-            self._agents = [self._agent(frames, i) for i in range(len(frames))]
-        actions = np.zeros((len(frames), self.agent.bounds.dim), np.float32)
-        for i, one in enumerate(self._agents):
-            if active is None or bool(active[i]):
-                actions[i] = one.act(frames[i : i + 1])[0]
-        self.decisions = max(one.decisions for one in self._agents)
+            self._begin_episode(frames)
+        rows = [i for i in range(len(frames)) if active is None or bool(active[i])]
+        actions = self._idle.repeat(len(frames), 1).numpy()
+        before = [one.decisions for one in self._agents]
+        for i in rows:
+            actions[i] = self._agents[i].act(frames[i : i + 1])[0]
+        decided = [i for i in rows if self._agents[i].decisions > before[i]]
+        if decided:
+            self._note(decided)
         return actions
 
-    def _agent(self, frames: np.ndarray | Tensor, i: int) -> Agent:
-        """The agent of one environment, with the map that is imagined from its picture."""
+    def _begin_episode(self, frames: np.ndarray | Tensor) -> None:
         assert self._goals is not None
-        plain = self.agent
-        z = plain.perception.state(frames, None, torch.tensor([i]))[0]
-        step = self._imagined if self.step is None else self.step(self._ids[i])
-        self.maps.append(imagine_map(step, z, self._macros, self.config, scene=self.scene))
-        parts = plain.model, plain.planner, plain.cost, plain.bounds, plain.config, plain.perception.frame_shape
-        one = Agent(*parts, self.maps[-1])
-        one.start(self._goals[i : i + 1], [self._ids[i]])
-        return one
+        seen = self.perception.state(frames, None, torch.arange(len(frames)))
+        for i, (z, number) in enumerate(zip(seen, self._ids, strict=True)):
+            step = self._imagined if self.step is None else self.step(number)
+            self.maps.append(imagine_map(step, z, self._macros, self.imagines, scene=self.scene_dim))
+            self._agents.append(Agent(*self._parts, self.maps[-1]))
+            self._agents[-1].start(self._goals[i : i + 1], [number])
+        self.landmarks = self.maps[0] if len(self.maps) == 1 else None
+
+    def _note(self, decided: list[int]) -> None:
+        """Says of all environments together what those say that have just decided."""
+        agents = [self._agents[i] for i in decided]
+        plans = [(torch.tensor([i]), one.last_plan) for i, one in zip(decided, agents, strict=True) if one.last_plan]
+        self.last_plan, self.planned_for = joined(plans), torch.tensor(decided)
+        self.thoughts = [thought for one in agents for thought in one.thoughts]
+        self.decisions = max(one.decisions for one in agents)
+        known = [one.headed_for for one in self._agents]
+        blank = next(z for z in known if z is not None)
+        self.headed_for = torch.cat([torch.zeros_like(blank) if z is None else z for z in known])
 
     def _imagined(self, z: Tensor, actions: Tensor) -> Tensor:
-        held = actions.unsqueeze(1).expand(-1, self.config.hold, -1)
-        return self.agent.model.rollout(z.unsqueeze(1), held)[:, -1]
+        held = actions.unsqueeze(1).expand(-1, self.imagines.hold, -1)
+        return self.model.rollout(z.unsqueeze(1), held)[:, -1]

@@ -5,6 +5,7 @@ call stands for the map, the subgoal and the search. Mode-2 stays as its verifie
 where its executed part comes no nearer to the goal, or the last one did not in the world, the agent deliberates.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import ConfigError
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
+from openjepa.models.quick_frames import folded
 from openjepa.planning.candidates import hold
 from openjepa.protocols import ActionBounds
 
@@ -52,53 +54,73 @@ class Reflex(nn.Module):
         if policy.num_knots != knots:
             raise ConfigError(f"`policy` must propose {knots} free actions for this shape; got {policy.num_knots}.")
         self.policy, self.shape = policy, shape
-
         self._quick: _Quick | None = None
 
     def forward(self, z: Tensor, z_goal: Tensor) -> Tensor:  # noqa: D102
         if self.policy.bounds.categories or z.device.type != "cpu":
             return hold(self.policy(z, z_goal), self.shape.knot_steps, self.shape.horizon)
+        return torch.from_numpy(self.answer(z.flatten(1).numpy(), z_goal.flatten(1).numpy()))
+
+    def answer(self, z: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The same in NumPy, on the CPU: states and goals [B, N * D] float32 to plans [B, H, A]."""
+        return self.towards(goal)(z).repeat(self.shape.knot_steps, 1)[:, : self.shape.horizon]
+
+    def towards(self, goal: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """What answers to states [B, N * D] on the way to goals [B, N * D] with free actions [B, K, A], in NumPy."""
+        if self.policy.bounds.categories:
+            ends = torch.from_numpy(goal).unsqueeze(1)
+            return torch.no_grad()(lambda z: self.policy(torch.from_numpy(z).unsqueeze(1), ends).numpy())
         self._quick = self._quick or _Quick(self.policy)
-        free = self._quick(z.flatten(1).numpy(), z_goal.flatten(1).numpy())
-        return torch.from_numpy(free.repeat(self.shape.knot_steps, 1)[:, : self.shape.horizon])
+        return self._quick.towards(goal)
 
 
 class _Quick:
     """A policy of numbers as few operations of NumPy: at a batch of 1, operations cost more than the sums in them.
 
-    All that is linear before and after the network is folded into its first and last layer.
+    All that is linear before and after the network is folded into its first and last layer; what the first one makes of
+    the goal is computed once.
     """
 
     def __init__(self, policy: GoalPolicy) -> None:
         linear = [layer for layer in policy.net if isinstance(layer, nn.Linear)]
-        weights = [layer.weight.detach().double() for layer in linear]
-        biases = [layer.bias.detach().double() for layer in linear]
+        weights = [layer.weight.detach().cpu().double() for layer in linear]
+        biases = [layer.bias.detach().cpu().double() for layer in linear]
         now, way = weights[0].chunk(2, 1)  # of the standardised state, and of what is left to the goal
-        mean, std = policy.standardize.mean.double(), policy.standardize.std.double()
-        weights[0], biases[0] = torch.cat([(now - way) / std, way / std], 1), biases[0] - now @ (mean / std)
-        self.layers = [
-            (np.ascontiguousarray(weight.T.float().numpy()), bias.float().numpy())
-            for weight, bias in zip(weights, biases, strict=True)
-        ]
-        low, high = (np.tile(end.numpy(), policy.num_knots) for end in (policy.low, policy.high))
+        mean, std = (moment.cpu().double() for moment in (policy.standardize.mean, policy.standardize.std))
+        self.first, self.goal = _columns((now - way) / std), _columns(way / std)
+        self.there = (biases[0] - now @ (mean / std)).float().numpy()
+        rest = zip(weights[1:], biases[1:], strict=True)
+        self.layers, self.bias = folded([(weight.T.numpy(), bias.numpy()) for weight, bias in rest])
+        self.floors = [np.zeros_like(self.there), *(floor for _, floor in self.layers)]
+        low, high = (np.tile(end.cpu().numpy(), policy.num_knots) for end in (policy.low, policy.high))
         self.half, self.middle = (high - low) / 2, (high + low) / 2
         self.longest, self.knots = policy.bounds.max_norm, policy.num_knots
         self.width = len(policy.low) // policy.bounds.frameskip  # of a primitive action
 
-    def __call__(self, z: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """States and goals [B, N * D] to free actions [B, K, A]."""
-        x = np.concatenate([z, goal], 1)
-        for weight, bias in self.layers[:-1]:
-            x = x @ weight
-            x += bias
-            np.maximum(x, 0, out=x)
-        weight, bias = self.layers[-1]
-        x = np.tanh(x @ weight + bias) * self.half + self.middle
-        if self.longest is not None:
-            actions = x.reshape(len(x), -1, self.width)
-            norm = np.sqrt(np.square(actions).sum(-1, keepdims=True))
-            x = actions * (self.longest / np.maximum(norm, self.longest))
-        return x.reshape(len(x), self.knots, -1)
+    def towards(self, goal: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """See `Reflex.towards`."""
+        there = goal @ self.goal + self.there
+
+        def answer(z: np.ndarray) -> np.ndarray:
+            x = z @ self.first
+            x += there
+            for (weight, _), floor in zip(self.layers, self.floors, strict=False):
+                x = np.maximum(x, floor, out=x) @ weight
+            x += self.bias
+            np.tanh(x, out=x)
+            x *= self.half
+            x += self.middle
+            if self.longest is not None:
+                actions = x.reshape(len(x), -1, self.width)
+                norm = np.sqrt(np.einsum("bka,bka->bk", actions, actions))
+                x = actions * (self.longest / np.maximum(norm, self.longest))[:, :, None]
+            return x.reshape(len(x), self.knots, -1)
+
+        return answer
+
+
+def _columns(weight: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(weight.T.float().numpy())
 
 
 def describe_reflex(reflex: Reflex) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""Mode-1 alone: an agent that acts by reflex where there is no time, or no machine, for a world model to verify it."""
+"""Mode-1 alone: an agent that acts by reflex where there is no time, or no machine, for a world model to verify it.
 
-from collections.abc import Sequence
+Between a picture and its action lie some matrix products in NumPy, as far as the encoder is one that
+`models/quick_frames.py` reads; other encoders see as they do in the agent.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +13,8 @@ from torch import Tensor
 from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import Reflex
 from openjepa.errors import ConfigError
+from openjepa.methods.lewm import LeWM
+from openjepa.models.quick_frames import QuickFrames
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import centre, half_range, white_noise
 from openjepa.protocols import ActionBounds
@@ -45,9 +51,11 @@ class ReflexPlayer:
         seed: int = 0,
     ) -> None:
         self.perception, self.reflex, self.bounds = perception, reflex, bounds
-        self.frameskip, self.replan_every, self.seed = frameskip, replan_every, seed
+        self.frameskip, self.seed = frameskip, seed
+        self.replan_every = min(replan_every, reflex.shape.horizon)
         self.decisions = 0
-        self._goal: Tensor | None = None
+        self._eyes = _quick_eyes(perception)
+        self._answer: Callable[[np.ndarray], np.ndarray] | None = None  # to states [B, N * D]: [B, K, A]
 
     @torch.no_grad()
     def start(
@@ -57,16 +65,16 @@ class ReflexPlayer:
         goal_proprio: np.ndarray | Tensor | None = None,
     ) -> None:
         """See `Agent.start`."""
-        self._goal = self.perception.goal(goal_frames, goal_proprio)
+        goal = _flat(self.perception.goal(goal_frames, goal_proprio))
+        self._answer = self.reflex.towards(goal)
         self.perception.start()
-        self._ids = list(range(len(self._goal))) if env_ids is None else [int(i) for i in env_ids]
-        self._rows = torch.arange(len(self._goal))
+        self._ids = list(range(len(goal))) if env_ids is None else [int(i) for i in env_ids]
+        self._rows = torch.arange(len(goal))
         self._last: np.ndarray | None = None  # states [B, N * D] at the last decision
-        self._moved = np.zeros(len(self._goal), np.float32)  # how far each went in all
-        self._plan = np.zeros((len(self._goal), 0, self.bounds.dim * self.frameskip), np.float32)
+        self._moved = np.zeros(len(goal), np.float32)  # how far each went in all
+        self._plan = np.zeros((len(goal), 0, self.bounds.dim * self.frameskip), np.float32)  # free actions
         self._step = self.decisions = 0  # primitive actions of the plan that were taken
 
-    @torch.no_grad()
     def act(
         self,
         frames: np.ndarray | Tensor,
@@ -74,23 +82,31 @@ class ReflexPlayer:
         active: np.ndarray | Tensor | None = None,
     ) -> np.ndarray:
         """See `Agent.act`; environments that are not active act too, for a reflex costs next to nothing."""
-        if self._goal is None:
+        if self._answer is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
         step, part = divmod(self._step, self.frameskip)
-        if part == 0:
+        if part == 0 and self._eyes is None:
             self.perception.remember(frames)
-        if step == self._plan.shape[1]:
-            self._decide(self.perception.state(frames, proprio, self._rows), self._goal)
+        if part == 0 and step in (0, self.replan_every):
+            self._decide(self._state(frames, proprio), self._answer)
             step = 0
         self._step += 1
-        width = self.bounds.dim
-        return self._plan[:, step, part * width : (part + 1) * width].astype(np.float32)
+        width, free = self.bounds.dim, self._plan[:, step // self.reflex.shape.knot_steps]
+        return free[:, part * width : (part + 1) * width].astype(np.float32)
 
-    def _decide(self, z: Tensor, goal: Tensor) -> None:
-        plan = self.reflex(z, goal).cpu().numpy()[:, : self.replan_every]  # [B, T, frameskip * A]
-        here = z.flatten(1).cpu().numpy()  # NumPy, whose operations cost less than their sums at a batch of 1
+    def _state(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> np.ndarray:
+        if self._eyes is not None:
+            pictures = np.asarray(frames)
+            if pictures.dtype == np.uint8 and pictures.shape[1:] == (3, self._eyes.size, self._eyes.size):
+                return self._eyes(pictures)
+        with torch.no_grad():  # and what is wrong with a frame is said here
+            return _flat(self.perception.state(frames, proprio, self._rows))
+
+    def _decide(self, here: np.ndarray, answer: Callable[[np.ndarray], np.ndarray]) -> None:
+        plan = answer(here)
         if self._last is not None:
-            move = np.sqrt(np.square(here - self._last).sum(1))
+            way = here - self._last
+            move = np.sqrt(np.einsum("bd,bd->b", way, way))
             stuck = move * (STILL * (self.decisions - 1)) <= self._moved
             self._moved += move
             if self.decisions > 1 and stuck.any():
@@ -101,7 +117,19 @@ class ReflexPlayer:
         self.decisions += 1
 
     def _anywhere(self, luck: Sequence[torch.Generator], like: Tensor) -> Tensor:
-        """Random actions [R, T, frameskip * A], each held for a whole plan."""
+        """Random free actions [R, K, frameskip * A], each held for a whole plan."""
         noise = white_noise(luck, (1, self.bounds.dim), like)
         free = torch.addcmul(centre(self.bounds, like), half_range(self.bounds, like), noise)
         return self.bounds.clip(noise if self.bounds.categories else free).repeat(1, like.shape[1], self.frameskip)
+
+
+def _flat(z: Tensor) -> np.ndarray:
+    return z.flatten(1).cpu().numpy()
+
+
+def _quick_eyes(perception: Perception) -> QuickFrames | None:
+    """What sees in place of a perception whose states are latents of single frames; None where it is another one."""
+    model = perception.model
+    if not isinstance(model, LeWM) or model.config.state != "frame" or model.config.proprio_dim:
+        return None
+    return QuickFrames(model.context_encoder) if QuickFrames.reads(model.context_encoder) else None

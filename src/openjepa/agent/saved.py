@@ -8,6 +8,8 @@
           actor.safetensors         policy whose proposals the planner starts from, where there is one
           reflex-....safetensors    policy that was distilled from the agent's own plans (Mode-1), where there is one
 
+How an agent imagines its map, where it does, is said in `agent.json`: the map is drawn anew in every episode.
+
 The names are those of LeCun's architecture (A Path Towards Autonomous Machine Intelligence, 2022): perception, world
 model, critic, actor, short-term memory; the planner is the actor's Mode-2. Reading is strict: a part that is missing,
 damaged, of another version or of another shape is an error that names it.
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from openjepa.agent.agent import Agent
 from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.experience import grown, recall
+from openjepa.agent.imagined_map import ImagineConfig, Imagining
 from openjepa.agent.landmarks import Embedding, LandmarkConfig, Landmarks
 from openjepa.agent.reflex import Reflex, blank_reflex, describe_reflex
 from openjepa.agent.saved_hierarchy import blank_hierarchy, describe_hierarchy
@@ -33,7 +36,7 @@ from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief
 from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.planning.costs import PathCost, closest, final, l1, mean, squared_l2
+from openjepa.planning.costs import MovingDistance, PathCost, closest, final, l1, mean, squared_l2
 from openjepa.protocols import ActionBounds
 from openjepa.train.checkpoint import build_method, describe_method, load_weights
 from openjepa.version import __version__
@@ -41,7 +44,7 @@ from openjepa.version import __version__
 FORMAT = 2  # of `agent.json`
 READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
 CARD, WORLD_MODEL, CRITIC, MEMORY = "agent.json", "world_model", "critic", "memory"
-HIERARCHY, EXPERIENCE, REFLEX = "hierarchy", "experience", "reflex"
+HIERARCHY, EXPERIENCE, REFLEX, IMAGINES = "hierarchy", "experience", "reflex", "imagines"
 AGGREGATES = {"mean": mean, "closest": closest, "final": final}
 DISTANCES = {"squared_l2": squared_l2, "l1": l1}
 
@@ -92,7 +95,9 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
     described: dict[str, Any] = {WORLD_MODEL: _part(parts, WORLD_MODEL, agent.model)}
     described["cost"] = _describe_cost(agent.cost, parts)
     described["planner"] = describe_planner(agent.planner, parts)
-    if agent.landmarks is not None:
+    if isinstance(agent, Imagining):
+        described[IMAGINES] = {"scene_dim": agent.scene_dim, "config": to_dict(agent.imagines)}
+    elif agent.landmarks is not None:
         described[MEMORY] = _describe_memory(agent, parts)
     if agent.hierarchy is not None:
         parts[HIERARCHY] = agent.hierarchy
@@ -206,6 +211,11 @@ def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False)
         _load(folder, WORLD_MODEL, model)
         cost = _open_cost(folder, content["cost"], device)
         planner = open_planner(content["planner"], bounds, lambda name, part: _load(folder, name, part).to(device))
+        if IMAGINES in content:
+            known = content[IMAGINES]
+            how = from_dict(ImagineConfig, known["config"])
+            parts = model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape
+            return Imagining(*parts, scene_dim=known["scene_dim"], imagines=how)
         landmarks = _open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
         hierarchy = None
         if HIERARCHY in content:
@@ -260,10 +270,13 @@ def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
         read, width = cost.distance.read, len(cost.distance.standardize.mean)
         read_from, config = None if read is None else read.shape[1], to_dict(cost.distance.config)
         return {**described, "critic": {"width": width, "read_from": read_from, "config": config}}
+    if isinstance(cost.distance, MovingDistance):
+        return {**described, "moving": {"scene_dim": cost.distance.scene_dim}}
     distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
     if distance is None:
         raise ConfigError(
-            "the distance of a saved cost must be a `TemporalDistanceHead`, `Landmarks`, `squared_l2` or `l1`."
+            "the distance of a saved cost must be a `TemporalDistanceHead`, `Landmarks`, `MovingDistance`, `l1` or "
+            "`squared_l2`."
         )
     return {**described, "distance": distance}
 
@@ -275,6 +288,8 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
         config = from_dict(TemporalDistanceConfig, critic["config"])
         head = TemporalDistanceHead(1, critic["width"], config, critic.get("read_from"))
         distance = _load(folder, CRITIC, head).to(device)
+    if "moving" in described:
+        distance = MovingDistance(described["moving"]["scene_dim"])
     if "landmarks" in described:
         distance = _open_landmarks(folder, CRITIC, described["landmarks"]).to(device)
     if distance is None or described["aggregate"] not in AGGREGATES:

@@ -16,7 +16,7 @@ class DistillOptions:
     pairs: int = 8192  # of state and goal for which the agent plans at first
     rounds: int = 3  # in which the policy is corrected where its own plans lead
     corrected: int = 3072  # plans of each round
-    hidden_dim: int = 256  # width of the policy
+    hidden_dim: int = 128  # width of the policy
     steps: int = 2000  # of training in each round
     seed: int = 0  # of everything that is drawn
 
@@ -32,7 +32,10 @@ def distill(options: DistillOptions) -> int:
     run = open_run(options.run)
     config = playing(run.config)
     if config is None:
-        raise ConfigError(f"`run` must be a run of a world model; `{run.name}` has no actor. See `openjepa list`.")
+        raise ConfigError(
+            f"`run` must have an agent that remembers its play; `{run.name}` makes none. Take `maze`, or another run "
+            "that acts."
+        )
     plain = DistillConfig()
     policy = replace(plain.policy, hidden_dim=options.hidden_dim, steps=options.steps)
     chosen = DistillConfig(

@@ -51,6 +51,21 @@ def l1(z: Tensor, z_goal: Tensor) -> Tensor:
     return (z - z_goal).abs().mean((-2, -1))
 
 
+@dataclass(frozen=True)
+class MovingDistance:
+    """Euclidean distance of what moves; [..., N, D] to [...].
+
+    Attributes:
+        scene_dim: leading dimensions of a state that stay in an episode and are not looked at, >= 0.
+    """
+
+    scene_dim: int
+
+    def __call__(self, z: Tensor, z_goal: Tensor) -> Tensor:
+        """Returns the distance."""
+        return squared_l2(z[..., self.scene_dim :], z_goal[..., self.scene_dim :]).sqrt()
+
+
 def final(distances: Tensor) -> Tensor:
     """The last step (LeWM, DINO-WM, V-JEPA 2-AC); [..., T] to [...]."""
     return distances[..., -1]

@@ -93,6 +93,13 @@ def _maze() -> Recipe:
     return MAZE
 
 
+def _random_mazes() -> Recipe:
+    """mazes drawn per episode, judged in unseen ones: the agent imagines its map"""  # noqa: D403, D415
+    from openjepa.recipes.random_mazes import RANDOM_MAZES
+
+    return RANDOM_MAZES
+
+
 def _hjepa() -> Recipe:
     """upper levels on a world model (--base RUN, or learned with it): H-JEPA, HWM"""  # noqa: D403, D415
     from openjepa.recipes.hjepa import HJEPA_RECIPE
@@ -217,6 +224,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "random-doors": _random_doors,
     "object-rooms": _object_rooms,
     "maze": _maze,
+    "random-mazes": _random_mazes,
     "hjepa": _hjepa,
     "push-t": _push_t,
     "arm": _arm,

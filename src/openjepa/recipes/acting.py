@@ -203,15 +203,18 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
     """Makes an agent of a trained run and saves it there; one that was made of the same checkpoint stays."""
     config = with_seed(config)
     checkpoint = sha256(find_checkpoint(run_dir) / "manifest.json")
-    folder = run_dir / "agent"
-    if (folder / CARD).is_file():
-        try:
-            if read_card(folder).trained_on.get("checkpoint") == checkpoint:
-                return
-        except CheckpointError:
-            pass  # damaged, or of another version: it is made anew
+    if is_made_of(run_dir / "agent", checkpoint):
+        return
     learned = learn_to_act(load_method(run_dir), config)
     save_finished(make_agent(config, learned), config, run_dir, learned.memory, choices)
+
+
+def is_made_of(folder: Path, checkpoint: str) -> bool:
+    """Whether a whole agent of this version lies there that was made of a checkpoint, named by its SHA-256."""
+    try:
+        return (folder / CARD).is_file() and read_card(folder).trained_on.get("checkpoint") == checkpoint
+    except CheckpointError:
+        return False
 
 
 def bounds_of(store: EpisodeStore, config: LearnConfig) -> ActionBounds:

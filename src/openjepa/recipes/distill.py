@@ -54,7 +54,7 @@ class DistillConfig:
 
     policy: GoalPolicyConfig = field(
         default_factory=lambda: GoalPolicyConfig(
-            hidden_dim=256, depth=3, max_gap=30, batch_size=512, steps=2000, lr=1e-3
+            hidden_dim=128, depth=3, max_gap=30, batch_size=512, steps=2000, lr=1e-3
         )
     )
     pairs: int = 8192

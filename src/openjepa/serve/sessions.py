@@ -44,8 +44,7 @@ class Session:
         if frame_shape is None:
             raise ConfigError("an agent must know the size of its pictures to be served; this one does not.")
         self.frame_shape, self.planner = frame_shape, Budgeted(agent.planner)
-        parts = agent.model, self.planner, agent.cost, agent.bounds, agent.config, frame_shape
-        self.agent = Agent(*parts, agent.landmarks, agent.hierarchy, reflex=agent.reflex)
+        self.agent = agent.with_planner(self.planner)
         self._goal: np.ndarray | None = None
 
     def reset(self) -> None:
