@@ -127,6 +127,7 @@ TOYS: dict[str, tuple[dict[str, Any], Any]] = {
         {
             "encoder": FrameEncoderConfig("keypoints", image_size=32, width=4, hidden_dim=8, num_keypoints=2),
             "embed_dim": 4,
+            "trait_dim": 1,
             "predictor_dim": 12,
             "num_heads": 2,
             "depth": 1,

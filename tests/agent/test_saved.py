@@ -49,7 +49,15 @@ def actions(one: Agent, steps: int = 9) -> np.ndarray:
     return np.stack([one.act(frame) for frame in frames[1:]])
 
 
-@pytest.mark.parametrize("distance", [None, squared_l2], ids=["critic", "latent distance"])
+def of_places():
+    head = TemporalDistanceHead(1, 3, TemporalDistanceConfig(hidden_dim=16), read_from=8)
+    head.read = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
+    return head
+
+
+@pytest.mark.parametrize(
+    "distance", [None, squared_l2, of_places()], ids=["critic", "latent distance", "critic of what is read"]
+)
 def test_a_reopened_agent_acts_bit_for_bit_as_before(tmp_path, distance):
     before = agent(distance)
     expected = actions(before)

@@ -10,7 +10,7 @@ from openjepa.envs.physics.clips import (
     render_possible,
     render_quadruple,
 )
-from openjepa.envs.physics.drawing import SCENES
+from openjepa.envs.physics.drawing import SCENES, drifting
 from openjepa.envs.physics.stories import FLOOR, tell
 from openjepa.errors import ConfigError
 
@@ -115,13 +115,26 @@ def test_the_novel_clip_differs_in_colour_only():
     assert np.array_equal(turned[:3], render_possible([5])[0][:3])
 
 
+def test_a_camera_that_drifts_shows_the_same_story_elsewhere():
+    clip = render_novel([3], novelty="camera", length=16)[0]
+    assert clip.shape == (16, 3, 64, 64)
+    again = render_novel([3], novelty="camera", length=16)[0]
+    assert np.array_equal(clip, again)
+    flat = np.full((4, 3, 128, 128), 90, np.uint8)
+    assert np.array_equal(drifting(flat, np.array([2.0, -3.0])), np.full((4, 3, 64, 64), 90))
+    # A ramp of one grey level a px of the large picture: 4 units of drift are 8 px there, in three steps of 8 / 3.
+    ramp = np.broadcast_to(np.arange(128, dtype=np.uint8), (4, 3, 128, 128))
+    middle = drifting(ramp, np.array([4.0, 0.0]))[:, 0, 32, 32].astype(float)
+    assert np.allclose(np.diff(middle), 8 / 3, atol=1)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: render_quadruple("permanense", 0), "unknown property `permanense`; did you mean `permanence`"),
         (lambda: render_quadruple("permanence", 0, scene="plane"), "unknown scene `plane`; did you mean `plain`"),
         (lambda: render_quadruple("permanence", 0, length=4), "`length` must be >= 12"),
-        (lambda: render_novel([0], novelty="sound"), "`novelty` must be turns, new or light; got sound"),
+        (lambda: render_novel([0], novelty="sound"), "`novelty` must be turns, new, light or camera; got sound"),
     ],
 )
 def test_what_does_not_exist_is_refused(call, words):

@@ -144,3 +144,23 @@ def test_a_distance_that_does_not_see_the_scene() -> None:
     assert torch.equal(head(latents[:, 3], latents[:1, 9]), alone(ring[:, 3], ring[:1, 9]))
     with pytest.raises(ConfigError, match="`sees_scene` must be True where `scene_dim` is 0"):
         TemporalDistanceConfig(sees_scene=False)
+
+
+def test_a_distance_of_what_is_read_ignores_the_rest_and_is_that_of_the_read_numbers():
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randn(6, 20, 1, 2, generator=generator).cumsum(1)
+    rest = torch.randn(6, 1, 1, 3, generator=generator).expand(-1, 20, -1, -1)  # names the episode
+    read = torch.tensor([[1.0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0]])
+    config = TemporalDistanceConfig(hidden_dim=16, embed_dim=4, max_gap=5, batch_size=16, steps=5)
+    seeds = (torch.Generator().manual_seed(1) for _ in range(2))
+    found = fit_temporal_distance(torch.cat([places, rest], -1), config, generator=next(seeds), read=read)
+    alone = fit_temporal_distance(places * torch.tensor([1.0, 2.0]), config, generator=next(seeds))
+    one, other = places[0, :1], places[1, :1]
+    expected = alone(one * torch.tensor([1.0, 2.0]), other * torch.tensor([1.0, 2.0]))
+    for elsewhere in (0.0, 100.0):
+        z, z_goal = torch.nn.functional.pad(one, (0, 3)), torch.nn.functional.pad(other, (0, 3), value=elsewhere)
+        torch.testing.assert_close(found(z, z_goal), expected)
+        torch.testing.assert_close(found.to_embedded(z, found.embed_goal(z_goal, z)), expected)
+    again = TemporalDistanceHead(1, 2, config, 5)
+    again.load_state_dict(found.state_dict())
+    torch.testing.assert_close(again(one_and_rest := torch.nn.functional.pad(one, (0, 3)), one_and_rest), expected * 0)

@@ -1,15 +1,24 @@
-"""CausalJEPA: what a silhouette is, that the future is not seen, and that the scale learns the expected error."""
+"""CausalJEPA: what reaches the latent, that the future is not seen, and that the scale learns the expected error."""
 
 import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.methods.causal_jepa import CONTRAST, CausalJEPA, CausalJEPAConfig, FramePredictor, silhouettes
+from openjepa.methods.causal_jepa import CausalJEPA, CausalJEPAConfig, FramePredictor
 from openjepa.models.frame_encoder import FrameEncoderConfig
+from openjepa.models.silhouettes import silhouettes
 from openjepa.protocols import VideoBatch
 
 EYE = FrameEncoderConfig("keypoints", image_size=16, width=4, hidden_dim=8, num_keypoints=2)
-SMALL = {"encoder": EYE, "embed_dim": 6, "predictor_dim": 12, "depth": 2, "num_heads": 2, "context_len": 8}
+SMALL = {
+    "encoder": EYE,
+    "embed_dim": 6,
+    "trait_dim": 2,
+    "predictor_dim": 12,
+    "depth": 2,
+    "num_heads": 2,
+    "context_len": 8,
+}
 
 
 def tiny(**options):
@@ -23,29 +32,6 @@ def scene(steps=4):
     for t in range(1, steps):
         clip[0, t, :, 4:7, t : t + 3] = torch.tensor([200, 20, 40], dtype=torch.uint8)[:, None, None]
     return clip
-
-
-def test_a_silhouette_is_what_has_changed():
-    found = silhouettes(scene())
-    assert found.shape == (1, 4, 3, 16, 16)
-    assert found[0, 0].abs().max() == 0
-    outside = torch.ones(16, 16, dtype=torch.bool)
-    outside[4:7, 2:5] = False
-    assert found[0, 2, :, outside].abs().max() == 0
-    strongest = 1 - torch.exp(torch.tensor(-140 / CONTRAST))  # |20 - 160| of green, the channel that differs most
-    assert torch.allclose(found[0, 2, :, 5, 3], 255 * strongest.expand(3))
-    weaker = silhouettes(scene(), torch.tensor([0.1]))
-    assert torch.allclose(weaker[0, 2, 0, 5, 3], 255 * (1 - torch.exp(torch.tensor(-14 / CONTRAST))))
-
-
-def test_a_change_of_the_light_everywhere_is_no_change():
-    clip = scene().float()
-    clip[:, 2:] *= torch.tensor([0.9, 0.7, 0.5])[:, None, None]
-    dim = silhouettes(clip.round().to(torch.uint8))
-    where = torch.ones(16, 16, dtype=torch.bool)
-    where[4:7, 2:5] = False
-    assert dim[0, 2, :, where].max() < 255 * (1 - torch.exp(torch.tensor(-1.0 / CONTRAST)))  # rounding of a grey level
-    assert dim[0, 2, 0, 5, 3] > 200
 
 
 def test_the_scene_and_its_colours_do_not_reach_the_latent():
@@ -83,22 +69,38 @@ def test_an_energy_of_one_is_what_the_scale_learns():
         assert model.surprise(z)[:, 1:].mean() == pytest.approx(1.0, abs=0.02)
 
 
+def test_the_energy_is_the_mean_of_each_dimensions_own():
+    model = tiny(horizons=(1,))
+    scales = torch.arange(1.0, 7.0)
+    with torch.no_grad():
+        model.predictor.change.weight.zero_()
+        model.predictor.change.bias.copy_(torch.tensor([6.0, 0, 0, 0, 0, 0]))
+        model.predictor.scale[2].weight.zero_()
+        model.predictor.scale[2].bias.copy_((scales - 0.05).expm1().log() + 1)  # softplus(b - 1) + .05 is the scale
+        energies = model.surprise(torch.zeros(1, 3, 6))
+    assert torch.allclose(energies[0, 1:, 0], torch.full((2,), 6.0 / 1.0 / 6))
+
+
 def test_loss_by_hand():
-    model = tiny(variance_weight=0.0, covariance_weight=0.0, scale_weight=0.0, contrast=(1.0, 1.0))
+    off = {"variance_weight": 0.0, "covariance_weight": 0.0, "scale_weight": 0.0}
+    model = tiny(**off, slowness_weight=3.0, contrast=(1.0, 1.0), drift=0.0)
     clips = torch.randint(0, 256, (2, 5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = model.loss(VideoBatch(clips), 0)
-    z = model.encode(clips)
+    z = torch.stack(
+        [torch.cat([model.encoder(x), model.traits(x)], -1) for x in silhouettes(clips, camera_moves=False)]
+    )
     z_pred, _ = model.predictor(z)
     by_hand = [(z_pred[:, : 5 - k, i] - z[:, k:]).square().mean() for i, k in enumerate((1, 3))]
-    assert torch.allclose(found.loss, torch.stack(by_hand).mean(), rtol=1e-5)
-    assert set(found.terms) == {"prediction", "variance", "covariance", "scale"}
+    slowness = (z[:, 1:, 4:] - z[:, :-1, 4:]).square().mean()
+    assert torch.allclose(found.loss, torch.stack(by_hand).mean() + 3 * slowness, rtol=1e-5)
+    assert set(found.terms) == {"prediction", "variance", "covariance", "slowness", "scale"}
     assert bool(model.predictor.scale[0].weight.grad is None)
 
 
 def test_a_still_scene_leaves_the_variance_term_unsatisfied():
     still = torch.randint(0, 256, (4, 1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     terms = tiny().loss(VideoBatch(still.expand(-1, 5, -1, -1, -1)), 0).terms
-    assert terms["variance"] > 0.98  # scenes differ, but nothing varies within a clip
+    assert terms["variance"] > 1.96  # scenes differ, but nothing varies within a clip, and no body differs from another
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,8 @@ def test_a_still_scene_leaves_the_variance_term_unsatisfied():
     [
         ({"horizons": (2, 1)}, "`horizons` must be ascending"),
         ({"context_len": 3}, "`context_len` must be above the longest horizon 3"),
+        ({"trait_dim": 6}, "`trait_dim` must be from 1 to below 6; got 6"),
+        ({"drift": -1.0}, "`drift` must be 0 or more; got -1.0"),
         ({"contrast": (0.0, 1.0)}, "`contrast` must be two ascending numbers above 0"),
     ],
 )

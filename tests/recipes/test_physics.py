@@ -32,7 +32,7 @@ def test_judging_reports_everything_and_leaves_a_calibration(toy, tmp_path):
     assert set(found["controls"]) == {"copy last frame", "pixel difference"}
     assert set(found["untrained"]) == {*PROPERTIES, "all"}
     assert set(found["false_alarms"]) == {"known scenes", "evening"}
-    assert set(found["novel_but_possible"]) == {"turns", "new", "light"}
+    assert set(found["novel_but_possible"]) == {"turns", "new", "light", "camera"}
     assert len(load_calibration(tmp_path).scores) == toy.judge.calibration
 
 

@@ -267,8 +267,9 @@ def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
         return {**described, "landmarks": _describe_landmarks(cost.distance)}
     if isinstance(cost.distance, TemporalDistanceHead):
         parts[CRITIC] = cost.distance
-        standardize = cost.distance.standardize.mean
-        return {**described, "critic": {"width": len(standardize), "config": to_dict(cost.distance.config)}}
+        read, width = cost.distance.read, len(cost.distance.standardize.mean)
+        read_from, config = None if read is None else read.shape[1], to_dict(cost.distance.config)
+        return {**described, "critic": {"width": width, "read_from": read_from, "config": config}}
     if isinstance(cost.distance, MovingDistance):
         return {**described, "moving": {"scene_dim": cost.distance.scene_dim}}
     distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
@@ -285,7 +286,8 @@ def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathC
     if "critic" in described:
         critic = described["critic"]
         config = from_dict(TemporalDistanceConfig, critic["config"])
-        distance = _load(folder, CRITIC, TemporalDistanceHead(1, critic["width"], config)).to(device)
+        head = TemporalDistanceHead(1, critic["width"], config, critic.get("read_from"))
+        distance = _load(folder, CRITIC, head).to(device)
     if "moving" in described:
         distance = MovingDistance(described["moving"]["scene_dim"])
     if "landmarks" in described:

@@ -79,11 +79,25 @@ class TemporalDistanceHead(nn.Module):
     """Contrastive temporal distance: an embedding in which states that are near in time are near.
 
     Called with z and z_goal [..., N, D], returns their distance [...] in no particular unit.
+
+    Args:
+        num_tokens: tokens N of a state.
+        dim: width of a token, or of what is read of it.
+        config: the options.
+        read_from: width D of a token of which a linear map `read`, which is given and not learned, reads `dim` numbers;
+            None where the tokens themselves are judged.
     """
 
-    def __init__(self, num_tokens: int, dim: int, config: TemporalDistanceConfig | None = None) -> None:
+    read: Tensor | None
+
+    def __init__(
+        self, num_tokens: int, dim: int, config: TemporalDistanceConfig | None = None, read_from: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config or TemporalDistanceConfig()
+        if read_from is not None and self.config.scene_dim:
+            raise ConfigError("`scene_dim` must be 0 for a distance of what is read of a state.")
+        self.register_buffer("read", None if read_from is None else torch.zeros(dim, read_from))
         self.standardize = Standardize(num_tokens * dim)
         self._unseen = 0 if self.config.sees_scene else self.config.scene_dim  # leading dimensions of a token
         self.embed = mlp(num_tokens * (dim - self._unseen), self.config.hidden_dim, self.config.embed_dim)
@@ -110,8 +124,13 @@ class TemporalDistanceHead(nn.Module):
 
     def embedding(self, z: Tensor) -> Tensor:
         """Embeds states [..., N, D] as [..., E]."""
+        z = self.read_of(z)
         seen = self.standardize(z.flatten(-2)).unflatten(-1, z.shape[-2:])[..., self._unseen :]
         return self.embed(seen.flatten(-2))
+
+    def read_of(self, z: Tensor) -> Tensor:
+        """What is judged of states [..., N, D]: itself, or what is read of it, [..., N, P]."""
+        return z if self.read is None else z @ self.read.T
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance [...] from embeddings a to embeddings b, both [..., E]."""
@@ -155,6 +174,7 @@ def fit_temporal_distance(
     *,
     generator: torch.Generator,
     lengths: Tensor | None = None,
+    read: Tensor | None = None,
 ) -> TemporalDistanceHead:
     """Trains a contrastive temporal distance on cached latents and returns it in evaluation mode.
 
@@ -163,13 +183,19 @@ def fit_temporal_distance(
         config: the options.
         generator: for initial weights and batches.
         lengths: [E] number of states of each episode, T by default; what lies beyond is not used.
+        read: [P, D], where the distance is one between linear read-outs of the tokens, such as places: what else
+            differs between scenes then plays no part in it.
     """
     config = config or TemporalDistanceConfig()
     known = check_episodes(latents, lengths)
     latents = latents.detach()
     with seeded(generator):
-        head = TemporalDistanceHead(latents.shape[2], latents.shape[3], config).to(latents.device)
-    head.standardize.measure(valid_states(latents, known).flatten(1))
+        width, read_from = (latents.shape[3], None) if read is None else read.shape
+        head = TemporalDistanceHead(latents.shape[2], width, config, read_from)
+    if read is not None:
+        head.read = read.detach().clone()
+    head = head.to(latents.device)
+    head.standardize.measure(valid_states(head.read_of(latents), known).flatten(1))
 
     def loss() -> Tensor:
         episode, now, later = _draw(known, config, generator)

@@ -26,7 +26,8 @@ class Budgeted:
         clock: seconds, as `until` counts them.
 
     Attributes:
-        until: when the present plan must be there, or None for no limit; set it before each plan.
+        until: when the present plan must be there, or None for no limit; set it before each plan. It may be moved while
+            the plan is made, from another thread too.
         cut_short: plans that ran out of time.
     """
 
@@ -49,7 +50,7 @@ class Budgeted:
         options = {"generators": generators, "guess": guess, "context_actions": context_actions}
         if self.until is None:
             return self.planner.plan(model, z, cost, **options)  # type: ignore[arg-type]
-        seen = _Seen(len(z), self.clock, self.until)
+        seen = _Seen(len(z), self)
         watched = _WatchedGoalCost(cost, seen) if isinstance(cost, GoalCost) else _WatchedCost(cost, seen)
         try:
             return self.planner.plan(_WatchedModel(model, seen), z, watched, **options)  # type: ignore[arg-type]
@@ -65,9 +66,9 @@ class _OutOfTime(Exception):
 class _Seen:
     """What was scored so far: for every environment the best plan, its cost and its path."""
 
-    def __init__(self, batch: int, clock: Callable[[], float], until: float) -> None:
-        self.clock, self.until = clock, until
-        self.looked, self.longest = clock(), 0.0
+    def __init__(self, batch: int, budget: Budgeted) -> None:
+        self.budget = budget
+        self.looked, self.longest = budget.clock(), 0.0
         self.asked: tuple[Tensor, Tensor] | None = None  # actions and imagined states of the last call of the model
         self.best: list[tuple[float, Tensor, Tensor] | None] = [None] * batch
         self.steps = 0
@@ -84,9 +85,9 @@ class _Seen:
                 known = self.best[number]
                 if known is None or value < known[0]:
                     self.best[number] = value, actions[i, best[i]], z_path[i, best[i]]
-        now = self.clock()
+        now, until = self.budget.clock(), self.budget.until
         self.looked, self.longest = now, max(self.longest, now - self.looked)
-        if now + self.longest > self.until and all(best is not None for best in self.best):
+        if until is not None and now + self.longest > until and all(best is not None for best in self.best):
             raise _OutOfTime
 
     def plan(self) -> Plan:

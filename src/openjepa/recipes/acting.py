@@ -41,7 +41,8 @@ class ActConfig:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
         refine: of the predictor on frozen latents.
         critic: what tells how far a goal is: `steps`, a learned temporal distance; `map`, the shortest way between
-            landmarks (where they cannot cover what was seen, the temporal distance); or `latent`, the squared distance.
+            landmarks (where they cannot cover what was seen, the temporal distance); `places`, a learned temporal
+            distance of the places that the read-out of displacements tells; or `latent`, the squared distance.
         distance: the learned temporal distance; `steps` of it are trained after the model.
         planner: options of CEM, the search; with a policy it repairs what was proposed.
         policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
@@ -60,7 +61,7 @@ class ActConfig:
 
     compact: CompactConfig | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
-    critic: Literal["steps", "map", "latent"] = "steps"
+    critic: Literal["steps", "map", "places", "latent"] = "steps"
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
     planner: CEMConfig = field(
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)

@@ -84,10 +84,11 @@ def arm() -> ArmRecipeConfig:
 
 
 def arm_around() -> ArmRecipeConfig:
-    """A wall on the table. What the model does not believe of it is learned in the episode, from plans that failed.
+    """A wall on the table. How far it is around the wall is learned from play, in places that the latent tells.
 
-    In play the arm feels where its hand is: where the wall holds it, actions are not displacements, and only who knows
-    where the hand is in the scene can foretell that it will be held. What acts sees pictures alone.
+    Where the model takes the wall to be elsewhere, the plans that failed say so, in the episode. In play the arm feels
+    where its hand is: where the wall holds it, actions are not displacements, and only who knows where the hand is in
+    the scene can foretell that it will be held. What acts sees pictures alone.
     """
     config = arm()
     return replace(
@@ -98,8 +99,10 @@ def arm_around() -> ArmRecipeConfig:
         act=replace(
             config.act,
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
+            critic="places",
+            distance=TemporalDistanceConfig(steps=800, max_gap=30),
             failed_plans=FailedPlanConfig(radius_share=3.5),
-            planner=CEMConfig(horizon=8, knot_steps=2, num_samples=128, num_elites=12, num_iterations=4),
+            planner=CEMConfig(horizon=8, knot_steps=2, num_samples=64, num_elites=12, num_iterations=3),
             aggregate="mean",
             replan_every=1,
             budget=45,

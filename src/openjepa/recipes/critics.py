@@ -3,8 +3,12 @@
 import sys
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+from torch.nn import functional
+
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
 from openjepa.agent.saved import AGGREGATES
+from openjepa.errors import ConfigError
 from openjepa.heads.critic import TemporalDistanceHead, fit_temporal_distance
 from openjepa.methods.lewm import LeWM
 from openjepa.nn.random import keyed_generator
@@ -26,6 +30,8 @@ def fit_critic(model: LeWM, memory: "Memory", config: "WorldModelConfig") -> Cri
     kind = config.act.critic
     if kind == "latent":
         return None
+    if kind == "places" and not model.config.displacement_dim:
+        raise ConfigError("`act.critic` places needs a read-out of displacements. Train with `displacement_weight`.")
     latents = memory.latents[..., : model.config.embed_dim]  # a goal picture shows no velocity
     if kind == "map":
         options = LandmarkConfig()
@@ -34,8 +40,17 @@ def fit_critic(model: LeWM, memory: "Memory", config: "WorldModelConfig") -> Cri
             return found
         print(f"more than {options.capacity} places were seen: the critic is a learned distance", file=sys.stderr)
     return fit_temporal_distance(
-        latents, config.act.distance, generator=keyed_generator(config.seed, 2), lengths=memory.lengths
+        latents,
+        config.act.distance,
+        generator=keyed_generator(config.seed, 2),
+        lengths=memory.lengths,
+        read=_places_of(model) if kind == "places" else None,
     )
+
+
+def _places_of(model: LeWM) -> Tensor:
+    """The linear map [P, D] from latents to places, up to a constant, as the read-out of displacements tells them."""
+    return functional.pad(model.displacement.weight.detach(), (model.scene_dim, 0))
 
 
 def path_cost(model: LeWM, critic: Critic, config: "WorldModelConfig") -> PathCost:

@@ -53,7 +53,10 @@ TOY = {
     "method.encoder.image_size": 32,
     "method.encoder.width": 4,
     "method.encoder.hidden_dim": 8,
-    "method.embed_dim": 4,
+    "method.trait_width": 4,
+    "method.trait_keypoints": 2,
+    "method.trait_dim": 2,
+    "method.embed_dim": 6,
     "method.predictor_dim": 12,
     "method.num_heads": 2,
     "method.depth": 1,
@@ -97,7 +100,7 @@ class PhysicsRecipeConfig:
     method: CausalJEPAConfig = field(default_factory=CausalJEPAConfig)
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=1200,
+            steps=1500,
             lr=3e-3,
             final_lr=6e-5,
             weight_decay=1e-4,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from openjepa.agent import FailedPlanConfig
+from openjepa.agent import FailedPlanConfig, ProposalConfig
 from openjepa.data import EpisodeStore
 from openjepa.data.robot.meaning import RobotSpec
 from openjepa.errors import ConfigError, DataError
@@ -224,6 +224,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             max_gap=found.max_gap,
         ),
         policy=GoalPolicyConfig(steps=config.fit_steps or 400),
+        proposals=ProposalConfig(accept_gain=1.0 if found.state == "pair" else ProposalConfig.accept_gain),
         planner=CEMConfig(
             horizon=found.horizon,
             num_samples=128,

@@ -31,7 +31,8 @@ from openjepa.agent.agent import Agent
 from openjepa.agent.saved import AgentCard
 from openjepa.errors import ConfigError, DataError, OpenJEPAError, require
 from openjepa.serve.counters import Counters
-from openjepa.serve.sessions import Decision, Session, deadline, metadata, milliseconds
+from openjepa.serve.deadline import Deadline
+from openjepa.serve.sessions import Decision, Session, metadata, milliseconds
 from openjepa.serve.wire import pack, unpack
 
 LONGEST_LINE = 1000  # of an error
@@ -47,7 +48,8 @@ class ServerConfig:
         port: 0 takes any that is free.
         beyond_loopback: whether other machines may connect.
         token: what clients must send as `Authorization: Api-Key TOKEN`; None asks for none.
-        budget_ms: milliseconds from a request to its answer, which the search keeps; None lets it finish.
+        budget_ms: milliseconds from a request to its answer, which the search keeps (`deadline.py`); None lets it
+            finish.
         max_frame_bytes: of a message.
         max_connections: at a time; each waits with one request at most.
         max_sessions: of one connection.
@@ -96,6 +98,7 @@ class AgentServer:
 
     def __init__(self, agent: Agent, card: AgentCard, config: ServerConfig) -> None:
         self.agent, self.config, self.counters = agent, config, Counters()
+        self.deadline = Deadline(None if config.budget_ms is None else config.budget_ms / 1e3)
         self.port = config.port
         self.ready = asyncio.Event()
         self._metadata = pack(metadata(agent, card, config.budget_ms))
@@ -145,7 +148,7 @@ class AgentServer:
             self.counters.add("refused", reason="token")
             return connection.respond(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Api-Key TOKEN\n")
         if request.path == "/metrics":
-            self.counters.gauges["connections"] = self._connected
+            self.counters.gauges |= {"connections": self._connected, "margin_ms": 1e3 * self.deadline.margin}
             return connection.respond(HTTPStatus.OK, self.counters.text())
         if self._connected >= self.config.max_connections:
             self.counters.add("refused", reason="full")
@@ -205,21 +208,25 @@ class AgentServer:
             if endpoint == "reset":
                 sessions[name].reset()
                 return "reset successful", "reset"
-            waited_until: list[float] = []
-            work = functools.partial(self._decide, sessions[name], request, began, waited_until)
-            decision = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            work = functools.partial(self._decide, sessions[name], request, began)
+            self.deadline.wait()
+            decision, started, until = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            answer = pack(_reply(decision, began, started))
             if decision.cut_short:
                 self.counters.add("cut_short")
-            return pack(_reply(decision, began, waited_until[0])), "ok"
+                self.deadline.note(until, time.monotonic())
+            return answer, "ok"
         except OpenJEPAError as error:
             return " ".join(str(error).split())[:LONGEST_LINE], "bad"
         except Exception as error:
             LOG.exception("a request failed")
             return f"the server failed: {type(error).__name__}; its log says more."[:LONGEST_LINE], "failed"
 
-    def _decide(self, session: Session, request: dict[Any, Any], began: float, started: list[float]) -> Decision:
-        started.append(time.monotonic())
-        return session.infer(request, deadline(began, self.config.budget_ms))
+    def _decide(self, session: Session, request: dict[Any, Any], began: float) -> tuple[Decision, float, float | None]:
+        """A decision, when it was begun, and when its search had to end."""
+        started = time.monotonic()
+        with self.deadline.search(session.planner, began) as until:
+            return session.infer(request, until), started, session.planner.until
 
 
 def _reply(decision: Decision, began: float, started: float) -> dict[str, Any]:

@@ -138,11 +138,6 @@ def _names(observation: Mapping[Any, Any]) -> str:
     return ", ".join(words) or "nothing"
 
 
-def deadline(arrived: float, budget_ms: float | None) -> float | None:
-    """When an answer must be there, on the clock of `time.monotonic`."""
-    return None if budget_ms is None else arrived + budget_ms / 1e3
-
-
 def milliseconds(since: float) -> float:
     """Milliseconds since a moment of `time.monotonic`."""
     return (time.monotonic() - since) * 1e3

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -286,3 +287,53 @@ def test_one_hot_actions_are_known_by_their_numbers():
 def test_the_stride_of_the_first_convolution_is_that_of_the_patches():
     assert first_stride(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 5, 5))) == 5
     assert first_stride(Line()) is None
+
+
+class Felt(Line):
+    """The same, with the pose in the latent: `beside` the picture's part, or added to it; a dead one sees nothing."""
+
+    def __init__(self, gain=1.0, *, beside):
+        super().__init__(gain=gain)
+        self.beside = beside
+
+    def encode(self, frames, proprio=None):
+        z, pose = super().encode(frames), proprio.unsqueeze(2)
+        return torch.cat([z, pose], -1) if self.beside else z + pose
+
+    def rollout(self, z, actions):
+        steps = actions[:, z.shape[1] - 1 :].cumsum(1)[..., None]
+        moved = torch.cat([self.gain * steps, steps], -1) if self.beside else (1 + self.gain) * steps
+        return z[:, -1:] + moved.detach()
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_pose_that_is_felt_does_not_hide_a_dead_encoder(beside):
+    batch = line_episodes()
+    felt = replace(batch, proprio=batch.states)
+    alive, dead = (measure(Felt(gain, beside=beside), felt, probes=QUICK) for gain in (1.0, 0.0))
+    alone = measure(Line(), batch, probes=QUICK)
+    assert (alive.width, alive.std_mean) == (1, pytest.approx(alone.std_mean, rel=1e-5))
+    assert alive.idm_r2 == pytest.approx(alone.idm_r2, abs=1e-4)
+    assert dead.std_mean == pytest.approx(0, abs=1e-4)
+    assert dead.idm_r2 < 0.1
+    assert dead.width == 1
+
+
+def test_prediction_is_measured_where_pictures_move_a_latent():
+    batch = line_episodes()
+    felt = replace(batch, proprio=batch.states)
+    model = Felt(beside=True)
+    z = encode_episodes(model, felt)
+    own = model.rollout
+
+    def still(z, actions):
+        path = own(z, actions)
+        return torch.cat([z[:, -1:, :, :1].expand_as(path[..., :1]), path[..., 1:]], -1)
+
+    model.rollout = still
+    everything = one_step_prediction(model, z, batch.actions)
+    pictures = one_step_prediction(model, z, batch.actions, counted=torch.tensor([True, False]))
+    assert everything.copy_ratio == pytest.approx(0.5)  # the pose, half of the change, is known
+    assert pictures.copy_ratio == pytest.approx(1)
+    assert pictures.action_sensitivity == 0
+    assert measure(model, felt, probes=QUICK).prediction.copy_ratio == pytest.approx(1)

@@ -18,7 +18,15 @@ ENCODER = ViTConfig(img_size=(16, 16), patch_size=8, embed_dim=24, depth=1, num_
 
 
 def causal():
-    sizes = {"embed_dim": 3, "predictor_dim": 12, "depth": 1, "num_heads": 2, "horizons": (1, 2, 4), "context_len": 7}
+    sizes = {
+        "embed_dim": 3,
+        "trait_dim": 1,
+        "predictor_dim": 12,
+        "depth": 1,
+        "num_heads": 2,
+        "horizons": (1, 2, 4),
+        "context_len": 7,
+    }
     return CausalEnergy(
         CausalJEPA(CausalJEPAConfig(FrameEncoderConfig("keypoints", 16, 4, 8, 2), **sizes)), batch_size=3
     )

@@ -15,15 +15,25 @@ from typing import Literal
 
 import numpy as np
 
-from openjepa.envs.physics.drawing import NEW_HUES, SCENES, Look, draw_clip, draw_look, hue_color
+from openjepa.envs.physics.drawing import (
+    CLOSER,
+    CLOSEST,
+    NEW_HUES,
+    SCENES,
+    Look,
+    draw_clip,
+    draw_look,
+    drifting,
+    hue_color,
+)
 from openjepa.envs.physics.stories import DURATION, STORIES, Story, tell
 from openjepa.errors import ConfigError, unknown
 
 PROPERTIES: tuple[str, ...] = tuple(STORIES)
 ROLES = ("AA", "BB", "AB", "BA")
 PAIRS = ((0, 2), (1, 3))  # (possible, impossible) clips of a quadruple that share their first half
-Novelty = Literal["turns", "new", "light"]
-NOVELTIES: tuple[Novelty, ...] = ("turns", "new", "light")
+Novelty = Literal["turns", "new", "light", "camera"]
+NOVELTIES: tuple[Novelty, ...] = ("turns", "new", "light", "camera")
 
 
 @dataclass(frozen=True)
@@ -100,14 +110,15 @@ def render_novel(
     Args:
         seeds: as in `render_possible`.
         novelty: `turns` gives every moving body, in full view, a colour that no training clip has; `new` gives it
-            that colour from the first frame on; `light` changes the colour of the light in mid-clip.
+            that colour from the first frame on; `light` changes the colour of the light in mid-clip; `camera` lets the
+            camera drift by 1 to 3.8 px of a picture of 64 px, each way, from the first frame to the last.
         scene: as in `render_possible`.
         length: frames T.
         size: side of a picture in pixels.
         properties: as in `render_possible`.
     """
     if novelty not in NOVELTIES:
-        raise ConfigError(f"`novelty` must be turns, new or light; got {novelty}.")
+        raise ConfigError(f"`novelty` must be turns, new, light or camera; got {novelty}.")
     return np.stack([_possible(int(s), scene, length, size, properties, novelty) for s in seeds])
 
 
@@ -122,11 +133,15 @@ def _possible(
     rng = np.random.default_rng((seed, 99))
     name, first = properties[int(rng.integers(len(properties)))], rng.random() < 0.5
     shown = scene if isinstance(scene, str) else scene[int(rng.integers(len(scene)))]
-    story, look = _stage(name, seed, shown, length, size)
+    drifts = novelty == "camera"
+    drawn, closest = (2 * size, CLOSEST * CLOSER) if drifts else (size, CLOSEST)
+    story, look = _stage(name, seed, shown, length, drawn, closest=closest)
     bodies = story.a if first else story.b
     if novelty in ("turns", "new"):
         look = _repainted(look, story, rng, length, from_start=novelty == "new")
-    clip = draw_clip(bodies, story, look, size, length=length)
+    clip = draw_clip(bodies, story, look, drawn, length=length)
+    if drifts:
+        return drifting(clip, rng.uniform(1.0, 3.8, 2) * rng.choice([-1, 1], 2))
     if novelty == "light":
         moment = int(rng.integers(length // 3, 2 * length // 3))
         tint = rng.uniform(0.7, 1.0, 3)[:, None, None]
@@ -154,7 +169,7 @@ def _moment_in_view(story: Story, length: int) -> int:
     return int(early[len(early) // 3]) if len(early) else length // 3
 
 
-def _stage(name: str, seed: int, scene: str, length: int, size: int) -> tuple[Story, Look]:
+def _stage(name: str, seed: int, scene: str, length: int, size: int, *, closest: float = CLOSEST) -> tuple[Story, Look]:
     if name not in STORIES:
         raise unknown("property", name, PROPERTIES)
     if scene not in SCENES:
@@ -163,7 +178,7 @@ def _stage(name: str, seed: int, scene: str, length: int, size: int) -> tuple[St
         raise ConfigError(f"`length` must be >= 12, `size` >= 32 and `seed` >= 0; got {length}, {size} and {seed}.")
     story = tell(name, seed, length)
     rng = np.random.default_rng((seed, PROPERTIES.index(name), SCENES.index(scene), int(DURATION)))
-    return story, draw_look(rng, scene, size, from_above=story.from_above)
+    return story, draw_look(rng, scene, size, from_above=story.from_above, closest=closest)
 
 
 def _switch(a: np.ndarray, b: np.ndarray) -> int:

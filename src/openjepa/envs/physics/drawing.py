@@ -9,6 +9,8 @@ from openjepa.envs.physics.stories import FLOOR, SIDE, Body, Story
 
 SCENES = ("plain", "textured", "evening")
 KNOWN_HUES, NEW_HUES = (0.0, 0.68), (0.78, 0.92)  # of bodies: what training shows, and what only the control shows
+CLOSEST = 1.2  # zoom of a camera, at most
+CLOSER = 0.94  # side of what a drifting camera sees, as a share of the stage
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Look:
         return ((xy - SIDE / 2) * self.zoom + SIDE / 2 + np.array(self.shift)) * size / SIDE
 
 
-def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bool) -> Look:
-    """Draws backdrop, light, camera and colours of a scene."""
+def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bool, closest: float = CLOSEST) -> Look:
+    """Draws backdrop, light, camera and colours of a scene; the camera zooms in by `closest` at most."""
     colors = {role: hue_color(rng, KNOWN_HUES) for role in ("ball", "other", "block")}
     colors["ledge"] = np.array(colorsys.hsv_to_rgb(rng.uniform(0.05, 0.12), 0.5, rng.uniform(0.3, 0.45)))
     grey = rng.uniform(0.25, 0.45)
@@ -43,10 +45,11 @@ def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bo
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.03, 0.22), rng.uniform(0.78, 0.96)))
     floor = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.25), rng.uniform(0.55, 0.7)))
     light = rng.uniform(0.6, 1.05) * rng.uniform(0.9, 1.1, 3)
-    zoom = rng.uniform(1.0, 1.2)
+    zoom = rng.uniform(1.0, CLOSEST)
     if scene == "evening":
         light = np.array([0.78, 0.62, 0.52]) * rng.uniform(0.9, 1.1)
         zoom = rng.uniform(1.05, 1.15)
+    zoom = min(zoom, closest)
     free = min(2.0, SIDE / 2 + 0.9 - SIDE / 2 / zoom)  # further aside, one would see bodies wait beside the stage
     shift = rng.uniform(-free, free), rng.uniform(-free, free)
     axis = (np.arange(size) + 0.5) * SIDE / size
@@ -96,6 +99,29 @@ def draw_clip(bodies: tuple[Body, ...], story: Story, look: Look, size: int, *, 
     for screen in story.screens:
         _stand_in_front(frames, screen, look, size)
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+
+
+def drifting(clip: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """What a camera sees [T, 3, S, S] uint8 that drifts by `units` [2], across and down, over a clip.
+
+    Args:
+        clip: [T, 3, 2 S, 2 S], drawn twice as large. The camera is 6 % closer, so that nothing beyond it is seen.
+        units: from the first frame to the last.
+    """
+    wide = clip.shape[-1]
+    frames = []
+    for frame, share in zip(clip.astype(np.float32), np.linspace(-0.5, 0.5, len(clip)), strict=True):
+        across, down = (_reading(wide, CLOSER, share * by * wide / SIDE) for by in units)
+        frames.append(down @ frame @ across.T)
+    return np.rint(np.stack(frames)).astype(np.uint8)
+
+
+def _reading(wide: int, closer: float, shift: float) -> np.ndarray:
+    """Weights [W / 2, W] of pixels that lie `closer` together about the middle, moved by `shift`, in pairs."""
+    middle = (wide - 1) / 2
+    at = np.clip((np.arange(wide) - middle) * closer + middle + shift, 0, wide - 1)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(wide)))
+    return ((weights[0::2] + weights[1::2]) / 2).astype(np.float32)
 
 
 def _paint(clip: np.ndarray, body: Body, look: Look, size: int) -> None:

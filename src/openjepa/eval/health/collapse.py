@@ -30,6 +30,8 @@ from openjepa.eval.health.sight import Sight, look
 from openjepa.eval.probing.probes import ProbeConfig, ProbeScores, score_probes
 from openjepa.protocols import TrajectoryBatch
 
+MOVES = 1e-6  # standard deviation from which on a dimension of a latent moves
+
 
 @dataclass(frozen=True)
 class LatentDiagnostics:
@@ -183,7 +185,10 @@ def measure(
     probes: ProbeConfig | None = None,
     closely: bool = False,
 ) -> LatentDiagnostics:
-    """Encodes held-out episodes with a world model and measures what can be measured.
+    """Encodes held-out episodes with a world model and measures what can be measured of what its pictures tell.
+
+    Where poses are felt, too, a latent may hold them, and says where the hand is although its encoder is dead: only
+    what pictures move in it is judged (`of_pictures`).
 
     Args:
         model: in any mode; it is put into evaluation mode and back.
@@ -194,16 +199,20 @@ def measure(
         closely: whether to look at the pictures, too (`sight`), and at what fresh read-outs foretell (`foretelling`).
     """
     encoded = encode_episodes(model, held_out)
-    z = flatten_tokens(encoded)
-    z_random = None if untrained is None else flatten_tokens(encode_episodes(untrained, held_out))
+    seen, counted = of_pictures(model, held_out, encoded)
+    z, z_random = flatten_tokens(seen), None
+    if untrained is not None:
+        z_random = flatten_tokens(of_pictures(untrained, held_out, encode_episodes(untrained, held_out))[0])
     actions, lengths, seed = held_out.actions, held_out.lengths, (probes or ProbeConfig()).seed
-    can_predict = z.shape[1] >= 2 and len(z) >= 2
+    prediction = None
+    if z.shape[1] >= 2 and len(z) >= 2:
+        prediction = one_step_prediction(model, encoded, actions, seed=seed, lengths=lengths, counted=counted)
     found = latent_diagnostics(
         z,
         actions=actions,
         states=held_out.states,
         z_random=z_random,
-        prediction=one_step_prediction(model, encoded, actions, seed=seed, lengths=lengths) if can_predict else None,
+        prediction=prediction,
         state_names=state_names,
         probes=probes,
         lengths=lengths,
@@ -249,6 +258,35 @@ def encode_episodes(model: Predictive, held_out: TrajectoryBatch, *, rows: int =
             z = model.encode(held_out.frames[part, :longest].to(device), proprio).float().cpu()
             parts.append(torch.cat([z, z[:, -1:].expand(-1, frames - longest, -1, -1)], 1))
     return torch.cat(parts)
+
+
+def of_pictures(model: Predictive, held_out: TrajectoryBatch, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What pictures alone tell of latents: the same with every pose at the mean one, without what then stands still.
+
+    Dimensions that stand still with poses, too, are those of a dead encoder, and stay.
+
+    Args:
+        model: that encoded.
+        held_out: whole episodes [E, T, ...].
+        encoded: [E, T, N, D] with the poses that were felt.
+
+    Returns:
+        latents [E, T, N, D'], and which dimensions [D] these are; None for all.
+    """
+    felt = held_out.proprio
+    if felt is None:
+        return encoded, None
+    mean = felt[recorded(held_out.lengths, *felt.shape[:2])].mean(0)
+    still = replace(held_out, proprio=mean.expand_as(felt))
+    first = slice(0, 1), slice(0, 1)
+    one = replace(still, frames=still.frames[first], proprio=still.proprio[first], lengths=None)  # type: ignore[index]
+    if torch.equal(encode_episodes(model, one), encoded[first]):
+        return encoded, None  # it takes no poses
+    z = encode_episodes(model, still)
+    valid = recorded(held_out.lengths, *z.shape[:2])
+    moves, moved = ((x[valid].flatten(0, 1).std(0) > MOVES) for x in (z, encoded))
+    counted = moves | ~moved
+    return (z[..., counted], counted) if bool(counted.any()) else (z, None)
 
 
 def first_stride(model: Any) -> int | None:

@@ -47,7 +47,13 @@ class Prediction:
 
 @torch.no_grad()
 def one_step_prediction(
-    model: Predictive, z: Tensor, actions: Tensor, *, seed: int = 0, lengths: Tensor | None = None
+    model: Predictive,
+    z: Tensor,
+    actions: Tensor,
+    *,
+    seed: int = 0,
+    lengths: Tensor | None = None,
+    counted: Tensor | None = None,
 ) -> Prediction:
     """Compares predictions with copying, with shuffled actions, and over whole episodes.
 
@@ -57,16 +63,20 @@ def one_step_prediction(
         actions: [E, T - 1, A].
         seed: of the shuffle.
         lengths: [E] states of each episode that count; all if None.
+        counted: [D] bool, dimensions whose prediction is measured; all if None.
     """
     valid = recorded(lengths, *z.shape[:2])
+    measured = slice(None) if counted is None else counted
     moves = valid[:, 1:]
     actions = actions.to(z.dtype)
     now, after = z[:, :-1][moves].unsqueeze(1), z[:, 1:][moves].unsqueeze(1)  # [M, 1, N, D]
     taken = actions[moves].unsqueeze(1)  # [M, 1, A]
     order = torch.randperm(len(taken), generator=torch.Generator().manual_seed(seed))
-    predicted, shuffled = roll(model, now, taken), roll(model, now, taken[order])
-    error, error_shuffled = _square(predicted - after), _square(shuffled - after)  # [M]
-    step = (after - now).flatten(1).norm(dim=1).median()
+    predicted, shuffled = (roll(model, now, a)[..., measured] for a in (taken, taken[order]))
+    seen = after[..., measured]
+    error, error_shuffled = _square(predicted - seen), _square(shuffled - seen)  # [M]
+    copied = seen - now[..., measured]
+    step = copied.flatten(1).norm(dim=1).median()
     change = (predicted - shuffled).flatten(1).norm(dim=1).median()
     compounding = None
     if int(valid.sum(1).max()) > 2:
@@ -75,14 +85,14 @@ def one_step_prediction(
         path = roll(model, z[long, :1], actions[long])
         rows = torch.arange(len(path))
         ends = path[rows, last[long] - 2] - z[long][rows, last[long] - 1]
-        compounding = float(_square(ends).mean()) / max(float(error.mean()), 1e-12)
+        compounding = float(_square(ends[..., measured]).mean()) / max(float(error.mean()), 1e-12)
     by_choice = one_hot_choices(actions[moves])
     if by_choice is None:
-        parts = _ratio_by_column(model, now, taken, after, order)
+        parts = _ratio_by_column(model, now, taken, after, order, measured)
     else:
         parts = _ratio_by_choice(by_choice, by_choice[order], error, error_shuffled)
     return Prediction(
-        copy_ratio=float(error.mean()) / max(float(_square(after - now).mean()), 1e-12),
+        copy_ratio=float(error.mean()) / max(float(_square(copied).mean()), 1e-12),
         permutation_ratio=float(error_shuffled.mean()) / max(float(error.mean()), 1e-12),
         action_sensitivity=float(change / step.clamp_min(1e-8)),
         compounding=compounding,
@@ -105,12 +115,16 @@ def one_hot_choices(actions: Tensor) -> Tensor | None:
 
 
 def _ratio_by_column(
-    model: Predictive, now: Tensor, taken: Tensor, after: Tensor, order: Tensor
+    model: Predictive, now: Tensor, taken: Tensor, after: Tensor, order: Tensor, measured: Tensor | slice
 ) -> tuple[float | None, ...]:
     """Squared error with one column of the actions shuffled over that with none, for each column."""
     width = taken.shape[2]
     some = order[: max(1, ROWS_BY_PART // width)]  # a random part
-    error = max(float(_square(roll(model, now[some], taken[some]) - after[some]).mean()), 1e-12)
+
+    def error_of(actions: Tensor) -> float:
+        return float(_square((roll(model, now[some], actions) - after[some])[..., measured]).mean())
+
+    error = max(error_of(taken[some]), 1e-12)
     ratios: list[float | None] = []
     for a in range(width):
         column = taken[some, :, a]
@@ -119,7 +133,7 @@ def _ratio_by_column(
             continue
         changed = taken[some].clone()
         changed[:, :, a] = column.roll(1, 0)  # the rows are in random order
-        ratios.append(float(_square(roll(model, now[some], changed) - after[some]).mean()) / error)
+        ratios.append(error_of(changed) / error)
     return tuple(ratios)
 
 
