@@ -4,8 +4,8 @@
     openjepa eval runs/physics                       calibrates the run, and judges it on quadruples
     openjepa surprise runs/physics my_clip.mp4
 
-1,500 steps of 32 clips. What three training seeds tell of pairs, single clips, false alarms, colours, light and a camera
-that drifts: docs/plausibility.md.
+1,500 steps of 32 clips. What three training seeds tell of pairs, single clips, false alarms, colours, light and a
+camera that drifts: docs/plausibility.md.
 """
 
 from collections.abc import Iterator
