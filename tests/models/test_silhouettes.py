@@ -59,6 +59,15 @@ def test_a_change_of_the_light_everywhere_is_no_change():
     assert dim[0, 2, 0, 5, 3] == pytest.approx(float(silhouettes(scene())[0, 2, 0, 5, 3]), abs=1)
 
 
+@pytest.mark.parametrize("light", [0.5, 0.1, 0.0])
+def test_a_light_that_almost_goes_out_shows_nothing_new(light):
+    clip = scene(8).flip(1).float()  # a square that leaves; in the last frames none is there
+    clip[:, 4:] *= light
+    dim = silhouettes(clip.round().to(torch.uint8), camera_moves=False)
+    full = silhouettes(scene(8).flip(1), camera_moves=False)
+    assert torch.all(dim[:, 4:] <= full[:, 4:] + 30)  # of 255: a grey level of rounding on what did change
+
+
 @pytest.mark.parametrize("step", [(0.0, 0.0), (0.7, -0.4), (-1.2, 0.9), (0.3, 0.0)])
 def test_the_drift_of_a_camera_is_found_behind_what_moves(step):
     clip = wall(step).float()

@@ -32,15 +32,17 @@ def silhouettes(clips: Tensor, contrast: Tensor | None = None, *, camera_moves: 
         [B, T, C, H, W] on a scale of 0 to 255, 0 where nothing has changed; all channels are equal.
     """
     frames, first = clips.float(), clips[:, :1].float()
-    frames.div_(_light(frames, first))
+    light = _light(frames, first)
+    frames.div_(light)
+    noise = NOISE / light[..., 0, 0].clamp(max=1)  # [B, T, C]: what rounding leaves of a dim picture grows as well
     inside: Tensor | float = 1.0
     if camera_moves:
         frames, inside = _steadied(frames, first)
-    channels = zip(frames.unbind(2), first.unbind(2), strict=True)
-    apart = torch.stack([_beyond(seen, still) for seen, still in channels]).amax(0).mul_(inside)
+    beyond = torch.stack([_beyond(frames[:, :, c], first[:, :, c]) for c in range(frames.shape[2])], 2)
     if contrast is not None:
-        apart.mul_(contrast[:, None, None, None])
-    return apart.sub_(NOISE).relu_().div_(-CONTRAST).exp_().mul_(-255).add_(255)[:, :, None].expand(clips.shape)
+        beyond.mul_(contrast[:, None, None, None, None])
+    apart = beyond.sub_(noise[..., None, None]).relu_().amax(2).mul_(inside)
+    return apart.div_(-CONTRAST).exp_().mul_(-255).add_(255)[:, :, None].expand(clips.shape)
 
 
 def _steadied(frames: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
