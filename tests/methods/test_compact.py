@@ -90,6 +90,22 @@ def test_the_compacted_encoder_gives_the_compacted_latents():
     assert torch.equal(path[..., :3], latents[:, :1, :, :3].expand(-1, 2, -1, -1))  # the scene stays
 
 
+def test_with_one_origin_the_encoder_still_gives_the_latents():
+    config = LeWMConfig(embed_dim=9, scene_dim=4, encoder=SPLIT, scene_weight=1.0)
+    model = LeWM(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(256, (6, 9, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    options = CompactConfig(3, displacement_steps=2, scene_every=1, origin_steps=20, origin_dim=2)
+    scene, moving = keypoints(model, frames, options)
+    actions = torch.randn(6, 8, 2, generator=generator)
+    small, latents = compact(model, scene, moving, actions, options)
+    torch.testing.assert_close(small.encode(frames)[..., 3:], latents[..., 3:], atol=2e-3, rtol=1e-3)
+    as_it_was = compact(model, scene, moving, actions, CompactConfig(3, displacement_steps=2, scene_every=1))[1]
+    assert not torch.allclose(latents, as_it_was, atol=1e-2)
+    with pytest.raises(ConfigError, match="`stillness` and `origin_steps` must be 0 or more; got 0.0 and -1"):
+        CompactConfig(origin_steps=-1)
+
+
 def test_some_frames_are_enough_for_the_scene():
     model = LeWM(LeWMConfig(embed_dim=9, scene_dim=4, encoder=SPLIT, scene_weight=1.0)).eval()
     frames = torch.randint(256, (2, 9, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

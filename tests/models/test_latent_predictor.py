@@ -219,3 +219,46 @@ def test_a_rollout_is_as_many_calls_each_fed_with_the_last_state(state, scaled):
     weights = torch.randn(rolled.shape, generator=torch.Generator().manual_seed(0))
     ours, theirs = (torch.autograd.grad((weights * x).sum(), z)[0] for x in (rolled, expected))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_context_tells_a_velocity_better_than_two_noisy_poses():
+    # A point in steady motion is seen with noise. Two poses tell its step with sqrt(2) of the noise, four with less: the
+    # least-squares slope of four has sqrt(1 / 5) of it (sum of squared times from their mean: 5).
+    generator = torch.Generator().manual_seed(0)
+    states = STATES["pair"](1)
+    predictor = states.predictor(LatentPredictorConfig(predictor_dim=32, scaled=True, context_len=4), 1)
+
+    def seen(count):
+        speed = torch.randn(count, 1, 1, generator=generator)
+        place = torch.randn(count, 1, 1, generator=generator) + speed * torch.arange(6)[:, None]
+        noisy = place + 0.3 * torch.randn(place.shape, generator=generator)
+        return states.of(noisy.unsqueeze(2)).squeeze(2)[:, 1:], place[:, 1:]
+
+    z, _ = seen(512)
+    predictor.scale.measure(z[..., :1].flatten(0, 1), z[..., 1:].flatten(0, 1))
+    optimizer = torch.optim.Adam(predictor.parameters(), 3e-3)
+    none = torch.zeros(512, 4, 1)
+    for _ in range(400):
+        z, place = seen(512)
+        now = predictor.estimate(z[:, :4], none[:, :3])
+        loss = (predictor.rollout(now, none[:, :1])[:, 0, :1] - place[:, 4]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    z, place = seen(512)
+    with torch.no_grad():
+        now = predictor.estimate(z[:, :4], none[:, :3])
+        error = (predictor.rollout(now, none[:, :1])[:, 0, :1] - place[:, 4]).square().mean().sqrt()
+    # The best line through five places errs by 0.3 * sqrt(1/5 + 9/10) one step ahead; pose plus step by 0.3 * sqrt(5).
+    assert error < 0.45 < 0.3 * 5**0.5
+    torch.testing.assert_close(predictor.estimate(z, none[:, :4]), predictor.estimate(z[:, 1:], none[:, :3]))
+
+
+def test_without_a_context_the_latest_state_counts():
+    z, actions = inputs(batch=3, steps=4, embed_dim=12)
+    predictor = STATES["pair"](6).predictor(LatentPredictorConfig(predictor_dim=8), 2)
+    assert torch.equal(predictor.estimate(z, actions[:, :3]), z[:, -1])
+    untrained = STATES["pair"](6).predictor(LatentPredictorConfig(predictor_dim=8, context_len=3), 2)
+    assert torch.equal(untrained.estimate(z, actions[:, :3]), z[:, -1])  # nothing is corrected at first
+    with pytest.raises(ConfigError, match="`context_len` must be 1 for an mlp of single frames; got 3"):
+        STATES["frame"](6).predictor(LatentPredictorConfig(predictor_dim=8, context_len=3), 2)

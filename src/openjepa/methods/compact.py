@@ -6,7 +6,7 @@
 Both are closed forms on cached features, the expected positions of keypoints. The second is odometry: where nothing is
 in the way, the place that an agent is at has changed by what it did. Features that follow the agent only in part, or
 bend, explain less of the sum; transitions that the sum cannot explain, such as contacts, are weighted down. Neither
-sees a true state.
+sees a true state. What stays in an episode may leak into its places: `origin_steps` (`methods/origins.py`).
 
 The head of the trained model is not the place to look: variance and covariance terms make it spread two numbers of a
 layout over as many dimensions as it has, and bend them on the way. The new head is linear in the keypoints again, so
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.methods.lewm import LeWM
+from openjepa.methods.origins import common_origin
 from openjepa.models.frame_encoder import SplitLinear, SplitTrunk
 
 ROUNDS = 12  # of reweighting
@@ -38,18 +39,27 @@ class CompactConfig:
         stillness: share of the variance of all states that the displacement's own is regularised with, >= 0. What
             stands still has no displacement, so things in the picture leak into a place unseen; among directions that
             explain displacements alike this prefers those that vary least, which have the least of it.
+        origin_steps: training steps after which all episodes have one origin, >= 0; 0 leaves the leak where it is. For
+            scenes that bar the way: a leak moves their walls (`methods/origins.py`).
+        origin_dim: numbers that tell what stays in an episode, of which the leak is made, >= 1.
     """
 
     scene_dim: int = 3
     displacement_steps: int = 6
     scene_every: int = 12
     stillness: float = 0.0
+    origin_steps: int = 0
+    origin_dim: int = 6
 
     def __post_init__(self) -> None:
-        if self.stillness < 0:
-            raise ConfigError(f"`stillness` must be 0 or more; got {self.stillness}.")
-        if min(self.scene_dim, self.displacement_steps, self.scene_every) < 1:
-            raise ConfigError("`scene_dim`, `displacement_steps` and `scene_every` must be at least 1.")
+        if self.stillness < 0 or self.origin_steps < 0:
+            raise ConfigError(
+                f"`stillness` and `origin_steps` must be 0 or more; got {self.stillness} and {self.origin_steps}."
+            )
+        if min(self.scene_dim, self.displacement_steps, self.scene_every, self.origin_dim) < 1:
+            raise ConfigError(
+                "`scene_dim`, `displacement_steps`, `scene_every` and `origin_dim` must be at least 1."
+            )
 
 
 @torch.no_grad()
@@ -78,7 +88,15 @@ def keypoints(model: LeWM, frames: Tensor, config: CompactConfig) -> tuple[Tenso
     return scene.unflatten(0, some.shape[:2]), moving.unflatten(0, frames.shape[:2])
 
 
-def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config: CompactConfig) -> tuple[LeWM, Tensor]:
+def compact(
+    model: LeWM,
+    scene: Tensor,
+    moving: Tensor,
+    actions: Tensor,
+    config: CompactConfig,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[LeWM, Tensor]:
     """Returns a world model with a compacted latent and fresh predictor, and its latents of the episodes.
 
     The scene of an episode is the mean over its frames, so that what is learned on these latents is free of its noise.
@@ -89,6 +107,7 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
         moving: keypoints [E, T, F].
         actions: [E, T - 1, A] in the environment's units.
         config: size of the new latent.
+        generator: for the common origin; seed 0 by default.
 
     Returns:
         the new model in evaluation mode, its predictor untrained, and latents [E, T, 1, scene_dim + A], their moving
@@ -108,6 +127,9 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
     scene, moving = scene.double(), moving.double()
     scene_map = _whitened(scene, scene_directions(scene, config.scene_dim))
     directions = displacement_directions(moving, actions.double(), config.displacement_steps, config.stillness)
+    still = _apply(scene, *scene_map).mean(1, keepdim=True)
+    if config.origin_steps:
+        directions = _with_one_origin(directions, moving, still.squeeze(1), actions, config, generator)
     moving_map = _whitened(moving, directions)
     found = LeWM(
         replace(
@@ -124,9 +146,27 @@ def compact(model: LeWM, scene: Tensor, moving: Tensor, actions: Tensor, config:
     _set(head.scene, *scene_map)
     _set(head.moving, *moving_map)
     found.set_action_statistics(model.action_mean, model.action_std)
-    still = _apply(scene, *scene_map).mean(1, keepdim=True).expand(-1, sizes["T"], -1)
-    latents = torch.cat([still, _apply(moving, *moving_map)], -1).float()
+    latents = torch.cat([still.expand(-1, sizes["T"], -1), _apply(moving, *moving_map)], -1).float()
     return found.eval(), latents.unsqueeze(2)
+
+
+def _with_one_origin(
+    directions: Tensor,
+    moving: Tensor,
+    scene: Tensor,
+    actions: Tensor,
+    config: CompactConfig,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The directions [D, A] less what leaks into them from features [E, T, D] that stay in an episode."""
+    mean, directions = _whitened(moving, directions)
+    fixed = scene_directions(moving, config.origin_dim)
+    fixed = fixed / ((moving.mean(1) - mean) @ fixed).std(0).clamp_min(1e-8)
+    still = ((moving - mean) @ fixed).mean(1)
+    places = _apply(moving, mean, directions)
+    generator = generator or torch.Generator().manual_seed(0)
+    shift = common_origin(places, still, scene, actions, steps=config.origin_steps, generator=generator)
+    return directions + fixed @ shift.to(fixed)
 
 
 def scene_directions(x: Tensor, count: int) -> Tensor:

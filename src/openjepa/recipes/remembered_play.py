@@ -14,6 +14,7 @@ from openjepa.errors import DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.methods.compact import CompactConfig, compact, keypoints
 from openjepa.methods.lewm import LeWM
+from openjepa.nn.random import keyed_generator
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes.world_model import LearnConfig, open_store
 
@@ -68,7 +69,8 @@ def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -
     known = _joined(movements, batches, config)
     if int(known.lengths.min()) < known.latents.shape[1]:
         raise DataError("`compact` must be given episodes of one length. Set it to None for these data.")
-    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options)
+    generator = keyed_generator(config.seed, 4)
+    small, latents = compact(model, torch.cat(scenes), known.latents, known.actions, options, generator=generator)
     return small, replace(known, latents=latents)
 
 
