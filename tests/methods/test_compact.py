@@ -102,7 +102,7 @@ def test_with_one_origin_the_encoder_still_gives_the_latents():
     torch.testing.assert_close(small.encode(frames)[..., 3:], latents[..., 3:], atol=2e-3, rtol=1e-3)
     as_it_was = compact(model, scene, moving, actions, CompactConfig(3, displacement_steps=2, scene_every=1))[1]
     assert not torch.allclose(latents, as_it_was, atol=1e-2)
-    with pytest.raises(ConfigError, match="`stillness` and `origin_steps` must be 0 or more; got 0.0 and -1"):
+    with pytest.raises(ConfigError, match=r"`stillness` and `origin_steps` must be 0 or more; got 0\.0 and -1"):
         CompactConfig(origin_steps=-1)
 
 

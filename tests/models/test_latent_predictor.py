@@ -222,8 +222,8 @@ def test_a_rollout_is_as_many_calls_each_fed_with_the_last_state(state, scaled):
 
 
 def test_a_context_tells_a_velocity_better_than_two_noisy_poses():
-    # A point in steady motion is seen with noise. Two poses tell its step with sqrt(2) of the noise, four with less: the
-    # least-squares slope of four has sqrt(1 / 5) of it (sum of squared times from their mean: 5).
+    # A point in steady motion is seen with noise. Two poses tell its step with sqrt(2) of the noise, a straight line
+    # through four with sqrt(1 / 5) of it (5 is the sum of the squared times from their mean).
     generator = torch.Generator().manual_seed(0)
     states = STATES["pair"](1)
     predictor = states.predictor(LatentPredictorConfig(predictor_dim=32, scaled=True, context_len=4), 1)

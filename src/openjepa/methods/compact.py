@@ -57,9 +57,7 @@ class CompactConfig:
                 f"`stillness` and `origin_steps` must be 0 or more; got {self.stillness} and {self.origin_steps}."
             )
         if min(self.scene_dim, self.displacement_steps, self.scene_every, self.origin_dim) < 1:
-            raise ConfigError(
-                "`scene_dim`, `displacement_steps`, `scene_every` and `origin_dim` must be at least 1."
-            )
+            raise ConfigError("`scene_dim`, `displacement_steps`, `scene_every` and `origin_dim` must be at least 1.")
 
 
 @torch.no_grad()

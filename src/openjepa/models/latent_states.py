@@ -4,9 +4,9 @@ One frame shows where things are, not how fast they move. A *pair* is (p_t, p_t 
 position and velocity, both linear in what the encoder gives. Its predictor foretells the next pose alone, and velocity
 is carried through a rollout as the difference of imagined poses.
 
-The difference of two poses that are seen is a rough velocity: it has the noise of both, and is that of the middle of the
-way between them. Earlier states and the actions since tell more. With a context, the present state is what is seen,
-corrected by what was foretold of it, step by step, as in a Kalman filter whose gain is learned.
+The difference of two poses that are seen is a rough velocity: it has the noise of both, and it is that of half a step
+ago. Earlier states and the actions since tell more. With a context, the present state is what is seen, corrected by
+what was foretold of it, step by step, as in a Kalman filter whose gain is learned.
 """
 
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ def random_doors() -> WorldModelConfig:
         window=5,
         batch_size=64,
         act=ActConfig(
-            compact=CompactConfig(scene_dim=3, origin_steps=1500),
+            compact=CompactConfig(scene_dim=3, origin_steps=2500),
             refine=RefineConfig(
                 steps=2500,
                 lr=3e-3,
