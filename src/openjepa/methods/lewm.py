@@ -226,10 +226,9 @@ class LeWM(StandardisesActions):
         self._check_rollout(z, actions)
         if self.config.futures is not None:
             return roll_likely(self.futures, z.squeeze(2), self._standardised(actions)).unsqueeze(2)
-        moves, past = self._standardised(actions), z.shape[1] - 1
-        if isinstance(self.predictor, ResidualMLP | PairPredictor):  # one state is all that counts
-            now = self.predictor.estimate(z.squeeze(2), moves[:, :past])
-            return self.predictor.rollout(now, moves[:, past:], self.scene_dim).unsqueeze(2)
+        moves = self._standardised(actions)
+        if isinstance(self.predictor, ResidualMLP | PairPredictor):  # Markov: the latest state is all that counts
+            return self.predictor.rollout(z[:, -1, 0], moves[:, z.shape[1] - 1 :], self.scene_dim).unsqueeze(2)
         return self._roll_out(z.squeeze(2), moves).unsqueeze(2)
 
     def rollout_futures(self, z: Tensor, actions: Tensor, *, num_futures: int, generator: torch.Generator) -> Futures:
@@ -333,8 +332,9 @@ class LeWM(StandardisesActions):
         if c.sigreg_weight:
             terms["sigreg"] = sigreg_states(poses, c.sigreg, seed=c.seed, step=step)
         if c.variance_weight or c.covariance_weight:
-            both = moving, poses[..., : c.scene_dim]
-            parts = [vicreg_states(part, pool="pooled") for part in both if part.shape[-1]]
+            parts = [
+                vicreg_states(part, pool="pooled") for part in (moving, poses[..., : c.scene_dim]) if part.shape[-1]
+            ]
             terms["variance"] = sum((p.variance for p in parts), torch.zeros((), device=z.device))
             terms["covariance"] = parts[0].covariance
             if c.scene_dim and c.scene_redundancy is None:

@@ -16,7 +16,6 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import check_episodes, fit, seeded, valid_states
 from openjepa.methods.lewm import LeWM
 from openjepa.models.latent_predictor import DataScale, LatentPredictorConfig, ResidualMLP
-from openjepa.models.latent_states import PairPredictor
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class RefineConfig:
 
     Attributes:
         steps: optimiser steps, >= 0; 0 leaves the predictor as it is.
-        rollout: steps of a rollout, >= 1; at most the length of an episode. A predictor with a context is given up to
-            `context_len` states before it.
+        rollout: steps of a rollout, >= 1; at most the length of an episode.
         batch_size: rollouts per step, even.
         lr: first learning rate of AdamW, decayed along a cosine.
         weight_decay: of AdamW.
@@ -92,14 +90,14 @@ def refine_predictor(
     known = known[kept]
     z = latents.detach()[kept, unknown:]
     moves = ((actions - model.action_mean) / model.action_std)[kept, unknown:]
+    windows = _Windows(known, config.rollout)
     if config.predictor is not None:
         model.config = replace(model.config, predictor=config.predictor)
         with seeded(generator):
             model.predictor = model.states.predictor(config.predictor, moves.shape[-1])
         if config.predictor.scaled:
             _measure(model, z, known)
-    unit, context = _unit(model, z), model.predictor.context_len if isinstance(model.predictor, PairPredictor) else 1
-    windows = _Windows(known, config.rollout + context - 1)
+    unit = _unit(model, z)
     z = z.squeeze(2)
     model.predictor.requires_grad_(True)
     if not config.sees_scene:
@@ -113,10 +111,6 @@ def refine_predictor(
         moved = torch.randn(first.shape, generator=generator) * torch.rand(len(first), 1, 1, generator=generator)
         return torch.cat([first[..., :still], (first + config.noise * unit * moved)[..., still:]], -1)
 
-    def draw_context(longest: int) -> int:
-        """States before the present one that a rollout knows: an agent begins with none."""
-        return 0 if longest == 1 else int(torch.randint(min(longest, windows.length), (), generator=generator))
-
     def loss() -> Tensor:
         episode, start = windows.draw(config.batch_size, generator)
         if count:
@@ -126,16 +120,12 @@ def refine_predictor(
         steps = steps.clamp(max=z.shape[1] - 1)
         action = moves[episode[:, None], steps[:, :-1].clamp(max=moves.shape[1] - 1)]
         target = z[episode[:, None], steps]
-        past = draw_context(context)
         path, state = [], strayed(target[:, :1])
-        if past:
-            assert isinstance(model.predictor, PairPredictor)
-            state = model.predictor.estimate(target[:, : past + 1], action[:, :past]).unsqueeze(1)
-        for t in range(past, windows.length):
+        for t in range(windows.length):
             state = model.predict(state, action[:, t : t + 1])
             path.append(state)
-        off = (torch.cat(path, 1) - target[:, past + 1 :]) / unit
-        off, known = off[..., still:pose_dim], known[:, past:]
+        off = (torch.cat(path, 1) - target[:, 1:]) / unit
+        off = off[..., still:pose_dim]
         error = functional.smooth_l1_loss(off, torch.zeros_like(off), beta=0.1, reduction="none").mean(-1)
         return (error * known).sum() / known.sum()
 

@@ -22,8 +22,7 @@ class LatentPredictorConfig:
         kind: `mlp` and `gru` are Markov; `transformer` sees `context_len` states.
         predictor_dim: hidden width of the MLP or of the transformer's MLPs.
         depth: hidden layers of the MLP, blocks of the transformer.
-        context_len: states that the transformer sees, or from which an MLP for pairs of frames estimates the present
-            one (`models.latent_states`); 1 for the others.
+        context_len: states that the transformer sees; 1 for the others.
         num_heads: of the transformer, 64 wide each.
         dropout: of the transformer, in [0, 1).
         scaled: whether the MLP sees states, and says changes, in units of the data, which the refinement measures.
@@ -41,8 +40,8 @@ class LatentPredictorConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("mlp", "gru", "transformer"):
             raise ConfigError(f"`kind` must be mlp, gru or transformer; got {self.kind}.")
-        if self.kind == "gru" and self.context_len != 1:
-            raise ConfigError(f"`context_len` must be 1 for `kind` gru; got {self.context_len}.")
+        if self.kind != "transformer" and self.context_len != 1:
+            raise ConfigError(f"`context_len` must be 1 for `kind` {self.kind}; got {self.context_len}.")
         if min(self.predictor_dim, self.depth, self.context_len, self.num_heads) < 1:
             raise ConfigError("`predictor_dim`, `depth`, `context_len` and `num_heads` must be at least 1.")
         if not 0 <= self.dropout < 1:
@@ -181,8 +180,6 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, config: LatentPredictorConfig, embed_dim: int, action_dim: int) -> None:
         super().__init__()
-        if config.context_len != 1:
-            raise ConfigError(f"`context_len` must be 1 for an mlp of single frames; got {config.context_len}.")
         self.scale = build_scale(config, embed_dim)
         self.change = change_network(config, embed_dim + action_dim, embed_dim)
 
@@ -190,10 +187,6 @@ class ResidualMLP(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             seen = torch.cat([self.scale.of_states(z.float()), actions.float()], -1)
             return z.float() + self.scale.to_steps(self.change(seen))
-
-    def estimate(self, z: Tensor, actions: Tensor) -> Tensor:
-        """The present state [B, D] of states [B, T, D] and actions [B, T - 1, A] between them: the latest."""
-        return z[:, -1]
 
     def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
         """States [B, H, D] after each of actions [B, H, A] from z [B, D]; the leading `scene_dim` numbers stay."""

@@ -3,10 +3,6 @@
 One frame shows where things are, not how fast they move. A *pair* is (p_t, p_t - p_{t-1}) for poses p of single frames:
 position and velocity, both linear in what the encoder gives. Its predictor foretells the next pose alone, and velocity
 is carried through a rollout as the difference of imagined poses.
-
-The difference of two poses that are seen is a rough velocity: it has the noise of both, and it is that of half a step
-ago. Earlier states and the actions since tell more. With a context, the present state is what is seen, corrected by
-what was foretold of it, step by step, as in a Kalman filter whose gain is learned.
 """
 
 from dataclasses import dataclass
@@ -97,11 +93,8 @@ class PairPredictor(nn.Module):
         super().__init__()
         if config.kind != "mlp":
             raise ConfigError(f"`kind` of the predictor must be mlp for pairs of frames; got {config.kind}.")
-        self.scale, self.context_len = build_scale(config, pose_dim), config.context_len
+        self.scale = build_scale(config, pose_dim)
         self.change = change_network(config, 2 * pose_dim + action_dim, pose_dim)
-        self.correct: nn.Module = nn.Identity()
-        if config.context_len > 1:
-            self.correct = change_network(config, 4 * pose_dim, 2 * pose_dim)
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:  # noqa: D102
         with torch.autocast(z.device.type, enabled=False):
@@ -109,23 +102,6 @@ class PairPredictor(nn.Module):
             seen = torch.cat([self.scale.of_states(pose), self.scale.of_steps(way), actions.float()], -1)
             step = self.scale.to_steps(self.change(seen))
             return torch.cat([pose + step, step], -1)
-
-    def estimate(self, z: Tensor, actions: Tensor) -> Tensor:
-        """The present state [B, 2 D] from seen ones [B, T, 2 D] and the actions [B, T - 1, A] between them."""
-        z, first = z.float(), max(0, z.shape[1] - self.context_len)
-        now = z[:, first]
-        for seen, action in zip(z[:, first + 1 :].unbind(1), actions[:, first:].unbind(1), strict=True):
-            now = seen + self._correction(seen, self(now.unsqueeze(1), action.unsqueeze(1)).squeeze(1))
-        return now
-
-    def _correction(self, seen: Tensor, foretold: Tensor) -> Tensor:
-        """What a seen state [B, 2 D] must be changed by, given the foretold one."""
-        scale = self.scale
-        with torch.autocast(seen.device.type, enabled=False):
-            pose, way = foretold.chunk(2, -1)
-            parts = [scale.of_steps(part) for part in (seen - foretold).chunk(2, -1)]
-            found = self.correct(torch.cat([*parts, scale.of_states(pose), scale.of_steps(way)], -1))
-            return torch.cat([scale.to_steps(part) for part in found.chunk(2, -1)], -1)
 
     def rollout(self, z: Tensor, actions: Tensor, scene_dim: int = 0) -> Tensor:
         """States [B, H, 2 D] after each of actions [B, H, A] from z [B, 2 D]; the leading `scene_dim` numbers stay."""

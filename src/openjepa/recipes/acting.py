@@ -184,7 +184,7 @@ def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
         failed_plans = failed_plans or FailedPlanConfig()
     options = AgentConfig(
         replan_every=act.replan_every,
-        context_len=model.config.predictor.context_len,
+        context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
         history=1 + model.states.memory,
         failed_plans=failed_plans,

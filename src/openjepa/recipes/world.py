@@ -34,7 +34,6 @@ from openjepa.train import TrainConfig
 MOTION_WEIGHT = 3.0  # of where things move
 MOTION_STEPS = 1000  # of training with it, where no option of the training is given
 VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
-VELOCITY_CONTEXT = 4  # states that tell the present one: two noisy poses tell a velocity roughly
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
 
@@ -195,8 +194,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         **found.encoder_options,
     )
     is_scaled = found.encoder == "attn"
-    context = VELOCITY_CONTEXT if found.state == "pair" and is_scaled else 1
-    network = LatentPredictorConfig("mlp", 256, scaled=is_scaled, context_len=context)
+    network = LatentPredictorConfig("mlp", 256, scaled=is_scaled)
     method = LeWMConfig(
         categories=found.categories * found.frameskip,
         action_dim=sum(found.categories) * found.frameskip or LeWMConfig.action_dim,
