@@ -3,7 +3,7 @@
 Actions move the agent, and the agent moves what it touches. A latent that must foretell actions keeps the first and
 loses the second, but pictures show it: what differs between two moments has moved. A map of each frame alone must
 explain the difference of any two moments of an episode; so whatever always stays (a background, things that nobody
-moves) is not on the map, however it looks. And where the agent's place, which actions tell, foretells that something is
+moves) is not on the map, however it looks. And where the agent's state, which actions tell, foretells that something is
 there, it is probably the agent; what moves elsewhere was touched. That is known place by place and often wrong; a
 network that sees what things look like finds out which is which.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 NOISE, SURE = 4.0, 16.0  # grey levels below which a pixel did not change, and from which it surely did
-ELSEWHERE = 0.2  # share of moments in which the agent is taken to be elsewhere than at any one place
+FORETOLD = 0.1  # probability from which on something at a place is rather the agent than what it touches
 
 
 @torch.no_grad()
@@ -66,8 +66,7 @@ def touched_loss(found: Tensor, agent: Tensor, changes: Changes) -> Tensor:
 
     Args:
         found: [B, M, 2, P] log-odds, against nothing that moves, of the agent and of what is touched.
-        agent: [B, M, P] log-odds that anything is there as the agent's place foretells; no gradient reaches them. What
-            is there as often when the agent is elsewhere is not the agent.
+        agent: [B, M, P] log-odds that anything is there as the agent's state foretells; no gradient reaches them.
         changes: between the moments.
     """
     logs = functional.pad(found.float(), (0, 0, 1, 0)).log_softmax(2)  # nothing, agent, touched
@@ -76,8 +75,7 @@ def touched_loss(found: Tensor, agent: Tensor, changes: Changes) -> Tensor:
     differs = (before * (1 - after) + after * (1 - before)).clamp(1e-4, 1 - 1e-4)
     missed = -(changes.share * differs.log() + (1 - changes.share) * (1 - differs).log())
     moves, expected = (1 - none).detach(), agent.detach().float().sigmoid()
-    rest = expected.flatten(0, 1).quantile(ELSEWHERE, dim=0)  # [P] what is there when the agent is elsewhere
-    is_agent = (1 - rest / expected.clamp_min(1e-6)).clamp(0, 1)
+    is_agent = expected / (expected + FORETOLD)
     parted = -(is_agent * logs[:, :, 1] + (1 - is_agent) * logs[:, :, 2] - logs[:, :, 1:].logsumexp(2))
     known = (2 * is_agent - 1).square()  # beside the hand either may be meant, and nothing is learned
     return missed.mean() + (moves * known * parted).mean()

@@ -79,12 +79,12 @@ def add_touched(
     model = model.eval()
     with seeded(generator):
         point = TouchedPoint(c.encoder.image_size, config.width).to(memory_format=torch.channels_last)
-        places = mlp(c.displacement_dim, 128, point.side**2)
-    nn.init.constant_(places[-1].bias, -3.0)  # at first the agent is nowhere
-    of_place = Standardize(c.displacement_dim)
+        agent_map = mlp(c.embed_dim, 128, point.side**2)
+    nn.init.constant_(agent_map[-1].bias, -3.0)  # at first the agent is nowhere
     frames = torch.cat([_moments(source, step) for step in range(4)])
-    of_place.measure(_places(model, frames))
-    learned = nn.ModuleList([point, places])
+    seen = Standardize(c.embed_dim)
+    seen.measure(_states(model, frames))
+    learned = nn.ModuleList([point, agent_map])
     step = 0
 
     def loss() -> Tensor:
@@ -92,7 +92,7 @@ def add_touched(
         frames = _moments(source, step)
         step += 1
         changes = Changes.between(frames, point.side)
-        agent = places(of_place(_places(model, frames)))
+        agent = agent_map(seen(_states(model, frames)))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             found = point.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         return agent_loss(agent, changes) + touched_loss(found, agent, changes)
@@ -109,9 +109,9 @@ def _moments(source: WindowSource, step: int) -> Tensor:
 
 
 @torch.no_grad()
-def _places(model: LeWM, frames: Tensor) -> Tensor:
-    """Where the agent is [B, M, A], up to a constant."""
-    return model.displacement(model.encode(frames)[:, :, 0, model.scene_dim : model.config.embed_dim])
+def _states(model: LeWM, frames: Tensor) -> Tensor:
+    """The latent [B, M, D] of frames, which says where the agent is."""
+    return model.encode(frames)[:, :, 0, : model.config.embed_dim]
 
 
 @torch.no_grad()

@@ -32,7 +32,6 @@ from openjepa.heads.critic import TemporalDistanceConfig
 from openjepa.heads.goal_policy import GoalPolicyConfig
 from openjepa.methods.lewm import LeWMConfig
 from openjepa.methods.refine import RefineConfig
-from openjepa.methods.touched import TouchedConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.planning import CEMConfig
@@ -129,7 +128,6 @@ def arm_push() -> ArmRecipeConfig:
         train=replace(config.train, steps=1000),
         act=replace(
             config.act,
-            touched=TouchedConfig(),
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=64, num_elites=8, num_iterations=3, init_std=0.4),
             policy=GoalPolicyConfig(hidden_dim=256, depth=3, batch_size=512, steps=3000),
