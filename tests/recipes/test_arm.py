@@ -37,9 +37,7 @@ SMALL = {
 @pytest.mark.parametrize("recipe", [ARM, ARM_AROUND, ARM_PUSH], ids=["reach", "around", "push"])
 def test_from_play_to_a_judged_agent(recipe, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    small = {**recipe.toy, **SMALL}
-    if recipe is ARM_PUSH:
-        small |= {"act.touched.steps": 2, "act.policy.steps": 2}
+    small = {**recipe.toy, **SMALL, **({"act.policy.steps": 2} if recipe is ARM_PUSH else {})}
     config = with_seed(override(recipe.config, small))
     experiment = recipe.build(config)
     result = train(experiment.method, experiment.source, config.train, tmp_path / "run", recipe_config={})

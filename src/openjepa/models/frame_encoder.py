@@ -16,7 +16,6 @@ from openjepa.models.context_keypoints import ContextKeypoints
 from openjepa.models.frame_input import Centred, Gain, ImageNet, PerImage, centred
 from openjepa.models.keypoints import Keypoints, cell_centres, expected_position
 from openjepa.models.point_features import PointFeatures
-from openjepa.models.touched_point import DIM, TouchedPoint
 from openjepa.models.vit import VisionTransformer, ViTConfig
 
 
@@ -44,8 +43,6 @@ class FrameEncoderConfig:
         image_width: px, for `attn` where frames are not square; None for square ones.
         placed: whether a keypoint of the scene, of `split`, may prefer some places of the picture: it tells an inner
             wall from the border, and blends things that may lie anywhere.
-        touched: channels of a second network, which finds what the agent moves by contact, for the last two dimensions
-            of the latent (`methods.touched`); 0 for none.
     """
 
     kind: Literal["conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
@@ -59,7 +56,6 @@ class FrameEncoderConfig:
     image_width: int | None = None
     shrink_from: tuple[int, int] | None = None
     placed: bool = True
-    touched: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "keypoints", "split", "context", "attn", "vit"):
@@ -73,10 +69,6 @@ class FrameEncoderConfig:
                 f"`image_width` must be `image_size` ({self.image_size}) for `kind` {self.kind}; got "
                 f"{self.image_width}. Use attn for frames that are not square."
             )
-        if self.touched < 0 or (
-            self.touched and (self.image_size % 16 or self.image_width not in (None, self.image_size))
-        ):
-            raise ConfigError(f"`touched` must be 0 or more, and 0 unless frames are square; got {self.touched}.")
         unit = {"vit": self.patch_size, "attn": 1}.get(self.kind, 16)
         if self.image_size % unit or self.image_size < unit:
             raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
@@ -124,8 +116,6 @@ class FrameEncoder(nn.Module):
             "vit": ViTTrunk,
         }
         self.trunk = kinds[config.kind](config)
-        self.touched = TouchedPoint(config.image_size, config.touched) if config.touched else None
-        embed_dim -= DIM if config.touched else 0
         if config.kind == "split":
             if not 0 < scene_dim < embed_dim:
                 raise ConfigError(
@@ -143,8 +133,7 @@ class FrameEncoder(nn.Module):
             frames = functional.interpolate(frames.float(), size, mode="bilinear", antialias=True)
         features = self.trunk(self.pixels(frames))
         with torch.autocast(frames.device.type, enabled=False):
-            latent = self.head(features.float())
-        return latent if self.touched is None else torch.cat([latent, self.touched(frames)], -1)
+            return self.head(features.float())
 
 
 class ConvTrunk(nn.Module):

@@ -72,7 +72,6 @@ class QuickFrames:
             and isinstance(encoder.trunk, ConvTrunk)
             and isinstance(encoder.pixels, Centred | Gain)
             and encoder.config.shrink_from is None
-            and encoder.touched is None
             and encoder.head.weight.device.type == "cpu"
         )
 

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig,
 from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
 from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
-from openjepa.data import EpisodeStore, split
+from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
@@ -20,7 +20,6 @@ from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_po
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
-from openjepa.methods.touched import TouchedConfig, add_touched
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
 from openjepa.planning.costs import mean
@@ -30,7 +29,6 @@ from openjepa.recipes.measured_motion import categories_of
 from openjepa.recipes.remembered_play import Memory, remember, remember_compact
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
-from openjepa.train.device import computes_bf16
 
 BALL = 1.05  # longest recorded action over the shortest range of an axis, up to which actions lie in a ball
 
@@ -41,7 +39,6 @@ class ActConfig:
 
     Attributes:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
-        touched: whether the latent is to end with where the thing is that the agent moves by contact; None adds nothing.
         refine: of the predictor on frozen latents.
         critic: what tells how far a goal is: `steps`, a learned temporal distance; `map`, the shortest way between
             landmarks (where they cannot cover what was seen, the temporal distance); `places`, a learned temporal
@@ -65,7 +62,6 @@ class ActConfig:
     """
 
     compact: CompactConfig | None = None
-    touched: TouchedConfig | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
     critic: Literal["steps", "map", "places", "latent"] = "steps"
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
@@ -92,8 +88,6 @@ class ActConfig:
             raise ConfigError(f"`aggregate` must be one of {', '.join(AGGREGATES)}; got {self.aggregate}.")
         if self.policy_from not in ("model", "play"):
             raise ConfigError(f"`policy_from` must be model or play; got {self.policy_from}.")
-        if self.compact is not None and self.touched is not None:
-            raise ConfigError("`compact` and `touched` must not both be set.")
         if min(self.replan_every, self.budget, self.pairs) < 1:
             raise ConfigError("`replan_every`, `budget` and `pairs` must be at least 1.")
 
@@ -131,8 +125,6 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
     map is drawn in the critic's space.
     """
     act = config.act
-    if act.touched is not None:
-        model = _with_touched(model, config, act.touched)
     if act.compact is None:
         memory = remember(model, config)
     else:
@@ -163,19 +155,16 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
     if act.policy is None or act.exhaustive is not None:
         return None
     bounds = bounds_of(open_store(config), config).with_frameskip(config.frameskip)
-    plan = {"horizon": act.planner.horizon, "knot_steps": act.planner.knot_steps}
-    rest = {"generator": keyed_generator(config.seed, 3), "lengths": memory.lengths}
+    options: dict[str, Any] = {
+        "horizon": act.planner.horizon,
+        "knot_steps": act.planner.knot_steps,
+        "generator": keyed_generator(config.seed, 3),
+        "lengths": memory.lengths,
+    }
     if act.policy_from == "play":
-        return imitate_play(memory.latents, memory.actions, bounds, act.policy, **plan, **rest)
+        return imitate_play(memory.latents, memory.actions, bounds, act.policy, **options)
     cost = replace(path_cost(model, critic, config), aggregate=mean)
-    return fit_goal_policy(model, cost, memory.latents, bounds, act.policy, **plan, **rest)
-
-
-def _with_touched(model: LeWM, config: WorldModelConfig, options: TouchedConfig) -> LeWM:
-    store = open_store(config)
-    trained, _ = split(store, config.play.held_out, config.seed)
-    half = computes_bf16(torch.device("cpu"))
-    return add_touched(model, store, trained, options, generator=keyed_generator(config.seed, 4), half=half)
+    return fit_goal_policy(model, cost, memory.latents, bounds, act.policy, **options)
 
 
 def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:

@@ -114,9 +114,9 @@ def arm_around() -> ArmRecipeConfig:
 def arm_push() -> ArmRecipeConfig:
     """A block on the table, and play that pushes it from all sides.
 
-    Where the block is, the latent of the hand does not say: a second network finds what is touched. A search alone
-    hardly ever goes round a block and pushes it, play does all the time: what it did on the way to a later moment is
-    proposed, imagined, and repaired.
+    A search hardly ever goes round a block and pushes it, play does all the time: what it did on the way to a later
+    moment is proposed, imagined and repaired. With the true places in the latent's stead that pushes
+    (`benchmarks/pushing.py`); the latent itself does not say well enough where the block is, and few goals are reached.
     """
     config = arm()
     return replace(
@@ -129,6 +129,7 @@ def arm_push() -> ArmRecipeConfig:
         act=replace(
             config.act,
             refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
+            critic="steps",
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=64, num_elites=8, num_iterations=3, init_std=0.4),
             policy=GoalPolicyConfig(hidden_dim=256, depth=3, batch_size=512, steps=3000),
             policy_from="play",
