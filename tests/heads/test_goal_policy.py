@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from openjepa.errors import ConfigError, DataError
+from openjepa.errors import ConfigError, DataError, ShapeError
 from openjepa.eval.health.conformance import PointWorld
-from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
 from openjepa.planning.costs import PathCost
 from openjepa.protocols import ActionBounds
 
@@ -114,3 +114,33 @@ def test_broadcasts_and_stays_in_lopsided_bounds() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="`batch_size` and `steps` must be at least 1 and `lr` above 0"):
         GoalPolicyConfig(steps=0)
+
+
+def walks(second: float) -> tuple[Tensor, Tensor]:
+    """Points [E, 3, 1, 2] that go 0.25 a, then `second` times that: each action a leads there, whatever its aim was."""
+    actions = torch.rand(300, 1, 2, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.6
+    actions = torch.cat([actions, second * actions], 1)
+    start = positions()[torch.arange(300) % 200, :1, 0]
+    return torch.cat([start, start + 0.25 * actions.cumsum(1)], 1).unsqueeze(2), actions
+
+
+def test_play_is_imitated_as_if_every_later_moment_had_been_its_goal(box: ActionBounds) -> None:
+    latents, actions = walks(1.0)
+    config = GoalPolicyConfig(max_gap=1, steps=400, hidden_dim=64, lr=5e-3)
+    policy = imitate_play(latents, actions, box, config, horizon=1, generator=seed())
+    plan = policy(torch.zeros(1, 1, 2), torch.tensor([[[0.1, -0.05]]]))
+    torch.testing.assert_close(plan, torch.tensor([[[0.4, -0.2]]]), atol=0.05, rtol=0)
+
+
+def test_what_was_done_after_the_goal_is_not_the_way_to_it(box: ActionBounds) -> None:
+    """Goals one step ahead in plans of one knot of two steps: the second step, the other way, must not count."""
+    latents, actions = walks(-1.0)
+    config = GoalPolicyConfig(max_gap=1, steps=400, hidden_dim=64, lr=5e-3)
+    policy = imitate_play(latents, actions, box, config, horizon=2, knot_steps=2, generator=seed())
+    plan = policy(torch.zeros(1, 1, 2), torch.tensor([[[0.1, 0.0]]]))
+    torch.testing.assert_close(plan, torch.tensor([[[0.4, 0.0]]]), atol=0.05, rtol=0)
+
+
+def test_play_of_another_shape_is_refused(box: ActionBounds) -> None:
+    with pytest.raises(ShapeError, match="actions"):
+        imitate_play(*walks(1.0)[:1], torch.zeros(300, 1, 2), box, CONFIG, horizon=2, generator=seed())

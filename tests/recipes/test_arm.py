@@ -16,7 +16,7 @@ from openjepa.eval.acting.arm_players import ArmOracle, DirectController
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.protocols import ActionBounds
-from openjepa.recipes.arm import ARM, ARM_AROUND, arm, arm_around, arm_push, draw_pairs, judge_split
+from openjepa.recipes.arm import ARM, ARM_AROUND, ARM_PUSH, arm, arm_around, arm_push, draw_pairs, judge_split
 from openjepa.recipes.world_model import with_seed
 from openjepa.train import train
 
@@ -34,10 +34,11 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("recipe", [ARM, ARM_AROUND], ids=["reach", "around"])
+@pytest.mark.parametrize("recipe", [ARM, ARM_AROUND, ARM_PUSH], ids=["reach", "around", "push"])
 def test_from_play_to_a_judged_agent(recipe, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = with_seed(override(recipe.config, {**recipe.toy, **SMALL}))
+    small = {**recipe.toy, **SMALL, **({"act.policy.steps": 2} if recipe is ARM_PUSH else {})}
+    config = with_seed(override(recipe.config, small))
     experiment = recipe.build(config)
     result = train(experiment.method, experiment.source, config.train, tmp_path / "run", recipe_config={})
     assert {"displacement", "prediction"} <= set(result.method.loss(experiment.source.batch(0), 0).terms)

@@ -6,13 +6,15 @@ are imagined, and the cost of what is imagined is what it descends (policy gradi
     L = mean over (z, z_goal)  of  cost(rollout(z, policy(z, z_goal)), z_goal)
 
 So the policy amortises what a search in the same model would find (LeCun 2022, section 3.1.3) instead of imitating the
-play that it was recorded in, whose aimless ways it would learn.
+play that it was recorded in, whose aimless ways it would learn. Where play shows what a search hardly finds, it may be
+imitated all the same (`imitate_play`): a planner only takes its proposals where the model likes what comes of them.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, fit, sample_pairs, seeded, valid_states
@@ -126,10 +128,7 @@ def fit_goal_policy(
     config = config or GoalPolicyConfig()
     known = check_episodes(latents, lengths)
     latents = latents.detach()
-    knots = -(-horizon // knot_steps)
-    with seeded(generator):
-        policy = GoalPolicy(latents.shape[2], latents.shape[3], bounds, knots, config).to(latents.device)
-    policy.standardize.measure(valid_states(latents, known).flatten(1))
+    policy = _blank(latents, known, bounds, -(-horizon // knot_steps), config, generator)
 
     def loss() -> Tensor:
         episode, one, other = sample_pairs(known, config.max_gap, config.batch_size, generator=generator)
@@ -140,6 +139,70 @@ def fit_goal_policy(
         return cost(model.rollout(z.unsqueeze(1), plan), z_goal).mean()
 
     return fit(policy, loss, steps=config.steps, lr=config.lr)
+
+
+def imitate_play(
+    latents: Tensor,
+    actions: Tensor,
+    bounds: ActionBounds,
+    config: GoalPolicyConfig | None = None,
+    *,
+    horizon: int,
+    knot_steps: int = 1,
+    generator: torch.Generator,
+    lengths: Tensor | None = None,
+) -> GoalPolicy:
+    """Teaches a policy how play came from a state to a later one: in hindsight, every moment was somebody's goal.
+
+    Where a goal takes skill that a search hardly finds, such as to go round a thing and push it, play that shows the
+    skill, with whatever aim, proposes it. The model then verifies what it does here.
+
+    Args:
+        latents: [E, T, N, D] of whole episodes.
+        actions: [E, T - 1, A], model actions.
+        bounds: of them.
+        config: the options.
+        horizon: length of a plan in model steps; goals lie at most that far ahead, or `max_gap`.
+        knot_steps: model steps for which each free action is held: the mean of what was done in them.
+        generator: for initial weights and batches.
+        lengths: [E] number of states of each episode, T by default.
+    """
+    config = config or GoalPolicyConfig()
+    known = check_episodes(latents, lengths)
+    sizes = {"E": len(latents), "T": latents.shape[1] - 1, "A": bounds.dim}
+    check_shape(actions, "E T A", name="actions", sizes=sizes)
+    knots = -(-horizon // knot_steps)
+    latents, moves = latents.detach(), functional.pad(actions.detach().float(), (0, 0, 0, knots * knot_steps))
+    policy = _blank(latents, known, bounds, knots, config, generator)
+    scale = valid_states(actions.float().unsqueeze(2), known - 1).std(0).clamp_min(1e-6)  # [1, A]
+    ahead = torch.arange(knots * knot_steps)
+
+    def loss() -> Tensor:
+        gap = min(config.max_gap, horizon)
+        episode, now, later = sample_pairs(known, gap, config.batch_size, generator=generator)
+        before = (ahead < (later - now)[:, None]).float()  # [B, H]: what came after the goal is not the way to it
+        done = moves[episode[:, None], now[:, None] + ahead] * before.unsqueeze(-1)
+        steps = before.unflatten(1, (knots, knot_steps)).sum(2)  # [B, K]
+        wanted = done.unflatten(1, (knots, knot_steps)).sum(2) / steps.clamp_min(1).unsqueeze(-1)
+        off = (policy.free(latents[episode, now], latents[episode, later]) - wanted) / scale
+        return (off.square().mean(-1) * steps).sum() / steps.sum()
+
+    return fit(policy, loss, steps=config.steps, lr=config.lr, weight_decay=1e-4)
+
+
+def _blank(
+    latents: Tensor,
+    lengths: Tensor,
+    bounds: ActionBounds,
+    knots: int,
+    config: GoalPolicyConfig,
+    generator: torch.Generator,
+) -> GoalPolicy:
+    """An untrained policy in the units of latents [E, T, N, D]."""
+    with seeded(generator):
+        policy = GoalPolicy(latents.shape[2], latents.shape[3], bounds, knots, config).to(latents.device)
+    policy.standardize.measure(valid_states(latents, lengths).flatten(1))
+    return policy
 
 
 def clone_goal_policy(

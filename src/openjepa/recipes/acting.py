@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy
+from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
 from openjepa.methods.refine import RefineConfig, refine_predictor
@@ -46,6 +46,8 @@ class ActConfig:
         distance: the learned temporal distance; `steps` of it are trained after the model.
         planner: options of CEM, the search; with a policy it repairs what was proposed.
         policy: of the actor's reactive mode, trained through the model and its critic; None for a search alone.
+        policy_from: how the policy learns: through the `model`, or from what was done in `play` on the way to any later
+            moment, where that shows a skill that a search hardly finds.
         proposals: what is imagined before the search, with a policy.
         landmarks: of the map of remembered states that gives subgoals on the way to far goals; None for no map.
         reach: model steps to a subgoal at most.
@@ -67,6 +69,7 @@ class ActConfig:
         default_factory=lambda: CEMConfig(horizon=24, knot_steps=3, num_samples=128, num_iterations=4)
     )
     policy: GoalPolicyConfig | None = field(default_factory=GoalPolicyConfig)
+    policy_from: Literal["model", "play"] = "model"
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     landmarks: LandmarkConfig | None = None
     reach: float = 8.0
@@ -83,6 +86,8 @@ class ActConfig:
     def __post_init__(self) -> None:
         if self.aggregate not in AGGREGATES:
             raise ConfigError(f"`aggregate` must be one of {', '.join(AGGREGATES)}; got {self.aggregate}.")
+        if self.policy_from not in ("model", "play"):
+            raise ConfigError(f"`policy_from` must be model or play; got {self.policy_from}.")
         if min(self.replan_every, self.budget, self.pairs) < 1:
             raise ConfigError("`replan_every`, `budget` and `pairs` must be at least 1.")
 
@@ -149,17 +154,17 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
     act = config.act
     if act.policy is None or act.exhaustive is not None:
         return None
-    return fit_goal_policy(
-        model,
-        replace(path_cost(model, critic, config), aggregate=mean),
-        memory.latents,
-        bounds_of(open_store(config), config).with_frameskip(config.frameskip),
-        act.policy,
-        horizon=act.planner.horizon,
-        knot_steps=act.planner.knot_steps,
-        generator=keyed_generator(config.seed, 3),
-        lengths=memory.lengths,
-    )
+    bounds = bounds_of(open_store(config), config).with_frameskip(config.frameskip)
+    options: dict[str, Any] = {
+        "horizon": act.planner.horizon,
+        "knot_steps": act.planner.knot_steps,
+        "generator": keyed_generator(config.seed, 3),
+        "lengths": memory.lengths,
+    }
+    if act.policy_from == "play":
+        return imitate_play(memory.latents, memory.actions, bounds, act.policy, **options)
+    cost = replace(path_cost(model, critic, config), aggregate=mean)
+    return fit_goal_policy(model, cost, memory.latents, bounds, act.policy, **options)
 
 
 def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:
