@@ -86,6 +86,16 @@ def test_subgoals_lie_within_reach_and_on_the_way():
     assert torch.equal(found[2:], goal[2:])
 
 
+def test_a_map_of_poses_takes_states_with_a_velocity_and_gives_places_at_rest():
+    poses = corridor(torch.arange(9.0)[None])
+    places = fit_landmarks(poses, LandmarkConfig())
+    moving = torch.cat([poses, torch.full_like(poses, 7.0)], -1)[0]  # [9, 1, 2 D]
+    assert torch.equal(places.nearest(moving), places.nearest(poses[0]))
+    found = places.subgoals(moving[:1], moving[8:], 3.0)
+    assert torch.equal(found, torch.cat([poses[0, 3:4], torch.zeros_like(poses[0, 3:4])], -1))
+    assert torch.equal(places.subgoals(moving[6:7], moving[8:], 3.0), moving[8:])
+
+
 def test_a_map_in_the_space_of_a_critic_ignores_what_it_ignores():
     """The embedding sees the first number only."""
     walks = corridor(torch.tensor([[0, 1, 2, 3]]))

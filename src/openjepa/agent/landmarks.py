@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, valid_states
@@ -64,7 +65,8 @@ class LandmarkConfig:
 class Landmarks(nn.Module):
     """A map, and by its call a distance in steps: z and z_goal [..., N, D] to [...], with broadcasting.
 
-    A goal that no recorded way leads to is farther than any way could be.
+    A goal that no recorded way leads to is farther than any way could be. States may be wider than places: what follows
+    a pose (a velocity) is not looked at, and as a subgoal a place is one at rest.
 
     Args:
         count: number L of landmarks.
@@ -107,7 +109,7 @@ class Landmarks(nn.Module):
         if self._seen is None:
             seen = self.embed(self.places)
             self._seen = seen, seen.square().sum(1)
-        flat = self.embed(z)
+        flat = self.embed(z[..., : self.places.shape[-1]])
         return nearest_places(flat.reshape(-1, flat.shape[-1]), *self._seen).view(z.shape[:-2])
 
     def ways(self, landmark: int, *, outward: bool = False, without: Collection[int] = ()) -> Tensor:
@@ -189,7 +191,8 @@ class Landmarks(nn.Module):
         chosen = left.masked_fill(away > reach, torch.inf).argmin(1)
         total = left.gather(1, here.unsqueeze(1)).squeeze(1)
         direct = (total <= reach) | (total >= self.far)
-        return torch.where(direct[:, None, None], z_goal, self.places[chosen].to(z_goal))
+        places = functional.pad(self.places[chosen], (0, z_goal.shape[-1] - self.places.shape[-1]))
+        return torch.where(direct[:, None, None], z_goal, places.to(z_goal))
 
 
 @torch.no_grad()

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openjepa.agent import FailedPlanConfig, ProposalConfig
+from openjepa.agent.configurator import ConfiguratorConfig
+from openjepa.agent.landmarks import LandmarkConfig
 from openjepa.data import EpisodeStore
 from openjepa.data.robot.meaning import RobotSpec
 from openjepa.errors import ConfigError, DataError
@@ -34,6 +36,9 @@ from openjepa.train import TrainConfig
 MOTION_WEIGHT = 3.0  # of where things move
 MOTION_STEPS = 1000  # of training with it, where no option of the training is given
 VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
+# A map of remembered states: landmarks as the critic sees them, and ways of a few model steps between them.
+LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_gap=12, min_count=2)
+EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
 
@@ -58,6 +63,9 @@ class WorldConfig:
         batch_size: windows of a step.
         horizon: model steps that a plan looks ahead.
         max_gap: largest number of model steps between two states that the critic learns from.
+        landmarks: whether the agent has a map of remembered states, and a configurator that follows it to far goals;
+            None is where the critic is a learned distance and episodes share what stands still.
+        reach: model steps to a subgoal on the map at most, > 0; None is a third of the horizon.
         train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
             latents that must tell where in the picture things move 1,000.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
@@ -83,6 +91,8 @@ class WorldConfig:
     batch_size: int = 48
     horizon: int | None = None
     max_gap: int | None = None
+    landmarks: bool | None = None
+    reach: float | None = None
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
     )
@@ -235,6 +245,10 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
+        landmarks=LANDMARKS if found.landmarks else None,
+        reach=config.reach or max(1.0, found.horizon / 3),
+        edge_patience=EDGE_PATIENCE if found.landmarks else None,
+        configurator=ConfiguratorConfig() if found.landmarks else None,
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )
