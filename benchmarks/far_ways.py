@@ -123,7 +123,10 @@ class Guide:
         for state, goal, ways in zip(states, self._goals, self._ways, strict=True):
             way = ways.towards(state[:2], goal[:2]) - state[:2]
             if ways.gain is None:
-                actions.append(way / max(ways.speed, float(np.abs(way).max() if self.bounds.max_norm is None else np.linalg.norm(way))))
+                actions.append(
+                    way
+                    / max(ways.speed, float(np.abs(way).max() if self.bounds.max_norm is None else np.linalg.norm(way)))
+                )
             else:
                 actions.append(ways.gain[0] * way - ways.gain[1] * state[2:4])
         return self.bounds.clip(_tensor(np.stack(actions))).numpy()

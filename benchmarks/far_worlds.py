@@ -11,9 +11,9 @@ Every cell is one `openjepa train`, as a user would type it, and then the same f
     random, standing still  the floors
     oracle                  who knows every wall and where it is: the shortest way, the ceiling
 
-A goal is reached where its rule holds at the last step of the budget (`success`); `first_hit` is beside it. The last line
-is one JSON object by world, bin and player: the rates with the 95 % interval of all pairs of all seeds, CPU milliseconds
-of a decision, and seconds of training.
+A goal is reached where its rule holds at the last step of the budget (`success`); `first_hit` is beside it. The last
+line is one JSON object by world, bin and player: the rates with the 95 % interval of all pairs of all seeds, CPU
+milliseconds of a decision, and seconds of training.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from far_ways import Guide, Passages, foreign_rooms, four_rooms, point_maze
+
 from openjepa import load_agent
 from openjepa.agent import Agent, ProposeVerifyRepair
-from openjepa.envs import GymnasiumWorld, collect, make_policy, make_world
 from openjepa.data import EpisodeStore
+from openjepa.envs import GymnasiumWorld, collect, is_environment_id, make_policy, make_world
 from openjepa.eval.acting.floors import PolicyPlayer, StateView
 from openjepa.eval.acting.manifest import STREAM, Manifest, Pair, draw_recorded_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
@@ -59,6 +59,7 @@ class Far:
         ways: what is known of its walls, from a state: for pairs and oracle; None for neither.
         bins: by name: fewest and most steps of the shortest way, or the offset in recorded play, and the budget.
         policy: of recorded pairs.
+        size: side of a picture in px, where the world can choose.
     """
 
     id: str
@@ -68,18 +69,18 @@ class Far:
     radius: float | None = None
     ways: Callable[[World, np.ndarray], Passages] | None = None
     policy: str = "smooth"
+    size: int = 64
 
-    def make(self, num_envs: int, *, is_seen: bool = True) -> World:
-        """The world that is judged, in which no task of its own ends an episode."""
-        if "/" not in self.id and ":" not in self.id and "-v" not in self.id:
+    def make(self, num_envs: int, *, draw_every: int = 1) -> World:
+        """The world that is judged, in which no task of its own ends an episode; see `GymnasiumWorld`."""
+        if not is_environment_id(self.id):
             return make_world(self.id, num_envs)
-        world = make_world(self.id, num_envs, image_size=self.size, env_options=dict(self.options), can_end=False, draws_steps=is_seen)
+        shown: dict[str, Any] = {"image_size": self.size, "can_end": False, "draw_every": draw_every}
+        world = make_world(self.id, num_envs, env_options=dict(self.options), **shown)
         assert isinstance(world, GymnasiumWorld)
         if self.radius is not None:
             world.success_distance = self.radius
         return world
-
-    size: int = 64
 
 
 WORLDS = {
@@ -115,6 +116,9 @@ def main() -> None:
     parser.add_argument("--bins", nargs="+", help="names of bins; all by default")
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--pairs-seed", type=int, default=0, help="of the drawing; tune on another one")
+    parser.add_argument(
+        "--data", type=Path, help="recorded play that all seeds learn from; each plays itself by default"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/far-worlds"))
     options = parser.parse_args()
     sys.path.insert(0, str(HERE / "worlds"))
@@ -124,7 +128,11 @@ def main() -> None:
         bins = {key: frozen(world, name, key, options) for key in world.bins if key in (options.bins or world.bins)}
         cells = [cell(world, name, seed, bins, options) for seed in options.seeds]
         for key, pairs in bins.items():
-            rows = {player: together([one[key][player] for one in cells]) for player in options.players if player in cells[0][key]}
+            rows = {
+                player: together([one[key][player] for one in cells])
+                for player in options.players
+                if player in cells[0][key]
+            }
             about = {"budget": world.bins[key][1], "manifest": pairs.sha256[:12], "seeds": options.seeds}
             table[f"{name}/{key}"] = {**rows, **about, "cpu_seconds": [one["cpu_seconds"] for one in cells]}
     print(json.dumps(table))
@@ -171,7 +179,9 @@ def distant_pairs(world: Far, steps: tuple[float, float], options: argparse.Name
             first, last = (tuple(float(x) for x in end) for end in (start, goal))
             pairs.append(Pair(len(pairs), first, last, float(away)))
     stage.close()
-    return Manifest(world.id, {"pairs": "drawn", "shortest_steps": list(steps)}, options.pairs_seed, {"tried": tried}, tuple(pairs))
+    return Manifest(
+        world.id, {"pairs": "drawn", "shortest_steps": list(steps)}, options.pairs_seed, {"tried": tried}, tuple(pairs)
+    )
 
 
 def cell(world: Far, name: str, seed: int, bins: dict[str, Manifest], options: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +190,7 @@ def cell(world: Far, name: str, seed: int, bins: dict[str, Manifest], options: a
     kept = options.out / f"{name}-{seed}.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if "cpu_seconds" not in found:
-        found["cpu_seconds"] = train(world, seed, run)
+        found["cpu_seconds"] = train(world, seed, run, options.data)
         kept.write_text(json.dumps(found))
     players = {}
     for key, pairs in bins.items():
@@ -190,19 +200,29 @@ def cell(world: Far, name: str, seed: int, bins: dict[str, Manifest], options: a
             if about not in rows and (player != "oracle" or world.ways is not None):
                 players = players or make_players(world, run, seed)
                 rows[about] = judged(players[player], world, pairs, world.bins[key][1], player)
-                print(f"{name} seed {seed} {key:12s} {player:24s} {json.dumps(rows[about])}", file=sys.stderr, flush=True)
+                print(
+                    f"{name} seed {seed} {key:12s} {player:24s} {json.dumps(rows[about])}", file=sys.stderr, flush=True
+                )
                 kept.write_text(json.dumps(found))
         found[key] = rows
     return {
         "cpu_seconds": found["cpu_seconds"],
-        **{key: {p: found[key][f"{p}, {bins[key].sha256[:12]}"] for p in options.players if f"{p}, {bins[key].sha256[:12]}" in found[key]} for key in bins},
+        **{
+            key: {
+                p: found[key][f"{p}, {bins[key].sha256[:12]}"]
+                for p in options.players
+                if f"{p}, {bins[key].sha256[:12]}" in found[key]
+            }
+            for key in bins
+        },
     }
 
 
-def train(world: Far, seed: int, run: Path) -> int:
+def train(world: Far, seed: int, run: Path, data: Path | None) -> int:
     """The command as a user types it; CPU seconds of it, of play that it recorded too."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = ("train", world.id, "--seed", str(seed), "--run-dir", str(run), *world.train)
+    play = world.train if data is None else ("--data", str(data))
+    words = ("train", world.id, "--seed", str(seed), "--run-dir", str(run), *play)
     print("openjepa", *words, file=sys.stderr, flush=True)
     paths = [str(HERE / "worlds"), os.environ.get("PYTHONPATH", "")]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -248,7 +268,11 @@ def judged(player: Player, world: Far, pairs: Manifest, budget: int, name: str) 
     """How often the goal's rule holds at the last step, and ever."""
     is_agent = isinstance(player, Agent)
     rule = JudgeConfig(budget=budget, stop_at_goal=False, batch_size=50, latency_pairs=2 if is_agent else 0)
-    make = partial(world.make, is_seen=is_agent)
+    # Who decides at every second step looks at every second picture; who plans from two looks more often.
+    looks = (
+        player.config.frameskip * (player.config.replan_every if player.config.history == 1 else 1) if is_agent else 0
+    )
+    make = partial(world.make, draw_every=looks)
     shown = (lambda n: StateView(make(n))) if name == "oracle" else make
     report = evaluate(player, shown, pairs, rule, name=name)
     assert report.success_at_end is not None

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openjepa.agent.scenes import recurring_scenes, scene_of
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, valid_states
 from openjepa.nn.host import to_device, to_host
@@ -74,14 +75,29 @@ class Landmarks(nn.Module):
         shape: (N, D) of a state.
         embedding: states [..., N, D] to [..., E], where the map is drawn in the space of a critic; None for the
             states themselves, standardised.
+        scenes: (K, S), where K scenes are told apart by the leading S numbers of a state and no way leads from one to
+            another (`scenes.py`); (0, 0) for one scene.
     """
 
     places: Tensor
+    scenes: Tensor
+    apart: Tensor
     edges: Tensor
     gaps: Tensor
 
-    def __init__(self, count: int, edges: int, shape: tuple[int, int], embedding: Embedding | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        edges: int,
+        shape: tuple[int, int],
+        embedding: Embedding | None = None,
+        scenes: tuple[int, int] = (0, 0),
+    ) -> None:
         super().__init__()
+        if scenes[0]:
+            self.register_buffer("scenes", torch.zeros(scenes))  # centres
+            self.register_buffer("apart", torch.ones(()))  # distance of two scenes, farther than any two places of one
+        self.num_scenes = scenes
         self.standardize = Standardize(shape[0] * shape[1])
         self.register_buffer("places", torch.zeros(count, *shape))
         self.register_buffer("edges", torch.zeros(2, edges, dtype=torch.long))  # from, to
@@ -102,7 +118,12 @@ class Landmarks(nn.Module):
 
     def embed(self, z: Tensor) -> Tensor:
         """States [..., N, D] as the map compares them, [..., E]."""
-        return self.embedding(z) if self.embedding is not None else self.standardize(z.flatten(-2))
+        flat = self.embedding(z) if self.embedding is not None else self.standardize(z.flatten(-2))
+        count, width = self.num_scenes
+        if not count:
+            return flat
+        scene = functional.one_hot(scene_of(z[..., 0, :width], self.scenes), count)
+        return torch.cat([flat, self.apart * scene.to(flat)], -1)
 
     def nearest(self, z: Tensor) -> Tensor:
         """The landmark of states [..., N, D]: its number [...]."""
@@ -148,11 +169,23 @@ class Landmarks(nn.Module):
             torch.minimum(steps, steps[:, by, None] + steps[by], out=steps)
         return steps.clamp_max(self.far)
 
+    def in_scenes(self, centres: Tensor, apart: Tensor) -> "Landmarks":
+        """A map without places in the same space, of scenes with centres [K, S] that far apart."""
+        found = Landmarks(0, 0, (self.places.shape[1], self.places.shape[2]), self.embedding, tuple(centres.shape))
+        found = found.to(centres.device)
+        found.standardize.load_state_dict(self.standardize.state_dict())
+        found.scenes.copy_(centres)
+        found.apart.copy_(apart)
+        return found
+
     def redrawn(self, places: Tensor, edges: Tensor, gaps: Tensor) -> "Landmarks":
         """A map in the same space of other places [L, N, D], edges [2, K] and gaps [K]."""
         shape = (places.shape[1], places.shape[2])
-        found = Landmarks(len(places), len(gaps), shape, self.embedding).to(places.device)
+        found = Landmarks(len(places), len(gaps), shape, self.embedding, self.num_scenes).to(places.device)
         found.standardize.load_state_dict(self.standardize.state_dict())
+        if self.num_scenes[0]:
+            found.scenes.copy_(self.scenes)
+            found.apart.copy_(self.apart)
         found.places.copy_(places)
         found.edges.copy_(edges)
         found.gaps.copy_(gaps)
@@ -202,6 +235,7 @@ def fit_landmarks(
     *,
     lengths: Tensor | None = None,
     embedding: Embedding | None = None,
+    scene_dim: int = 0,
 ) -> Landmarks:
     """Draws the map of whole episodes.
 
@@ -210,12 +244,18 @@ def fit_landmarks(
         config: the options.
         lengths: [E] number of states of each episode, T by default.
         embedding: see `Landmarks`.
+        scene_dim: leading numbers of a state that stay in an episode; if a few kinds of them recur, each has a map.
     """
     config = config or LandmarkConfig()
     known = check_episodes(latents, lengths)
     latents = latents.detach().float()
-    blank = Landmarks(0, 0, (latents.shape[2], latents.shape[3]), embedding).to(latents.device)
+    shape = (latents.shape[2], latents.shape[3])
+    blank = Landmarks(0, 0, shape, embedding).to(latents.device)
     blank.standardize.measure(valid_states(latents, known).flatten(1))
+    centres = recurring_scenes(latents[:, :, 0, :scene_dim], known) if scene_dim else latents.new_zeros(0, 0)
+    if len(centres) > 1:
+        apart = 4 * blank.embed(valid_states(latents, known)[:ROWS]).norm(dim=-1).max()
+        blank = blank.in_scenes(centres, apart)
     seen = torch.cat([blank.embed(part) for part in latents.split(max(1, ROWS // latents.shape[1]))])  # [E, T, W]
     step = valid_states((seen[:, 1:] - seen[:, :-1]).norm(dim=-1), known - 1)
     moved = step[step > STILL * step.max()]

@@ -167,7 +167,7 @@ def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConf
         return None
     embedding = critic.embedding if isinstance(critic, TemporalDistanceHead) else None
     poses = memory.latents[..., : model.config.embed_dim]  # a goal picture shows no velocity
-    return fit_landmarks(poses, options, lengths=memory.lengths, embedding=embedding)
+    return fit_landmarks(poses, options, lengths=memory.lengths, embedding=embedding, scene_dim=model.scene_dim)
 
 
 def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
