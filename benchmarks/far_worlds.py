@@ -86,7 +86,7 @@ class Far:
 WORLDS = {
     "four-rooms": Far(
         "four-rooms-distractors",
-        ("--policy", "directed", "--frameskip", "4", "--episode-steps", "200"),
+        tuple("--policy directed --frameskip 4 --episode-steps 200 --episodes 300 --reach 3 --train.steps 900".split()),
         {"near": ((8, 30), 60), "far": ((60, 140), 210)},
         ways=four_rooms,
     ),

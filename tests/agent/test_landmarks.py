@@ -86,6 +86,15 @@ def test_subgoals_lie_within_reach_and_on_the_way():
     assert torch.equal(found[2:], goal[2:])
 
 
+def test_places_that_lead_nowhere_can_be_left_out():
+    """From 3 a walk went on to 4 and ended; a state there then counts as its nearest place that leads on."""
+    walks = torch.tensor([[0, 1, 2, 3, 2, 1, 0], [0, 1, 2, 3, 4, 4, 4]])
+    assert len(fit_landmarks(corridor(walks))) == 5
+    places = fit_landmarks(corridor(walks), LandmarkConfig(connected=True))
+    assert sorted(places.places[:, 0, 0].tolist()) == [0, 1, 2, 3]
+    assert places(corridor(torch.tensor([4, 0])), corridor(torch.tensor([0, 4]))).tolist() == [3, 3]
+
+
 def test_a_map_of_poses_takes_states_with_a_velocity_and_gives_places_at_rest():
     poses = corridor(torch.arange(9.0)[None])
     places = fit_landmarks(poses, LandmarkConfig())

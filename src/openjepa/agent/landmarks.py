@@ -45,6 +45,8 @@ class LandmarkConfig:
         max_gap: recorded steps at most that an edge stands for, >= 1.
         min_count: how often a gap must have been seen between two cells to be believed, >= 1.
         reversible: whether every way can be walked back as well.
+        connected: whether only places are kept that lead to and from the most visited one of their scene: from a place
+            that was passed once no way may be known, and an agent near it would be lost.
     """
 
     radius_share: float = 0.5
@@ -53,6 +55,7 @@ class LandmarkConfig:
     max_gap: int = 1
     min_count: int = 1
     reversible: bool = False
+    connected: bool = False
 
     def __post_init__(self) -> None:
         if self.radius_share <= 0 or self.capacity < 1:
@@ -267,7 +270,26 @@ def fit_landmarks(
     number = nearest_places(seen.flatten(0, 1), states[chosen]).view(seen.shape[:2])
     edges, gaps = _observed_edges(number, known, len(chosen), config)
     blank.config = config
-    return blank.redrawn(places[chosen], edges, gaps)
+    found = blank.redrawn(places[chosen], edges, gaps)
+    if not config.connected:
+        return found
+    kept = _connected(found, number, known)
+    number = nearest_places(seen.flatten(0, 1), states[chosen][kept]).view(seen.shape[:2])
+    edges, gaps = _observed_edges(number, known, int(kept.sum()), config)
+    return blank.redrawn(found.places[kept], edges, gaps)
+
+
+def _connected(landmarks: Landmarks, number: Tensor, lengths: Tensor) -> Tensor:
+    """Whether a landmark leads to and from the most visited one of its scene [L], by landmarks [E, T] of all states."""
+    visits = torch.bincount(valid_states(number.unsqueeze(-1), lengths).flatten(), minlength=len(landmarks))
+    scene = torch.zeros_like(visits)
+    if landmarks.num_scenes[0]:
+        scene = scene_of(landmarks.places[:, 0, : landmarks.num_scenes[1]], landmarks.scenes)
+    kept = torch.zeros(len(landmarks), dtype=torch.bool, device=visits.device)
+    for one in scene.unique().tolist():
+        hub = int(((scene == one) * (visits + 1)).argmax())
+        kept |= torch.maximum(landmarks.ways(hub), landmarks.ways(hub, outward=True)) < landmarks.far
+    return kept
 
 
 def _observed_edges(number: Tensor, lengths: Tensor, count: int, config: LandmarkConfig) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,8 @@ MOTION_STEPS = 1000  # of training with it, or with scenes that recur, where no 
 VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
 # A map of remembered states: landmarks as the critic sees them, and ways of a few model steps between them.
 LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_gap=12, min_count=2)
-SCENES = 3  # times as many landmarks where a few scenes recur
+# The same where a few scenes recur, each of which was seen more seldom: a way is taken to lead back as well.
+SCENE_LANDMARKS = replace(LANDMARKS, capacity=600, sample=30_000, reversible=True, connected=True)
 EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
@@ -251,7 +252,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
-        landmarks=map_options(found.scene_dim) if found.landmarks else None,
+        landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
         reach=config.reach or max(1.0, found.horizon / 3),
         edge_patience=EDGE_PATIENCE if found.landmarks else None,
         configurator=ConfiguratorConfig() if found.landmarks else None,
@@ -272,12 +273,6 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         budget=config.budget,
         choices=found.lines,
     )
-
-
-def map_options(scene_dim: int) -> LandmarkConfig:
-    """Of the map; a finer one where it is several."""
-    many = SCENES if scene_dim else 1
-    return replace(LANDMARKS, capacity=many * LANDMARKS.capacity, sample=many * LANDMARKS.sample)
 
 
 def build_resolved(config: ResolvedWorld) -> Experiment:
