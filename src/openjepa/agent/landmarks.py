@@ -174,7 +174,8 @@ class Landmarks(nn.Module):
 
     def in_scenes(self, centres: Tensor, apart: Tensor) -> "Landmarks":
         """A map without places in the same space, of scenes with centres [K, S] that far apart."""
-        found = Landmarks(0, 0, (self.places.shape[1], self.places.shape[2]), self.embedding, tuple(centres.shape))
+        count, width = centres.shape
+        found = Landmarks(0, 0, (self.places.shape[1], self.places.shape[2]), self.embedding, (count, width))
         found = found.to(centres.device)
         found.standardize.load_state_dict(self.standardize.state_dict())
         found.scenes.copy_(centres)
