@@ -28,7 +28,7 @@ class Passages:
         spacing: of the nodes.
         speed: way per step.
         scene: numbers of the columns of a state that a goal shares with its start.
-        damping: of a guide, in steps: how far ahead it reckons with its velocity; 0 where nothing has any.
+        gain: of a guide, of the way that is left and of its velocity; None where nothing has a velocity.
     """
 
     free: Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ class Passages:
         axes = [np.arange(a, b + 1e-9, self.spacing) for a, b in zip(self.low, self.high, strict=True)]
         self.nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1)  # [I, J, 2]
         self.open = self.free(self.nodes)
-        between = [(0.5 * k) for k in (0.5, 1, 1.5)]
+        between = (0.25, 0.5, 0.75)
         self._joined = []
         for shift in NEIGHBOURS:
             way = np.array(shift) * self.spacing
