@@ -86,6 +86,25 @@ def test_subgoals_lie_within_reach_and_on_the_way():
     assert torch.equal(found[2:], goal[2:])
 
 
+def test_places_that_lead_nowhere_can_be_left_out():
+    """From 3 a walk went on to 4 and ended; a state there then counts as its nearest place that leads on."""
+    walks = torch.tensor([[0, 1, 2, 3, 2, 1, 0], [0, 1, 2, 3, 4, 4, 4]])
+    assert len(fit_landmarks(corridor(walks))) == 5
+    places = fit_landmarks(corridor(walks), LandmarkConfig(connected=True))
+    assert sorted(places.places[:, 0, 0].tolist()) == [0, 1, 2, 3]
+    assert places(corridor(torch.tensor([4, 0])), corridor(torch.tensor([0, 4]))).tolist() == [3, 3]
+
+
+def test_a_map_of_poses_takes_states_with_a_velocity_and_gives_places_at_rest():
+    poses = corridor(torch.arange(9.0)[None])
+    places = fit_landmarks(poses, LandmarkConfig())
+    moving = torch.cat([poses, torch.full_like(poses, 7.0)], -1)[0]  # [9, 1, 2 D]
+    assert torch.equal(places.nearest(moving), places.nearest(poses[0]))
+    found = places.subgoals(moving[:1], moving[8:], 3.0)
+    assert torch.equal(found, torch.cat([poses[0, 3:4], torch.zeros_like(poses[0, 3:4])], -1))
+    assert torch.equal(places.subgoals(moving[6:7], moving[8:], 3.0), moving[8:])
+
+
 def test_a_map_in_the_space_of_a_critic_ignores_what_it_ignores():
     """The embedding sees the first number only."""
     walks = corridor(torch.tensor([[0, 1, 2, 3]]))
@@ -110,3 +129,28 @@ def test_a_step_that_led_nowhere_is_not_believed_there_again(landmarks):
     path = ring(torch.tensor([[[2, 3]]]))
     doubtful = memory.doubt(bind(PathCost(landmarks, final), ring(torch.tensor([5]))), later, 2, rows[:1])
     assert doubtful(path).tolist() == [[3]]  # as far as place 2, and no farther
+
+
+def test_scenes_that_recur_have_maps_of_their_own():
+    """A corridor of ten places with a door between 4 and 5, which is closed in every second episode."""
+    rng = torch.Generator().manual_seed(0)
+    walks = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]])
+    shut = torch.tensor([[0, 1, 2, 3, 4, 4, 3, 2, 1, 0], [9, 8, 7, 6, 5, 5, 6, 7, 8, 9]])
+    poses = torch.cat([corridor(walks), corridor(shut)])
+    code = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(4, 1, 1, 1) + 0.02 * torch.randn(4, 10, 1, 1, generator=rng)
+    latents = torch.cat([code, poses], -1)
+
+    def walked(z):
+        return z[..., 0, 1:2]
+
+    known = fit_landmarks(latents, embedding=walked, scene_dim=1)
+    assert known.num_scenes == (2, 1)
+    assert len(known) == 20
+    open_, closed = (torch.cat([torch.full((10, 1, 1), x), corridor(torch.arange(10))], -1) for x in (0.03, 0.97))
+    assert float(known(open_[2], open_[7])) == 5
+    assert float(known(closed[2], closed[7])) == known.far
+    assert float(known(closed[2], closed[4])) == 2
+    assert torch.equal(known.subgoals(open_[2:3], open_[7:8], 3.0)[..., 1:], corridor(torch.tensor([5])))
+    one = fit_landmarks(torch.cat([0 * code, poses], -1), embedding=walked, scene_dim=1)
+    assert one.num_scenes == (0, 0)
+    assert len(one) == 10

@@ -300,7 +300,7 @@ def test_worlds_are_found_by_name_with_a_hint():
 
 
 def test_steps_that_nobody_sees_are_not_drawn():
-    seen, blind = GymnasiumWorld(Slider, 2), GymnasiumWorld(Slider, 2, draws_steps=False)
+    seen, blind = GymnasiumWorld(Slider, 2), GymnasiumWorld(Slider, 2, draw_every=0)
     first = blind.reset([0, 1]).copy()
     assert np.array_equal(first, seen.reset([0, 1]))
     actions = np.full((2, blind.bounds.dim), 0.2)
@@ -308,6 +308,11 @@ def test_steps_that_nobody_sees_are_not_drawn():
     assert not np.array_equal(seen.step(actions), first)
     assert np.array_equal(blind.states(), seen.states())
     assert np.array_equal(blind.reset([2, 3]), seen.reset([2, 3]))
+    second = GymnasiumWorld(Slider, 2, draw_every=2)
+    second.reset([2, 3])
+    one, two = seen.step(actions).copy(), seen.step(actions)
+    assert not np.array_equal(second.step(actions), one)
+    assert np.array_equal(second.step(actions), two)
 
 
 @pytest.mark.parametrize(("world", "angles"), [("Pendulum-v1", [0]), ("Acrobot-v1", [0, 1]), ("CartPole-v1", [2])])

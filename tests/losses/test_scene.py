@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError
-from openjepa.losses.scene import scene_loss
+from openjepa.losses.scene import INVARIANCE, scene_loss, slow_loss
 
 
 def test_correlations_between_dimensions_are_those_of_numpy():
@@ -35,3 +35,13 @@ def test_parts_take_two_dimensions_each():
     odd = torch.zeros(4, 1, 3)
     with pytest.raises(ConfigError, match=r"multiple of 2 dimensions to have parts; got 3"):
         scene_loss(odd, odd, redundancy=1.0)
+
+
+def test_slow_features_are_those_that_never_change():
+    """A door that is open or shut costs nothing; what changes costs its square, what is always the same the hinge."""
+    door = torch.tensor([1.0, -1.0, 1.0, -1.0] * 8)[:, None, None] * 1.1
+    assert float(slow_loss(door, door)) == 0
+    assert float(slow_loss(door, door + 0.1)) == pytest.approx(INVARIANCE * 0.01, rel=1e-4)
+    assert float(slow_loss(0 * door, 0 * door)) == pytest.approx(0.99, abs=1e-3)  # 1 - sqrt(eps)
+    twice = torch.cat([door, door], -1)
+    assert float(slow_loss(twice, twice)) == pytest.approx(1.21**2 * (64 / 63) ** 2 / INVARIANCE, rel=1e-3)

@@ -171,6 +171,15 @@ def test_split_reads_scene_and_motion_from_their_own_keypoints_linearly():
     torch.testing.assert_close(z[:, 2:], encoder.head.moving(points[:, 6:]))
 
 
+def test_two_conv_reads_scene_and_motion_from_convolutions_of_their_own():
+    encoder = FrameEncoder(FrameEncoderConfig("two-conv", **SMALL), 5, 2)
+    encoder(pictures("split"))[:, :2].sum().backward()
+    learned = {name for name, weight in encoder.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert {name.split(".")[1] for name in learned} == {"scene"}
+    with pytest.raises(ConfigError, match="from 1 to below 5 for a `two-conv` encoder; got 0"):
+        FrameEncoder(FrameEncoderConfig("two-conv", **SMALL), 5)
+
+
 def test_split_needs_a_scene():
     with pytest.raises(ConfigError, match="`scene_dim` must be from 1 to below 5 for a `split` encoder; got 0"):
         FrameEncoder(CONFIGS["split"], 5)
@@ -191,7 +200,7 @@ def test_vit_projects_its_class_token():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "resnet"}, "`kind` must be conv, keypoints, split, context, attn or vit; got resnet"),
+        ({"kind": "resnet"}, "`kind` must be conv, two-conv, keypoints, split, context, attn or vit; got resnet"),
         ({"image_size": 40}, "`image_size` must be a multiple of 16; got 40"),
         ({"kind": "vit", "image_size": 64}, "`image_size` must be a multiple of 14; got 64"),
         ({"width": 0}, "must be at least 1"),

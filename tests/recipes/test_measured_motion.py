@@ -9,6 +9,7 @@ from openjepa.recipes.measured_motion import (
     Clip,
     categories_of,
     cell_of,
+    compare_scenes,
     find_background,
     idle_choices,
     measure_motion,
@@ -119,6 +120,20 @@ def test_scenes_of_their_own_are_no_common_background():
     backgrounds, is_common = find_background(found)
     assert not is_common
     assert (np.abs(backgrounds[0] - found[0].frames[0]) > 12).mean() < 0.1  # an episode's own wall, without its dot
+
+
+def test_scenes_that_recur_are_alike_and_differ_by_what_stands_still():
+    """Three episodes with a door open and one with it closed; a dot that moves is no scene."""
+    made = clips(glide, 4, inertia=0.0)
+    assert compare_scenes(made) == (1.0, 0.0)
+    shut = made[3].frames.copy()
+    shut[:, :, 0:2, 10:14] = 200  # where the dot never comes
+    alike, scene = compare_scenes([*made[:3], Clip(shut, made[3].actions)])
+    assert alike == 0.5  # pairs of the first three, of six
+    assert scene == pytest.approx(4 / SIDE**2)  # between no difference and 8 px
+
+    motion = measure_motion(made)
+    assert (motion.alike, motion.scene) == (1.0, 0.0)
 
 
 def test_variance_within_and_between_episodes_sums_to_that_of_all_frames():

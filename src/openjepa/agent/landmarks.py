@@ -18,7 +18,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from openjepa.agent.scenes import recurring_scenes, scene_of
 from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, valid_states
 from openjepa.nn.host import to_device, to_host
@@ -43,6 +45,8 @@ class LandmarkConfig:
         max_gap: recorded steps at most that an edge stands for, >= 1.
         min_count: how often a gap must have been seen between two cells to be believed, >= 1.
         reversible: whether every way can be walked back as well.
+        connected: whether only places are kept that lead to and from the most visited one of their scene: from a place
+            that was passed once no way may be known, and an agent near it would be lost.
     """
 
     radius_share: float = 0.5
@@ -51,6 +55,7 @@ class LandmarkConfig:
     max_gap: int = 1
     min_count: int = 1
     reversible: bool = False
+    connected: bool = False
 
     def __post_init__(self) -> None:
         if self.radius_share <= 0 or self.capacity < 1:
@@ -64,7 +69,8 @@ class LandmarkConfig:
 class Landmarks(nn.Module):
     """A map, and by its call a distance in steps: z and z_goal [..., N, D] to [...], with broadcasting.
 
-    A goal that no recorded way leads to is farther than any way could be.
+    A goal that no recorded way leads to is farther than any way could be. States may be wider than places: what follows
+    a pose (a velocity) is not looked at, and as a subgoal a place is one at rest.
 
     Args:
         count: number L of landmarks.
@@ -72,14 +78,29 @@ class Landmarks(nn.Module):
         shape: (N, D) of a state.
         embedding: states [..., N, D] to [..., E], where the map is drawn in the space of a critic; None for the
             states themselves, standardised.
+        scenes: (K, S), where K scenes are told apart by the leading S numbers of a state and no way leads from one to
+            another (`scenes.py`); (0, 0) for one scene.
     """
 
     places: Tensor
+    scenes: Tensor
+    apart: Tensor
     edges: Tensor
     gaps: Tensor
 
-    def __init__(self, count: int, edges: int, shape: tuple[int, int], embedding: Embedding | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        edges: int,
+        shape: tuple[int, int],
+        embedding: Embedding | None = None,
+        scenes: tuple[int, int] = (0, 0),
+    ) -> None:
         super().__init__()
+        if scenes[0]:
+            self.register_buffer("scenes", torch.zeros(scenes))  # centres
+            self.register_buffer("apart", torch.ones(()))  # distance of two scenes, farther than any two places of one
+        self.num_scenes = scenes
         self.standardize = Standardize(shape[0] * shape[1])
         self.register_buffer("places", torch.zeros(count, *shape))
         self.register_buffer("edges", torch.zeros(2, edges, dtype=torch.long))  # from, to
@@ -100,14 +121,19 @@ class Landmarks(nn.Module):
 
     def embed(self, z: Tensor) -> Tensor:
         """States [..., N, D] as the map compares them, [..., E]."""
-        return self.embedding(z) if self.embedding is not None else self.standardize(z.flatten(-2))
+        flat = self.embedding(z) if self.embedding is not None else self.standardize(z.flatten(-2))
+        count, width = self.num_scenes
+        if not count:
+            return flat
+        scene = functional.one_hot(scene_of(z[..., 0, :width], self.scenes), count)
+        return torch.cat([flat, self.apart * scene.to(flat)], -1)
 
     def nearest(self, z: Tensor) -> Tensor:
         """The landmark of states [..., N, D]: its number [...]."""
         if self._seen is None:
             seen = self.embed(self.places)
             self._seen = seen, seen.square().sum(1)
-        flat = self.embed(z)
+        flat = self.embed(z[..., : self.places.shape[-1]])
         return nearest_places(flat.reshape(-1, flat.shape[-1]), *self._seen).view(z.shape[:-2])
 
     def ways(self, landmark: int, *, outward: bool = False, without: Collection[int] = ()) -> Tensor:
@@ -146,11 +172,24 @@ class Landmarks(nn.Module):
             torch.minimum(steps, steps[:, by, None] + steps[by], out=steps)
         return steps.clamp_max(self.far)
 
+    def in_scenes(self, centres: Tensor, apart: Tensor) -> "Landmarks":
+        """A map without places in the same space, of scenes with centres [K, S] that far apart."""
+        count, width = centres.shape
+        found = Landmarks(0, 0, (self.places.shape[1], self.places.shape[2]), self.embedding, (count, width))
+        found = found.to(centres.device)
+        found.standardize.load_state_dict(self.standardize.state_dict())
+        found.scenes.copy_(centres)
+        found.apart.copy_(apart)
+        return found
+
     def redrawn(self, places: Tensor, edges: Tensor, gaps: Tensor) -> "Landmarks":
         """A map in the same space of other places [L, N, D], edges [2, K] and gaps [K]."""
         shape = (places.shape[1], places.shape[2])
-        found = Landmarks(len(places), len(gaps), shape, self.embedding).to(places.device)
+        found = Landmarks(len(places), len(gaps), shape, self.embedding, self.num_scenes).to(places.device)
         found.standardize.load_state_dict(self.standardize.state_dict())
+        if self.num_scenes[0]:
+            found.scenes.copy_(self.scenes)
+            found.apart.copy_(self.apart)
         found.places.copy_(places)
         found.edges.copy_(edges)
         found.gaps.copy_(gaps)
@@ -189,7 +228,8 @@ class Landmarks(nn.Module):
         chosen = left.masked_fill(away > reach, torch.inf).argmin(1)
         total = left.gather(1, here.unsqueeze(1)).squeeze(1)
         direct = (total <= reach) | (total >= self.far)
-        return torch.where(direct[:, None, None], z_goal, self.places[chosen].to(z_goal))
+        places = functional.pad(self.places[chosen], (0, z_goal.shape[-1] - self.places.shape[-1]))
+        return torch.where(direct[:, None, None], z_goal, places.to(z_goal))
 
 
 @torch.no_grad()
@@ -199,6 +239,7 @@ def fit_landmarks(
     *,
     lengths: Tensor | None = None,
     embedding: Embedding | None = None,
+    scene_dim: int = 0,
 ) -> Landmarks:
     """Draws the map of whole episodes.
 
@@ -207,12 +248,18 @@ def fit_landmarks(
         config: the options.
         lengths: [E] number of states of each episode, T by default.
         embedding: see `Landmarks`.
+        scene_dim: leading numbers of a state that stay in an episode; if a few kinds of them recur, each has a map.
     """
     config = config or LandmarkConfig()
     known = check_episodes(latents, lengths)
     latents = latents.detach().float()
-    blank = Landmarks(0, 0, (latents.shape[2], latents.shape[3]), embedding).to(latents.device)
+    shape = (latents.shape[2], latents.shape[3])
+    blank = Landmarks(0, 0, shape, embedding).to(latents.device)
     blank.standardize.measure(valid_states(latents, known).flatten(1))
+    centres = recurring_scenes(latents[:, :, 0, :scene_dim], known) if scene_dim else latents.new_zeros(0, 0)
+    if len(centres) > 1:
+        apart = 4 * blank.embed(valid_states(latents, known)[:ROWS]).norm(dim=-1).max()
+        blank = blank.in_scenes(centres, apart)
     seen = torch.cat([blank.embed(part) for part in latents.split(max(1, ROWS // latents.shape[1]))])  # [E, T, W]
     step = valid_states((seen[:, 1:] - seen[:, :-1]).norm(dim=-1), known - 1)
     moved = step[step > STILL * step.max()]
@@ -224,7 +271,26 @@ def fit_landmarks(
     number = nearest_places(seen.flatten(0, 1), states[chosen]).view(seen.shape[:2])
     edges, gaps = _observed_edges(number, known, len(chosen), config)
     blank.config = config
-    return blank.redrawn(places[chosen], edges, gaps)
+    found = blank.redrawn(places[chosen], edges, gaps)
+    if not config.connected:
+        return found
+    kept = _connected(found, number, known)
+    number = nearest_places(seen.flatten(0, 1), states[chosen][kept]).view(seen.shape[:2])
+    edges, gaps = _observed_edges(number, known, int(kept.sum()), config)
+    return blank.redrawn(found.places[kept], edges, gaps)
+
+
+def _connected(landmarks: Landmarks, number: Tensor, lengths: Tensor) -> Tensor:
+    """Whether a landmark leads to and from the most visited one of its scene [L], by landmarks [E, T] of all states."""
+    visits = torch.bincount(valid_states(number.unsqueeze(-1), lengths).flatten(), minlength=len(landmarks))
+    scene = torch.zeros_like(visits)
+    if landmarks.num_scenes[0]:
+        scene = scene_of(landmarks.places[:, 0, : landmarks.num_scenes[1]], landmarks.scenes)
+    kept = torch.zeros(len(landmarks), dtype=torch.bool, device=visits.device)
+    for one in scene.unique().tolist():
+        hub = int(((scene == one) * (visits + 1)).argmax())
+        kept |= torch.maximum(landmarks.ways(hub), landmarks.ways(hub, outward=True)) < landmarks.far
+    return kept
 
 
 def _observed_edges(number: Tensor, lengths: Tensor, count: int, config: LandmarkConfig) -> tuple[Tensor, Tensor]:

@@ -235,6 +235,7 @@ class Episode:
             if not moments or self.routes is None:
                 continue
             places = self.routes.landmarks.places.cpu()
+            moments = [(step, z[..., : places.shape[-1]]) for step, z in moments]  # of a velocity the map knows nothing
             failed = torch.tensor(self.routes.failed[row], dtype=torch.long).view(-1, 2)
             steps = torch.tensor([step for step, _ in moments])
             found.append(Experience(torch.stack([z for _, z in moments]), steps, places[failed]))

@@ -322,6 +322,7 @@ def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
         "count": len(landmarks),
         "edges": landmarks.edges.shape[1],
         "shape": list(landmarks.places.shape[1:]),
+        "scenes": list(landmarks.num_scenes),
         "config": None if landmarks.config is None else to_dict(landmarks.config),
     }
 
@@ -335,7 +336,8 @@ def _open_landmarks(
             "otherwise. Train again, or install the version that wrote it."
         )
     tokens, dim = described["shape"]
-    landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding)
+    scenes, width = described.get("scenes", (0, 0))
+    landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding, (scenes, width))
     _load(folder, name, landmarks)
     if described.get("config") is not None:
         landmarks.config = from_dict(LandmarkConfig, described["config"])

@@ -12,6 +12,7 @@ WORLDS = {
     "fork": "a road that forks by a coin that nobody sees before",
     "bridge": "a short bridge that may break, and a long way round",
     "four-rooms": "four rooms with four doors, drawn in every episode",
+    "four-rooms-distractors": "four rooms, one door closed in every second episode, and a disc that jumps about",
     "distractors": "two rooms, and discs that move by themselves",
     "noisy-background": "two rooms on a background that changes with every frame",
     "maze": "a perfect maze, one of any number; far goals",

@@ -9,6 +9,7 @@ from openjepa.envs.arm import Arm, ArmConfig
 from openjepa.envs.bridge import Bridge, BridgeConfig
 from openjepa.envs.collect import collect
 from openjepa.envs.fork import Fork, ForkConfig
+from openjepa.envs.four_rooms import FourRooms, FourRoomsConfig
 from openjepa.envs.gymnasium_states import StateAdapter
 from openjepa.envs.gymnasium_world import GymnasiumWorld
 from openjepa.envs.maze import Maze, MazeConfig
@@ -26,6 +27,8 @@ __all__ = [
     "BridgeConfig",
     "Fork",
     "ForkConfig",
+    "FourRooms",
+    "FourRoomsConfig",
     "GymnasiumWorld",
     "Maze",
     "MazeConfig",
@@ -58,6 +61,7 @@ DRAWN: dict[str, Callable[[int, dict[str, Any]], World]] = {
     "two-rooms": lambda num_envs, options: _two_rooms(num_envs, options),
     "random-doors": lambda num_envs, options: _two_rooms(num_envs, options, layout="random"),
     "four-rooms": lambda num_envs, options: _two_rooms(num_envs, options, layout="four-rooms"),
+    "four-rooms-distractors": lambda num_envs, options: FourRooms(num_envs, _configured(FourRoomsConfig, options)),
     "distractors": lambda num_envs, options: _two_rooms(num_envs, options, distractors=2),
     "object-rooms": lambda num_envs, options: _two_rooms(num_envs, {"objects": len(OBJECTS), **options}),
     "noisy-background": lambda num_envs, options: _two_rooms(num_envs, options, background="noise"),
@@ -88,7 +92,7 @@ def make_world(
         name: a key of `WORLDS`, or an id such as `CartPole-v1`, `gym_pusht/PushT-v0` or
             `my_package:MyEnv-v0`.
         num_envs: number of environments B.
-        image_size: side of square frames in px, or (H, W); None is 64, the size of the worlds that are drawn here.
+        image_size: side of square frames in px, or (H, W); None is 64, or what a world that is drawn here says itself.
         workers: processes that share a Gymnasium world; what is seen does not depend on it.
         env_options: of a drawn world's configuration, or for `gymnasium.make`, as `--env.NAME VALUE` gives them.
         **options: of `TwoRoomsConfig`, or of `GymnasiumWorld` and the environment behind it.
@@ -100,9 +104,11 @@ def make_world(
     30
     """
     if name in DRAWN:
-        if image_size not in (None, 64, (64, 64)):
-            raise ConfigError(f"`image_size` of `{name}` must be 64, at which it is drawn; got {image_size}.")
-        return DRAWN[name](num_envs, {**options, **(env_options or {})})
+        world = DRAWN[name](num_envs, {**options, **(env_options or {})})
+        side = world.frame_shape[-1]
+        if image_size not in (None, side, (side, side)):
+            raise ConfigError(f"`image_size` of `{name}` must be {side}, at which it is drawn; got {image_size}.")
+        return world
     size = 64 if image_size is None else image_size
     name = BY_ID.get(name, name)
     if not is_environment_id(name):

@@ -32,7 +32,7 @@ class StageOptions:
         adapter: how states are read, set and judged; None chooses one.
         can_end: whether `terminated` ends an episode; None leaves it to the adapter.
         sets_size: whether the environment may be asked to draw at another size than its own.
-        draws_steps: whether a step is drawn.
+        draw_every: steps since the reset between two that are drawn; 0 draws none.
     """
 
     make: Callable[[], Any]
@@ -41,7 +41,7 @@ class StageOptions:
     adapter: StateAdapter | None = None
     can_end: bool | None = None
     sets_size: bool = True
-    draws_steps: bool = True
+    draw_every: int = 1
 
 
 class Stage:
@@ -67,7 +67,7 @@ class Stage:
         self.can_end = self.adapter.can_end if options.can_end is None else options.can_end
         self.frames = np.zeros((count, 3, *options.size), np.uint8)
         self.ended = np.zeros(count, bool)
-        self._seeds = np.zeros(count, np.int64)
+        self._seeds, self._steps = np.zeros(count, np.int64), np.zeros(count, int)
         self._picture_shape: tuple[int, ...] | None = None
         if self.adapter.draw_at is not None and options.sets_size:
             for env in self.envs:
@@ -107,7 +107,8 @@ class Stage:
             with self._guard("step"):
                 self._observations[i], _, terminated, truncated, _ = self.envs[i].step(own)
             self.ended[i] = (bool(terminated) and self.can_end) or bool(truncated)
-            if self.options.draws_steps:
+            self._steps[i] += 1
+            if self.options.draw_every and self._steps[i] % self.options.draw_every == 0:
                 self._show(i, self._observations[i])
 
     def states(self) -> np.ndarray:
@@ -163,7 +164,7 @@ class Stage:
     def _reset_one(self, i: int, seed: int) -> None:
         with self._guard("reset"):
             self._observations[i], _ = self.envs[i].reset(seed=seed)
-        self._seeds[i], self.ended[i] = seed, False
+        self._seeds[i], self._steps[i], self.ended[i] = seed, 0, False
 
     def _own_state(self, i: int) -> np.ndarray:
         """State [P] float64 of one environment, without its seed."""

@@ -51,7 +51,8 @@ class GymnasiumWorld:
             another goal; most environments play on when asked. None is the adapter's choice, which is yes.
         workers: processes that share the environments through Gymnasium's `AsyncVectorEnv`; it pays where drawing
             or physics take longer than sending a frame. What is seen does not depend on it.
-        draws_steps: False saves the drawing where nobody looks: frames stay as they were at the reset.
+        draw_every: steps since the reset between two that are drawn, which saves the drawing where nobody looks; frames
+            stay as they were until then, for ever with 0.
         env_options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
@@ -71,7 +72,7 @@ class GymnasiumWorld:
         success_distance: float | None = None,
         can_end: bool | None = None,
         workers: int = 1,
-        draws_steps: bool = True,
+        draw_every: int = 1,
         env_options: Mapping[str, Any] | None = None,
         **make_kwargs: Any,
     ) -> None:
@@ -90,7 +91,7 @@ class GymnasiumWorld:
         elif arguments:
             raise ConfigError(f"options must be given where the environment is made; got {sorted(arguments)}.")
         sets_size = not {"width", "height"} & set(arguments)  # the user's own choice wins
-        staged = StageOptions(env, name, (size[0], size[1]), adapter, can_end, sets_size, draws_steps)
+        staged = StageOptions(env, name, (size[0], size[1]), adapter, can_end, sets_size, draw_every)
         self.name, self.num_envs, self.success_distance = name, num_envs, success_distance
         self.workers = min(workers, num_envs)
         self._stage = Stage(staged, num_envs if self.workers == 1 else 1)

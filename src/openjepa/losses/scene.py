@@ -1,11 +1,15 @@
 """Scene: what stays the same in an episode and differs between episodes, by contrast (InfoNCE, 1807.03748)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from openjepa.errors import ConfigError
+from openjepa.losses.vicreg import vicreg
 
+INVARIANCE = 5.0  # weight of what changes beside the hinge on what differs
 PART = 2  # dimensions of a part: a place in a picture has two numbers
 
 
@@ -42,6 +46,17 @@ def scene_loss(z: Tensor, z_other: Tensor, *, scale: float = 8.0, redundancy: fl
     return apart + redundancy * between / len(correlation)
 
 
+def slow_loss(z: Tensor, z_other: Tensor, **_: float | None) -> Tensor:
+    """VICReg (2105.04906) between two states [B, N, D] of each episode: what never changes in one; a scalar.
+
+    Unlike `scene_loss` it gains nothing by naming the episode: where a few scenes recur it tells which of them it is,
+    and not, beside that, where the agent usually was. Takes no options.
+    """
+    first, other = z.flatten(1), z_other.flatten(1)
+    parts = vicreg(torch.cat([first, other]))
+    return parts.variance + INVARIANCE * functional.mse_loss(first, other) + parts.covariance / INVARIANCE
+
+
 def _told_apart(first: Tensor, other: Tensor, scale: float) -> Tensor:
     """InfoNCE of parts [B, P, D], each by itself; their mean."""
     logits = -torch.cdist(first.transpose(0, 1), other.transpose(0, 1)).square() * (scale / first.shape[-1])
@@ -51,3 +66,6 @@ def _told_apart(first: Tensor, other: Tensor, scale: float) -> Tensor:
 
 def _standardised(x: Tensor) -> Tensor:
     return (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-6).sqrt()
+
+
+SCENE_LOSSES: dict[str, Callable[..., Tensor]] = {"contrast": scene_loss, "slow": slow_loss}

@@ -21,7 +21,7 @@ from openjepa.heads.futures_rollout import roll_futures, roll_likely
 from openjepa.losses.displacement import UNIT, displacement_term
 from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.motion import MotionReadout, motion_loss, motion_places
-from openjepa.losses.scene import PART, scene_loss
+from openjepa.losses.scene import PART, SCENE_LOSSES
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
@@ -71,15 +71,13 @@ class LeWMConfig:
         similarity_weight: of the change between successive states.
         inverse_dynamics_weight: of reading actions from successive states.
         straightening_weight: of the curvature of paths (2603.12231).
-        motion_weight: of reading from a latent which places of the picture are not as they usually are in its window:
-            keeps small things that move (`losses.motion`).
+        motion_weight: of reading from a latent which places of the picture differ from the usual (`losses.motion`).
         motion_cells: such places along each side, >= 1.
-        scene_weight: of telling windows apart by their scene dimensions (InfoNCE between the first frame and another
-            of the episode, the window's last one where the batch brings no other).
+        scene_weight: of a loss between the scene of a window's first frame and of another of the episode, or the last.
+        scene_kind: that loss: `contrast` (InfoNCE) tells windows apart, `slow` (VICReg) a few scenes that recur.
         scene_scale: inverse temperature of that term; the higher, the finer the differences that count.
         scene_redundancy: weight of the correlations between scene dimensions, where every two of them must tell scenes
-            apart by themselves (`losses.scene`); they are at unit variance there, and VICReg's covariance is not for
-            them. None where all of them together suffice.
+            apart by themselves, at unit variance (`losses.scene`). None where all of them together suffice.
         displacement_weight: of reading displacements of width `displacement_dim` from the difference of two latents.
         displacement_from: what tells them: the sum of the `actions` between any two frames of an episode, or the first
             numbers of `proprio`, also where something holds what moves, and between any two frames of a batch.
@@ -113,6 +111,7 @@ class LeWMConfig:
     motion_weight: float = 0.0
     motion_cells: int = 24
     scene_weight: float = 0.0
+    scene_kind: Literal["contrast", "slow"] = "contrast"
     scene_scale: float = 8.0
     scene_redundancy: float | None = None
     displacement_weight: float = 0.0
@@ -137,10 +136,10 @@ class LeWMConfig:
             )
         if self.scene_weight and not self.scene_dim:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
+        if self.scene_kind not in SCENE_LOSSES:
+            raise ConfigError(f"`scene_kind` must be one of {', '.join(SCENE_LOSSES)}; got {self.scene_kind}.")
         if self.scene_redundancy is not None and self.scene_dim % PART:
-            raise ConfigError(
-                f"`scene_dim` must be a multiple of {PART} with `scene_redundancy`; got {self.scene_dim}."
-            )
+            raise ConfigError(f"`scene_dim` must be a multiple of {PART} with redundancy; got {self.scene_dim}.")
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
         for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
@@ -293,7 +292,8 @@ class LeWM(StandardisesActions):
         if c.scene_weight:
             other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
             first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
-            terms["scene"] = scene_loss(first, other, scale=c.scene_scale, redundancy=c.scene_redundancy)
+            told = SCENE_LOSSES[c.scene_kind]
+            terms["scene"] = told(first, other, scale=c.scene_scale, redundancy=c.scene_redundancy)
         if c.displacement_weight:
             terms["displacement"] = self._displacement_loss(z, batch)
         weights = self._weights(step)

@@ -24,11 +24,11 @@ class FrameEncoderConfig:
     """Shape of the encoder of a world model.
 
     Attributes:
-        kind: `conv` (three convolutions, fastest), `keypoints` (adds a path of spatial soft-maxima, which read
-            positions of small things), `split` (keypoints only, fine ones for the scene and coarse ones for what
-            moves, both read linearly), `context` (keypoints that see the whole picture, each frame standardised by
-            itself: for looks that vary), `attn` (keypoints and the features under them: where, and what), or `vit`
-            (ViT-Tiny with a class token and LeWM's projector).
+        kind: `conv` (three convolutions, fastest), `two-conv` (the same twice, for the scene and for what moves),
+            `keypoints` (adds a path of spatial soft-maxima, which read positions of small things), `split` (keypoints
+            only, fine ones for the scene and coarse ones for what moves, both read linearly), `context` (keypoints that
+            see the whole picture, each frame standardised by itself: for looks that vary), `attn` (keypoints and the
+            features under them: where, and what), or `vit` (ViT-Tiny with a class token and LeWM's projector).
         image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
             size for `attn`.
         shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
@@ -45,7 +45,7 @@ class FrameEncoderConfig:
             wall from the border, and blends things that may lie anywhere.
     """
 
-    kind: Literal["conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
+    kind: Literal["conv", "two-conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
     image_size: int = 64
     width: int = 32
     hidden_dim: int = 128
@@ -58,8 +58,10 @@ class FrameEncoderConfig:
     placed: bool = True
 
     def __post_init__(self) -> None:
-        if self.kind not in ("conv", "keypoints", "split", "context", "attn", "vit"):
-            raise ConfigError(f"`kind` must be conv, keypoints, split, context, attn or vit; got {self.kind}.")
+        if self.kind not in ("conv", "two-conv", "keypoints", "split", "context", "attn", "vit"):
+            raise ConfigError(
+                f"`kind` must be conv, two-conv, keypoints, split, context, attn or vit; got {self.kind}."
+            )
         if self.patch_size < 1:
             raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
         if self.gain is not None and not self.gain > 0:
@@ -87,8 +89,8 @@ class FrameEncoder(nn.Module):
     Args:
         config: shape.
         embed_dim: width D of the latent.
-        scene_dim: leading dimensions that `split` reads from the keypoints of the scene, the others from those of
-            what moves; the other kinds make no difference.
+        scene_dim: leading dimensions that `split` and `two-conv` read from what sees the scene, the others from what
+            sees what moves; the other kinds make no difference.
     """
 
     def __init__(self, config: FrameEncoderConfig, embed_dim: int, scene_dim: int = 0) -> None:
@@ -104,11 +106,12 @@ class FrameEncoder(nn.Module):
             str,
             Callable[
                 [FrameEncoderConfig],
-                ConvTrunk | KeypointTrunk | SplitTrunk | ContextKeypoints | PointFeatures | ViTTrunk,
+                ConvTrunk | TwoTrunks | KeypointTrunk | SplitTrunk | ContextKeypoints | PointFeatures | ViTTrunk,
             ],
         ]
         kinds = {
             "conv": ConvTrunk,
+            "two-conv": TwoTrunks,
             "keypoints": KeypointTrunk,
             "split": SplitTrunk,
             "context": context_trunk,
@@ -116,10 +119,10 @@ class FrameEncoder(nn.Module):
             "vit": ViTTrunk,
         }
         self.trunk = kinds[config.kind](config)
-        if config.kind == "split":
+        if config.kind in ("split", "two-conv"):
             if not 0 < scene_dim < embed_dim:
                 raise ConfigError(
-                    f"`scene_dim` must be from 1 to below {embed_dim} for a `split` encoder; got {scene_dim}."
+                    f"`scene_dim` must be from 1 to below {embed_dim} for a `{config.kind}` encoder; got {scene_dim}."
                 )
             self.head: nn.Module = SplitLinear(self.trunk.out_dim // 2, scene_dim, embed_dim - scene_dim)
         else:
@@ -156,6 +159,18 @@ class ConvTrunk(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         return self.body(functional.relu(self.stem(pixels)))
+
+
+class TwoTrunks(nn.Module):
+    """Convolutions for the scene and others for what moves, side by side: neither drowns what the other learns."""
+
+    def __init__(self, config: FrameEncoderConfig) -> None:
+        super().__init__()
+        self.scene, self.moving = ConvTrunk(config), ConvTrunk(config)
+        self.out_dim = 2 * config.hidden_dim
+
+    def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
+        return torch.cat([self.scene(pixels), self.moving(pixels)], -1)
 
 
 class CellEncoder(nn.Module):

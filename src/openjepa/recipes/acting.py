@@ -170,10 +170,9 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
 def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:
     if options is None:
         return None
-    if model.states.memory:
-        raise ConfigError("`act.landmarks` must be None for states that hold a velocity, which no goal picture shows.")
     embedding = critic.embedding if isinstance(critic, TemporalDistanceHead) else None
-    return fit_landmarks(memory.latents, options, lengths=memory.lengths, embedding=embedding)
+    poses = memory.latents[..., : model.config.embed_dim]  # a goal picture shows no velocity
+    return fit_landmarks(poses, options, lengths=memory.lengths, embedding=embedding, scene_dim=model.scene_dim)
 
 
 def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:

@@ -28,6 +28,10 @@ SMALLEST_CELL = 3
 INERTIA = 0.3  # share of the next way that only the way before tells, from which on a state holds a velocity
 GAIN = 0.5
 STATIC = 0.2  # share of the pixels' variance within episodes, below which a latent would hold what stands still
+ALIKE = 0.8  # share of pairs of episodes with one scene, below which a latent would hold the scenes
+RECUR = 0.05  # the same, from which on a few scenes recur, and a latent must tell which it is
+SCENE_DIM = 4  # numbers of a latent that tell it
+SHARED = 0.02  # share of the picture by which scenes differ, up to which one map serves all: a marker, a closed door
 CHOSEN_PLANS = 400  # that are looked at where actions are choices
 LARGE_PX = 6.0  # side of what moves, from which on keypoints find it; below, cells of 4 px and what is in them do
 LONGEST_GAP = 60  # model steps between two states that the critic learns from
@@ -57,6 +61,8 @@ class Choices:
         looks_at_all: whether a search looks at every plan.
         finds_motion: whether a latent must tell where in the picture things move.
         is_static: whether most of what differs between pictures never changes in an episode.
+        landmarks: whether the agent has a map of remembered states.
+        scene_dim: further numbers of a latent that tell which of a few scenes it is.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
     """
@@ -78,6 +84,8 @@ class Choices:
     looks_at_all: bool = False
     is_static: bool = False
     finds_motion: bool = False
+    landmarks: bool = False
+    scene_dim: int = 0
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -106,11 +114,15 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         lines.append(f"encoder.image-size {size}: frames of {height} x {width} px are seen as squares of that side")
     if cell is not None:
         lines.append(line)
-    is_static = motion.within < STATIC
+    is_static = motion.within < STATIC or motion.alike < ALIKE
     if is_static:
         lines.append(
-            f"variance within windows: only {motion.within:.1%} of what differs between pictures changes in an episode"
+            f"variance within windows: {motion.within:.1%} of what differs between pictures changes in an episode, and "
+            f"{motion.alike:.0%} of pairs of episodes look alike where things stand still"
         )
+    scene_dim = SCENE_DIM if state == "frame" and RECUR <= motion.alike < ALIKE else 0
+    if scene_dim:
+        lines.append(f"scene-dim {scene_dim}: a few scenes recur, and ways of one may be closed in another")
     finds_motion = encoder == "attn" and (state == "pair" or is_static)
     if finds_motion:
         lines.append("motion: a latent must tell where in the picture things move, small ones too; more steps for it")
@@ -141,6 +153,11 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     max_gap = config.max_gap or int(np.clip(longest - 1, 2, farthest))
     if config.max_gap is None and critic == "steps":
         lines.append(f"max-gap {max_gap}: the critic learns from states up to {max_gap * frameskip} steps apart")
+    can_map = critic == "steps" and state == "frame"
+    landmarks = can_map and motion.scene <= SHARED if config.landmarks is None else config.landmarks
+    if can_map and config.landmarks is None:
+        told = "one map of what was seen leads to far goals" if landmarks else "a map of one would mislead in another"
+        lines.append(f"landmarks: scenes of episodes differ in {motion.scene:.1%} of the picture, so {told}")
     return Choices(
         frameskip=frameskip,
         image_size=size,
@@ -159,6 +176,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         looks_at_all=looks_at_all,
         is_static=is_static,
         finds_motion=finds_motion,
+        landmarks=landmarks,
+        scene_dim=scene_dim,
         encoder_options=options,
         lines=tuple(lines),
     )

@@ -20,6 +20,7 @@ BACKGROUND = 0.35  # share of pixels in the foreground above which there is no c
 PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
 ROWS = 1500  # steps that the regression knows
 FEWEST = 30  # times that a choice must have been made before it counts as one that does nothing
+DETAIL = 4  # px in which two scenes must differ to be two
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
@@ -44,6 +45,8 @@ class Motion:
         known: R2 of the centre's next way, told from position, appearance and action.
         known_with_velocity: the same, told also by the way of the step before.
         within: share of the variance of pixels that lies within episodes; the rest is what differs between them.
+        alike: share of pairs of episodes in which the same things stand still.
+        scene: share of the picture in which things stand still in both of two episodes and differ, in the median.
     """
 
     has_background: bool
@@ -54,6 +57,8 @@ class Motion:
     known: float
     known_with_velocity: float
     within: float
+    alike: float = 1.0
+    scene: float = 0.0
 
 
 def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
@@ -85,6 +90,7 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
     moves = moves[np.isfinite(moves).all(1)]
     still = 1 - float(np.concatenate(changes).mean())
     known, with_velocity = told_by_velocity(clips, differs, centres, seed)
+    alike, scene = compare_scenes(clips)
     return Motion(
         has_background=is_common,
         size=float(np.sqrt(np.mean([(one > SEEN).sum((1, 2)).mean() for one in differs]))),
@@ -94,6 +100,8 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         known=known,
         known_with_velocity=with_velocity,
         within=variance_within(clips),
+        alike=alike,
+        scene=scene,
     )
 
 
@@ -105,6 +113,19 @@ def variance_within(clips: Sequence[Clip]) -> float:
     centre = np.average(means, axis=0, weights=weights)
     between = float((np.square(means - centre).sum((1, 2, 3)) * weights).sum())
     return within / (within + between) if within + between else 1.0
+
+
+def compare_scenes(clips: Sequence[Clip]) -> tuple[float, float]:
+    """`alike` and `scene` of `Motion`, from the pixels that hardly change in either of two clips."""
+    usual = np.stack([np.median(clip.frames, 0) for clip in clips])
+    still = np.stack([(np.ptp(clip.frames.astype(np.int16), 0) <= SEEN).all(0) for clip in clips])  # [E, H, W]
+    count = np.concatenate(
+        [
+            ((difference(usual[i + 1 :], usual[i]) > SEEN) & still[i + 1 :] & still[i]).sum((1, 2))
+            for i in range(len(clips) - 1)
+        ]
+    )
+    return float((count < DETAIL).mean()), float(np.median(count)) / still[0].size
 
 
 def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:

@@ -57,7 +57,7 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
     stage = make_world(world, EPISODES, env_options=options, image_size=size)
     try:
         policy, most = default_policy(stage.bounds), min(stage.max_steps, LONGEST)
-        usual = PlayChoices(USUAL_SIDE, min(most, USUAL_STEPS), policy)
+        usual = PlayChoices(USUAL_SIDE if size else stage.frame_shape[-1], min(most, USUAL_STEPS), policy)
         if size is None:
             return usual
         with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "probe") as store:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openjepa.agent import FailedPlanConfig, ProposalConfig
+from openjepa.agent.configurator import ConfiguratorConfig
+from openjepa.agent.landmarks import LandmarkConfig
 from openjepa.data import EpisodeStore
 from openjepa.data.robot.meaning import RobotSpec
 from openjepa.errors import ConfigError, DataError
@@ -32,8 +34,13 @@ from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
 MOTION_WEIGHT = 3.0  # of where things move
-MOTION_STEPS = 1000  # of training with it, where no option of the training is given
+MOTION_STEPS = 1000  # of training with it, or with scenes that recur, where no option of the training is given
 VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
+# A map of remembered states: landmarks as the critic sees them, and ways of a few model steps between them.
+LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_gap=12, min_count=2)
+# The same where a few scenes recur, each of which was seen more seldom: a way is taken to lead back as well.
+SCENE_LANDMARKS = replace(LANDMARKS, capacity=600, sample=30_000, reversible=True, connected=True)
+EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
 
@@ -58,8 +65,11 @@ class WorldConfig:
         batch_size: windows of a step.
         horizon: model steps that a plan looks ahead.
         max_gap: largest number of model steps between two states that the critic learns from.
+        landmarks: whether the agent has a map of remembered states, and a configurator that follows it to far goals;
+            None is where a frame is a state, the critic a learned distance, and episodes share what stands still.
+        reach: model steps to a subgoal on the map at most, > 0; None is a third of the horizon.
         train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
-            latents that must tell where in the picture things move 1,000.
+            latents that must tell where in the picture things move, or which scene it is, 1,000.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
             predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
@@ -83,6 +93,8 @@ class WorldConfig:
     batch_size: int = 48
     horizon: int | None = None
     max_gap: int | None = None
+    landmarks: bool | None = None
+    reach: float | None = None
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
     )
@@ -188,7 +200,7 @@ def _meaning(store: EpisodeStore) -> tuple[str, ...]:
 def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> ResolvedWorld:
     """The concrete configuration that these choices mean."""
     encoder = FrameEncoderConfig(
-        found.encoder,
+        "two-conv" if found.scene_dim and found.encoder == "conv" else found.encoder,
         image_size=found.image_size,
         shrink_from=found.shrink_from,
         **found.encoder_options,
@@ -198,7 +210,10 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     method = LeWMConfig(
         categories=found.categories * found.frameskip,
         action_dim=sum(found.categories) * found.frameskip or LeWMConfig.action_dim,
-        embed_dim=found.embed_dim,
+        embed_dim=found.embed_dim + found.scene_dim,
+        scene_dim=found.scene_dim,
+        scene_weight=1.0 if found.scene_dim else 0.0,
+        scene_kind="slow" if found.scene_dim else "contrast",
         state=found.state,
         encoder=encoder,
         predictor=LatentPredictorConfig("mlp", 256),
@@ -222,6 +237,8 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             form="euclidean" if found.state == "pair" else TemporalDistanceConfig.form,
             steps=config.fit_steps or 1200,
             max_gap=found.max_gap,
+            scene_dim=found.scene_dim,
+            sees_scene=not found.scene_dim,
         ),
         policy=GoalPolicyConfig(steps=config.fit_steps or 400),
         proposals=ProposalConfig(accept_gain=1.0 if found.state == "pair" else ProposalConfig.accept_gain),
@@ -235,12 +252,17 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
+        landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
+        reach=config.reach or max(1.0, found.horizon / 3),
+        edge_patience=EDGE_PATIENCE if found.landmarks else None,
+        configurator=ConfiguratorConfig() if found.landmarks else None,
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )
     train = config.train
-    if (found.finds_motion or found.state == "pair") and train == WorldConfig().train:
-        train = replace(train, steps=MOTION_STEPS if found.finds_motion else VELOCITY_STEPS)
+    slow = found.finds_motion or found.scene_dim > 0
+    if (slow or found.state == "pair") and train == WorldConfig().train:
+        train = replace(train, steps=MOTION_STEPS if slow else VELOCITY_STEPS)
     return replace(
         base,
         method=method,

@@ -151,7 +151,7 @@ def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False, is_se
     """
     options: dict[str, Any] = {}
     if judged and is_environment_id(play.world):
-        options = {"can_end": False, "draws_steps": is_seen}
+        options = {"can_end": False, "draw_every": int(is_seen)}
     return make_world(
         play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
     )
