@@ -36,7 +36,7 @@ from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief
 from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.planning.costs import MovingDistance, PathCost, closest, final, l1, mean, squared_l2
+from openjepa.planning.costs import MovingDistance, PathCost, closest, discounted, final, l1, mean, squared_l2
 from openjepa.protocols import ActionBounds
 from openjepa.train.checkpoint import build_method, describe_method, load_weights
 from openjepa.version import __version__
@@ -45,7 +45,7 @@ FORMAT = 2  # of `agent.json`
 READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
 CARD, WORLD_MODEL, CRITIC, MEMORY = "agent.json", "world_model", "critic", "memory"
 HIERARCHY, EXPERIENCE, REFLEX, IMAGINES = "hierarchy", "experience", "reflex", "imagines"
-AGGREGATES = {"mean": mean, "closest": closest, "final": final}
+AGGREGATES = {"mean": mean, "closest": closest, "final": final, "discounted": discounted}
 DISTANCES = {"squared_l2": squared_l2, "l1": l1}
 
 

@@ -37,6 +37,8 @@ class EmbeddingDistance(Protocol):
         ...
 
 
+DISCOUNT = 0.75  # of `discounted`, a step
+
 # distances [..., T] -> [...]
 Aggregate = Callable[[Tensor], Tensor]
 
@@ -79,6 +81,15 @@ def mean(distances: Tensor) -> Tensor:
 def closest(distances: Tensor) -> Tensor:
     """The step of closest approach; [..., T] to [...]."""
     return distances.amin(-1)
+
+
+def discounted(distances: Tensor) -> Tensor:
+    """The average of all steps, each counting three quarters of the one before; [..., T] to [...].
+
+    A state that is known by its rough velocity is foretold worse with every step: what comes soon is to be believed.
+    """
+    weights = DISCOUNT ** torch.arange(distances.shape[-1], device=distances.device, dtype=distances.dtype)
+    return (distances * weights).sum(-1) / weights.sum()
 
 
 @dataclass(frozen=True)
