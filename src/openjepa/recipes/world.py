@@ -250,7 +250,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             knot_steps=found.knot_steps,
         ),
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
-        aggregate="discounted" if found.state == "pair" else "mean",
+        aggregate="discounted" if found.state == "pair" and is_scaled else "mean",
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
