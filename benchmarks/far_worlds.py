@@ -47,9 +47,6 @@ HERE = Path(__file__).parent
 PLAYERS = ("configured", "flat, within episodes", "flat, raw", "random", "standing still", "oracle")
 
 
-FOUR_ROOMS = ("--reach", "3", "--train.steps", "900")  # found on development pairs of one seed
-
-
 @dataclass(frozen=True)
 class Far:
     """A world, how an agent learns it, and its far pairs.
@@ -57,6 +54,7 @@ class Far:
     Attributes:
         id: name of the world.
         train: options of the command.
+        play: those of them that say what is recorded, void where all seeds learn from given play.
         options: of the world that is judged.
         radius: within which a goal counts as reached; None is the world's own rule.
         ways: what is known of its walls, from a state: for pairs and oracle; None for neither.
@@ -69,6 +67,7 @@ class Far:
     train: tuple[str, ...]
     bins: dict[str, tuple[tuple[float, float] | int, int]]
     options: tuple[tuple[str, Any], ...] = ()
+    play: tuple[str, ...] = ()
     radius: float | None = None
     ways: Callable[[World, np.ndarray], Passages] | None = None
     policy: str = "smooth"
@@ -89,14 +88,16 @@ class Far:
 WORLDS = {
     "four-rooms": Far(
         "four-rooms-distractors",
-        (*("--policy", "directed", "--frameskip", "4", "--episode-steps", "200", "--episodes", "300"), *FOUR_ROOMS),
+        ("--frameskip", "4", "--reach", "3", "--train.steps", "900"),  # found on development pairs of one seed
         {"near": ((8, 30), 60), "far": ((60, 140), 210)},
+        play=("--policy", "directed", "--episode-steps", "200", "--episodes", "300"),
         ways=four_rooms,
     ),
     "two-rooms": Far(
         "foreign_two_rooms:ForeignTwoRooms-v0",
-        ("--episodes", "1000"),
+        (),
         {"offset 100": (100, 100), "far": ((25, 60), 100)},
+        play=("--episodes", "1000"),
         options=(("hidden_target", False),),
         radius=10.5,
         ways=foreign_rooms,
@@ -224,8 +225,8 @@ def cell(world: Far, name: str, seed: int, bins: dict[str, Manifest], options: a
 def train(world: Far, seed: int, run: Path, data: Path | None) -> int:
     """The command as a user types it; CPU seconds of it, of play that it recorded too."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    play = world.train if data is None else ("--data", str(data))
-    words = ("train", world.id, "--seed", str(seed), "--run-dir", str(run), *play)
+    play = world.play if data is None else ("--data", str(data))
+    words = ("train", world.id, "--seed", str(seed), "--run-dir", str(run), *play, *world.train)
     print("openjepa", *words, file=sys.stderr, flush=True)
     paths = [str(HERE / "worlds"), os.environ.get("PYTHONPATH", "")]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}

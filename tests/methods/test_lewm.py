@@ -432,6 +432,8 @@ def test_windows_longer_than_the_context_slide():
     [
         ({"scene_weight": 1.0}, "`scene_weight` needs scene dimensions. Set `scene_dim` above 0"),
         ({"scene_kind": "sharp"}, "`scene_kind` must be one of contrast, slow; got sharp"),
+        ({"scene_dim": 4, "scene_kind": "slow", "scene_redundancy": 1.0}, "`scene_redundancy` must go with contrast"),
+        ({"scene_dim": 3, "scene_redundancy": 1.0}, "a `scene_dim` in parts of 2"),
         ({"scene_dim": 16}, "`scene_dim` must be from 0 to below `embed_dim` 16; got 16"),
         ({"sigreg_weight": -0.1}, "`sigreg_weight` must be 0 or more; got -0.1"),
         ({"rollout": "half"}, "`rollout` must be open_loop, one_step or both"),

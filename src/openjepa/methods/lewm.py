@@ -138,8 +138,8 @@ class LeWMConfig:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
         if self.scene_kind not in SCENE_LOSSES:
             raise ConfigError(f"`scene_kind` must be one of {', '.join(SCENE_LOSSES)}; got {self.scene_kind}.")
-        if self.scene_redundancy is not None and self.scene_dim % PART:
-            raise ConfigError(f"`scene_dim` must be a multiple of {PART} with redundancy; got {self.scene_dim}.")
+        if self.scene_redundancy is not None and (self.scene_dim % PART or self.scene_kind != "contrast"):
+            raise ConfigError(f"`scene_redundancy` must go with contrast and a `scene_dim` in parts of {PART}.")
         if self.scene_scale <= 0:
             raise ConfigError(f"`scene_scale` must be above 0; got {self.scene_scale}.")
         for name in (n for n in self.__dataclass_fields__ if n.endswith(("_weight", "_redundancy"))):
