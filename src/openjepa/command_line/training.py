@@ -148,7 +148,12 @@ def _resolved(options: Any, env: dict[str, Any], run_dir: Path) -> Any:
         if not (path / "store.json").is_file() and is_robot_data(path):
             path = robot_store(path, run_dir, config.image_size)
         config, world = replace(config, data=path), ""
-    resolved = resolve(config, world, env)
+    kept = None
+    if config.minutes is not None and (run_dir / "config.json").is_file():
+        from openjepa.command_line.runs import open_run
+
+        kept = open_run(run_dir).config
+    resolved = resolve(config, world, env, kept=kept)
     for line in resolved.choices:
         print(line)
     return resolved

@@ -119,16 +119,20 @@ class Learned:
 
 
 def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
-    """Compacts the latent where that is wanted, refines the predictor, trains critic and policy, on frozen latents.
+    """Encodes the training episodes, compacts the latent where that is wanted, and fits the other parts to it."""
+    compact = config.act.compact
+    if compact is None:
+        return fit_to_act(model, remember(model, config), config)
+    return fit_to_act(*remember_compact(model, config, compact), config)
+
+
+def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned:
+    """Refines the predictor, trains critic and policy and draws the map, on frozen latents.
 
     Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both, the
     map is drawn in the critic's space.
     """
     act = config.act
-    if act.compact is None:
-        memory = remember(model, config)
-    else:
-        model, memory = remember_compact(model, config, act.compact)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

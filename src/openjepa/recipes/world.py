@@ -8,8 +8,10 @@ Sizes are read from the data: frames, actions, lengths of episodes. What is not 
 one line each, and an option (`recipes/measured_choices.py`). A store of the user is only read.
 """
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from openjepa.recipes import Experiment, Recipe
 from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
 from openjepa.recipes.measured_choices import Choices, choose
 from openjepa.recipes.measured_play import RECORDED, choose_play
+from openjepa.recipes.time_budget import FEWEST, share_of_steps, with_share
 from openjepa.recipes.world_model import PlayConfig, build, open_store
 from openjepa.train import TrainConfig
 
@@ -40,6 +43,7 @@ VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 6
 LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_gap=12, min_count=2)
 # The same where a few scenes recur, each of which was seen more seldom: a way is taken to lead back as well.
 SCENE_LANDMARKS = replace(LANDMARKS, capacity=600, sample=30_000, reversible=True, connected=True)
+TRAIN = TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
 EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
@@ -72,6 +76,9 @@ class WorldConfig:
             latents that must tell where in the picture things move, or which scene it is, 1,000.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
             predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
+        minutes: of wall-clock time that all of this may take together, from the recording to the saved agent, > 0; the
+            steps of the training and of every fit become as many as fit in, by what a few of them take. None is the
+            usual steps, however long they take.
         budget: environment steps that an episode of judging has; None is twice the way of the pair's bin.
         pairs: judged pairs of start and goal in each bin.
         pairs_seed: of the drawing of pairs.
@@ -95,14 +102,21 @@ class WorldConfig:
     max_gap: int | None = None
     landmarks: bool | None = None
     reach: float | None = None
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
-    )
+    train: TrainConfig = TRAIN
     fit_steps: int | None = None
+    minutes: float | None = None
     budget: int | None = None
     pairs: int = 100
     pairs_seed: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes is None:
+            return
+        if not 0 < self.minutes < math.inf:
+            raise ConfigError(f"`minutes` must be above 0; got {self.minutes}.")
+        if self.fit_steps is not None or self.train.steps != TRAIN.steps:
+            raise ConfigError("`minutes` chooses the steps: leave `train.steps` and `fit_steps` out beside it.")
 
 
 @dataclass(frozen=True)
@@ -110,26 +124,31 @@ class ResolvedWorld(WorldModelConfig):
     """Every option with its value, as it is kept with the run.
 
     Attributes:
-        budget: see `WorldConfig`.
+        budget, minutes: see `WorldConfig`.
+        share: of the usual steps that the minutes allow; 1 without a limit of time.
         choices: why options have the values that they have, a line each.
     """
 
     budget: int | None = None
+    minutes: float | None = None
+    share: float = 1.0
     choices: tuple[str, ...] = ()
 
 
-def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> ResolvedWorld:
+def resolve(config: WorldConfig, world: str, options: Mapping[str, Any], *, kept: Any = None) -> ResolvedWorld:
     """Records play where there is none, measures the data, and gives every option its value.
 
     Args:
         config: what the user wants.
         world: name or id; "" where only episodes are known.
         options: of the world, by name.
+        kept: the resolved config of an earlier start of this run, which knows how many steps its minutes allow.
 
     Raises:
         ConfigError: where neither a world nor episodes are given.
         DataError: where the episodes cannot be learned from.
     """
+    began = time.monotonic()
     if not world and config.data is None:
         raise ConfigError("the recipe `world` must be given a world or a store: openjepa train WORLD_OR_STORE.")
     play, reasons = _play(config, world, options)
@@ -141,7 +160,23 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any]) -> Reso
         found = replace(found, lines=(*_meaning(store), *found.lines))
     finally:
         store.close()
-    return _with_choices(base, config, replace(found, lines=(*reasons, *found.lines)))
+    resolved = _with_choices(base, config, replace(found, lines=(*reasons, *found.lines)))
+    if config.minutes is None:
+        return resolved
+    if isinstance(kept, ResolvedWorld) and kept.minutes == config.minutes:
+        share = kept.share
+    else:
+        share = share_of_steps(resolved, 60 * config.minutes - (time.monotonic() - began))
+    return _within_minutes(resolved, config.minutes, share)
+
+
+def _within_minutes(config: ResolvedWorld, minutes: float, share: float) -> ResolvedWorld:
+    """The config with as many steps as its minutes allow."""
+    found = replace(with_share(config, share), minutes=minutes, share=share)
+    line = f"train.steps {found.train.steps}, and {share:g} times the usual steps of every fit: {minutes:g} minutes"
+    if share == FEWEST:
+        line += " are short, and a tenth of the usual steps is the least that is taken"
+    return replace(found, choices=(*found.choices, line))
 
 
 def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
@@ -262,7 +297,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     )
     train = config.train
     slow = found.finds_motion or found.scene_dim > 0
-    if (slow or found.state == "pair") and train == WorldConfig().train:
+    if (slow or found.state == "pair") and train == TRAIN:
         train = replace(train, steps=MOTION_STEPS if slow else VELOCITY_STEPS)
     return replace(
         base,
