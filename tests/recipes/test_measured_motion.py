@@ -136,6 +136,39 @@ def test_scenes_that_recur_are_alike_and_differ_by_what_stands_still():
     assert (motion.alike, motion.scene) == (1.0, 0.0)
 
 
+def few_cells(rng, cell=12, steps=40):
+    """An arrow that turns and steps among three by three cells, from one corner on; one of the middle ones is free."""
+    gap, turns = rng.integers(3), ((1, 0), (0, 1), (-1, 0), (0, -1))
+    x, y, heading, frames, actions = 0, 0, 0, [], []
+    for _ in range(steps + 1):
+        picture = np.zeros((3, SIDE, SIDE), np.uint8)
+        for row in range(3):
+            if row != gap:
+                picture[:2, 6 + row * cell : 6 + (row + 1) * cell, 6 + cell : 6 + 2 * cell] = ((255,),), ((128,),)
+        dx, dy = turns[heading]
+        top, left = 6 + y * cell, 6 + x * cell
+        picture[0, top + 3 : top + 9, left + 3 : left + 9] = 255
+        picture[1:, top + 3 : top + 9, left + 3 : left + 9] = 0
+        picture[0, top + 5 + 4 * dy : top + 7 + 4 * dy, left + 5 + 4 * dx : left + 7 + 4 * dx] = 255
+        frames.append(picture)
+        choice = rng.choice(3, p=(0.25, 0.25, 0.5))
+        actions.append(np.eye(3, dtype=np.float32)[choice])
+        if choice < 2:
+            heading = (heading + (1, -1)[choice]) % 4
+        elif 0 <= x + dx <= 2 and 0 <= y + dy <= 2 and (x + dx != 1 or y + dy == gap):
+            x, y = x + dx, y + dy
+    return Clip(np.stack(frames), np.stack(actions[:-1]))
+
+
+def test_cells_are_found_where_few_scenes_and_few_places_recur():
+    found = measure_motion(clips(few_cells))
+    assert found.cell == pytest.approx(12, abs=0.2)
+    free = [clip for clip in clips(few_cells) if clip.frames[0, 0, 24, 24] == 0]  # the gap is in the middle
+    background, _ = find_background(free + clips(few_cells))
+    assert np.ptp([one[:, 18:30, 18:30].max() for one in background[: len(free)]]) == 0
+    assert background[0][:, 18:30, 18:30].max() == 0  # the arrow stood there, and is no part of it
+
+
 def test_variance_within_and_between_episodes_sums_to_that_of_all_frames():
     rng = np.random.default_rng(3)
     found = [

@@ -1,10 +1,11 @@
 """What recorded frames show of what moves: its size, its way in a step, its cells, its inertia.
 
 Nothing here is learned but a small regression, and no world is known by its name. What moves is what differs from the
-background, the median of all frames (or, where episodes have scenes of their own, of each episode's frames).
+background, the usual colour of every pixel (or, where an episode has a scene of its own, in that episode).
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from openjepa.data import EpisodeStore
 
 EPISODES = 48  # that are looked at
 FRAMES = 64  # of each
+COMPARED = 96  # frames at most, by which a background is found
+SHORTEST = 8  # steps of an episode that is looked at, if there are enough of them
 SEEN = 12.0  # grey levels by which a pixel must differ, so that noise and antialiasing do not count
 BACKGROUND = 0.35  # share of pixels in the foreground above which there is no common background
 PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
@@ -63,7 +66,9 @@ class Motion:
 
 def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
     """The beginnings of some episodes, spread evenly over the store, in model steps of so many environment steps."""
-    long = np.flatnonzero(store.lengths >= frameskip)
+    long = np.flatnonzero(store.lengths >= frameskip * SHORTEST)
+    if len(long) < EPISODES // 2:
+        long = np.flatnonzero(store.lengths >= frameskip)
     ids = long[np.unique(np.linspace(0, len(long) - 1, min(EPISODES, len(long))).astype(int))]
     clips = []
     for i in ids.tolist():
@@ -86,8 +91,11 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
     centres = [centre_of(one) for one in differs]
     changes = [changed(clip.frames) for clip in clips]
     ways = [np.diff(one, axis=0) for one in centres]  # each [T, 2], NaN where nothing is seen
-    moves = np.concatenate([way[change] for way, change in zip(ways, changes, strict=True)])
-    moves = moves[np.isfinite(moves).all(1)]
+    moved = [way[change & np.isfinite(way).all(1)] for way, change in zip(ways, changes, strict=True)]
+    moves = np.concatenate(moved)
+    # a clip in which nothing leaves its place shows of what turns there a part that changes, and no place
+    longest = [float(np.abs(way).max(initial=0.0)) for way in moved]
+    leaving = [way for way, long in zip(moved, longest, strict=True) if long >= max(longest) / 2]
     still = 1 - float(np.concatenate(changes).mean())
     known, with_velocity = told_by_velocity(clips, differs, centres, seed)
     alike, scene = compare_scenes(clips)
@@ -96,7 +104,7 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         size=float(np.sqrt(np.mean([(one > SEEN).sum((1, 2)).mean() for one in differs]))),
         step=float(np.median(np.linalg.norm(moves, axis=1))) if len(moves) else 0.0,
         still=still,
-        cell=cell_of(moves),
+        cell=cell_of(np.concatenate(leaving)),
         known=known,
         known_with_velocity=with_velocity,
         within=variance_within(clips),
@@ -131,15 +139,43 @@ def compare_scenes(clips: Sequence[Clip]) -> tuple[float, float]:
 def find_background(clips: Sequence[Clip]) -> tuple[list[np.ndarray], bool]:
     """The background [C, H, W] of each clip, and whether it is the same for all.
 
-    Later frames tell: where all episodes begin in one place, what moves is not yet spread over the picture.
+    Later frames tell: where all episodes begin in one place, what moves is not yet spread over the picture. Where a
+    clip never looks as usual, it has a scene of its own there: of what it shows, what was seen most often in all clips.
     """
     halves = [clip.frames[len(clip.frames) // 2 :] for clip in clips]
-    some = np.concatenate([frames[:: max(1, len(frames) // 6)] for frames in halves])
-    common = np.median(some, 0)
+    some = distinct(np.concatenate([frames[:: max(1, len(frames) // 6)] for frames in halves]))
+    common = usual_colours(some, some)
     foreground = np.mean([(difference(clip.frames, common) > SEEN).mean() for clip in clips])
-    if foreground < BACKGROUND:
-        return [common] * len(clips), True
-    return [np.median(clip.frames, 0) for clip in clips], False
+    if foreground >= BACKGROUND:
+        return [usual_colours(*[distinct(clip.frames)] * 2) for clip in clips], False
+    found = []
+    for clip in clips:
+        own, unlike = common.copy(), (difference(clip.frames, common) > SEEN).all(0)  # [H, W]
+        shown = distinct(clip.frames[:, :, unlike])
+        own[:, unlike] = usual_colours(shown, np.concatenate([shown, some[:, :, unlike]]))
+        found.append(own)
+    return found, True
+
+
+def distinct(frames: np.ndarray) -> np.ndarray:
+    """One of equal frames [T, C, ...]: what jumps between a few places may wait in one for most of the time."""
+    return frames[np.unique(frames.reshape(len(frames), -1), axis=0, return_index=True)[1]]
+
+
+def usual_colours(shown: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Of the colours of each pixel in frames [T, C, ...] the one that most of `known` [K, C, ...] are like: [C, ...].
+
+    A median of things that stand there by turns may be the colour of a third.
+    """
+
+    def pixels(frames: np.ndarray) -> torch.Tensor:
+        some = frames[np.unique(np.linspace(0, len(frames) - 1, min(len(frames), COMPARED)).astype(int))]
+        return torch.from_numpy(some.reshape(*some.shape[:2], -1)).permute(2, 0, 1).float()  # [pixels, T, C]
+
+    colours, others = pixels(shown), pixels(known)
+    parts = zip(colours.split(2048), others.split(2048), strict=True)
+    usual = torch.cat([(torch.cdist(a, b, p=math.inf) <= SEEN).sum(2).argmax(1) for a, b in parts])
+    return colours[torch.arange(len(colours)), usual].T.reshape(shown.shape[1:]).numpy()
 
 
 def difference(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
