@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.envs import GymnasiumWorld, StateAdapter, TwoRooms, make_policy, make_world
-from openjepa.envs.gymnasium_states import MUJOCO, adapter_for
+from openjepa.envs.gymnasium_states import DRAWN, MUJOCO, adapter_for
 from openjepa.envs.push_t_states import is_push_t_success, push_t_adapter, push_t_angle
 from openjepa.errors import ConfigError, MissingDependencyError, ShapeError
 
@@ -208,6 +208,58 @@ def test_mujoco_draws_with_the_context_of_each_environment():
     assert adapter.picture(owner, None).mean() == 200
     in_force.append("another world's")
     assert adapter.picture(owner, None).mean() == 200
+
+
+def test_mujoco_environments_of_one_kind_share_a_context_and_draw_as_alone():
+    pytest.importorskip("mujoco")
+    pytest.importorskip("imageio")
+    try:
+        together = make_world("Reacher-v5", 3, image_size=32)
+    except ConfigError as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    viewers = [env.unwrapped.mujoco_renderer.viewer for env in together._stage.envs]
+    assert len({id(viewer.con) for viewer in viewers}) == 1
+    assert len({id(viewer.cam) for viewer in viewers}) == 3
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 3, 2)).astype(np.float32)
+    together.reset([5, 6, 7])
+    for action in actions:
+        shown = np.array(together.step(action))
+    assert (shown[0] != shown[1]).any()
+    for i in range(3):
+        alone = make_world("Reacher-v5", 1, image_size=32)
+        alone.reset([5 + i])
+        for action in actions:
+            frame = alone.step(action[i : i + 1])
+        np.testing.assert_array_equal(frame[0], shown[i])
+        alone.close()
+    together.close()
+
+
+def test_mujoco_environments_of_other_models_share_nothing():
+    def env(texture):
+        model = SimpleNamespace(**{name: np.zeros(2) for name in DRAWN} | {"tex_data": np.array([texture])})
+        data = SimpleNamespace(qpos=np.zeros(1), qvel=np.zeros(1))
+        owner = SimpleNamespace(data=data, model=model, set_state=None)
+        owner.mujoco_renderer = SimpleNamespace(viewer=None, _viewers={}, _set_cam_config=lambda: None)
+        owner.unwrapped = owner
+        return owner
+
+    class Viewer:
+        con, opengl_context, cam = "context", "opengl", SimpleNamespace()
+
+        def _init_camera(self):
+            self.cam.lookat = 0
+
+    first, alike, other = env(1), env(1), env(2)
+    draw_with = adapter_for(first).draw_with
+    draw_with(alike, first)
+    assert alike.mujoco_renderer.viewer is None  # nothing was drawn yet
+    first.mujoco_renderer.viewer = Viewer()
+    for one in (alike, other):
+        draw_with(one, first)
+    assert alike.mujoco_renderer.viewer.model is alike.model
+    assert alike.mujoco_renderer.viewer.con == "context"
+    assert other.mujoco_renderer.viewer is None
 
 
 @pytest.fixture(scope="module")

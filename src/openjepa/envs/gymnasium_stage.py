@@ -3,7 +3,9 @@
 `GymnasiumWorld` plays on one of these, or on one in each of several processes.
 """
 
+import atexit
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +46,15 @@ class StageOptions:
     draw_every: int = 1
 
 
+def close_all(envs: list[Any], put_away: Callable[[Any], None] | None) -> None:
+    """Closes environments, after all have freed what they may share."""
+    for env in envs:
+        if put_away is not None:
+            put_away(env)
+    for env in envs:
+        env.close()
+
+
 class Stage:
     """`count` environments side by side, each of which depends on its own seed and actions alone.
 
@@ -74,7 +85,11 @@ class Stage:
                 self.adapter.draw_at(env, *(SUPERSAMPLE * side for side in options.size))
         # Some renderers choose their camera at the first picture, so all environments draw theirs in one state.
         for i, observation in enumerate(self._observations):
+            if i and self.adapter.draw_with is not None:
+                self.adapter.draw_with(self.envs[i], self.envs[0])
             self._show(i, observation)
+        self._close = weakref.finalize(self, close_all, self.envs, self.adapter.put_away)
+        atexit.register(self._close)  # after the first picture: before its renderer ends, which has just registered
         self.has_states = self.adapter.read is not None or self._observes_a_vector()
         self.can_reset_to, self.keeps_seed = self._try_to_reset_to()
         self.state_names = self._names()
@@ -155,9 +170,9 @@ class Stage:
         return True
 
     def close(self) -> None:
-        """Closes the environments."""
-        for env in self.envs:
-            env.close()
+        """Closes the environments; one that nobody closes is closed before it is gone."""
+        self._close()
+        atexit.unregister(self._close)
 
     # ----------------------------------------------------------------------------------------------------------
 

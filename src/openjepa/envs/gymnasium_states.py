@@ -5,6 +5,7 @@ Gymnasium has no common way to do so, and goals, probes and oracles need one. `S
 Others fall back to the observation, read-only. An environment with a goal of its own (`GoalEnv`) is judged by its rule.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,6 +38,9 @@ class StateAdapter:
         is_success: (states [B, P], goals [B, P]) to [B] bool; None where the user gives `success_distance`.
         picture: (env, observation, or None after `write`) to the picture [H, W, 3] uint8.
         draw_at: (env, height, width) lets it draw pictures of that size from now on; None where it cannot choose.
+        draw_with: (env, first) lets it draw, from its first picture on, with what another environment of its kind has
+            prepared for drawing; None where each prepares its own.
+        put_away: (env) frees, before it is closed, what drawing has prepared; None where closing is enough.
         bounds: of actions, where they differ from the environment's action space.
         to_env: (env, action [A]) to the action that the environment takes.
         can_end: whether `terminated` ends an episode; if not, play goes on.
@@ -51,6 +55,8 @@ class StateAdapter:
     is_success: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     picture: Callable[[Any, Any], np.ndarray] = render
     draw_at: Callable[[Any, int, int], None] | None = None
+    draw_with: Callable[[Any, Any], None] | None = None
+    put_away: Callable[[Any], None] | None = None
     bounds: ActionBounds | None = None
     to_env: Callable[[Any, np.ndarray], Any] | None = None
     can_end: bool = True
@@ -62,6 +68,7 @@ class StateAdapter:
 
 PARTS = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")  # of MuJoCo's data, where they are not empty
 FULL_TURN = 0.1  # share of the change by 1 rad that a full turn of an angle may leave in a picture, by rounding
+DRAWN = ("mesh_vert", "mesh_face", "tex_data", "hfield_data", "mat_rgba")  # of a model, what a context is made of
 HINGE = 3  # MuJoCo's number of the joint whose position is an angle in rad
 
 
@@ -114,16 +121,50 @@ def _draw_mujoco_at(env: Any, height: int, width: int) -> None:
         owner.model.vis.quality.offsamples = 0
 
 
-def _render_mujoco(env: Any, observation: Any) -> np.ndarray:
-    """Draws with the context of this very environment.
+def _draw_mujoco_with(env: Any, first: Any) -> None:
+    """Gives an environment a viewer of its own camera and the context of the first one: one takes a second to make.
 
-    Each has one of its own, but Gymnasium leaves whichever was made last in force: it may be another world's, of
+    A context holds what a model shows of meshes, textures and fields of heights; where these differ, or a renderer is
+    not Gymnasium's, nothing is shared.
+    """
+    owner, other = _simulation(env), _simulation(first)
+    mine: Any = owner.mujoco_renderer
+    known: Any = getattr(other.mujoco_renderer, "viewer", None)
+    needed = [(known, ("con", "cam", "opengl_context", "_init_camera")), (mine, ("_viewers", "_set_cam_config"))]
+    if any(not hasattr(thing, name) for thing, names in needed for name in names):
+        return
+    if any(not np.array_equal(getattr(owner.model, x), getattr(other.model, x)) for x in DRAWN):
+        return
+    viewer = copy.copy(known)
+    viewer.model, viewer.data, viewer.cam = owner.model, owner.data, type(known.cam)()
+    viewer._markers, viewer._overlays = [], {}
+    viewer._init_camera()
+    mine.viewer = viewer
+    mine._set_cam_config()
+    mine._viewers["rgb_array"] = viewer
+
+
+def _render_mujoco(env: Any, observation: Any) -> np.ndarray:
+    """Draws with the context of this very environment, or of the first one beside it.
+
+    Gymnasium leaves whichever was made last in force: it may be another world's, of
     another size, or none at all once a world was closed, and then pictures are black.
     """
     viewer = getattr(_simulation(env).mujoco_renderer, "viewer", None)
     if viewer is not None:  # the first picture makes it; a renderer of one's own may have none
         viewer.make_context_current()
     return render(env, observation)
+
+
+def _free_mujoco(env: Any) -> None:
+    """Frees what was drawn with while its own context is in force.
+
+    Left to the collector of garbage it would be freed in whichever context is, and that one's textures with it.
+    """
+    viewer: Any = getattr(_simulation(env).mujoco_renderer, "viewer", None)
+    if hasattr(viewer, "con") and hasattr(viewer.con, "free"):
+        viewer.make_context_current()
+        viewer.con.free()
 
 
 def _short_way(angles: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -150,7 +191,14 @@ def _mujoco_adapter(env: Any) -> StateAdapter:
     distance = _short_way(angles)
     if not hasattr(owner, "mujoco_renderer"):
         return replace(MUJOCO, distance=distance)
-    return replace(MUJOCO, distance=distance, picture=_render_mujoco, draw_at=_draw_mujoco_at)
+    return replace(
+        MUJOCO,
+        distance=distance,
+        picture=_render_mujoco,
+        draw_at=_draw_mujoco_at,
+        draw_with=_draw_mujoco_with,
+        put_away=_free_mujoco,
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------
