@@ -127,7 +127,8 @@ def _judge_live(
             made.success_distance = radius
         return made
 
-    played = {one.name: _play_bin(one, agent, make, store, config, say) for one in bins}
+    cloned = _cloned(agent, config) if bins and agent.config.history == 1 else None
+    played = {one.name: _play_bin(one, agent, cloned, make, store, config, say) for one in bins}
     return {name: rows for name, (rows, _) in played.items()}, {name: kept for name, (_, kept) in played.items()}
 
 
@@ -187,9 +188,24 @@ def _offset(world: World, states: dict[int, np.ndarray], usual: int, longest: in
     return offset
 
 
+def _cloned(agent: Agent, config: ResolvedWorld) -> Player:
+    """A policy that imitates the recorded play, on the agent's own latents."""
+    memory = remember(agent.model, config)  # type: ignore[arg-type]
+    return clone_latents(
+        agent.model,
+        memory.latents,
+        memory.actions,
+        agent.bounds,
+        seed=config.seed,
+        lengths=memory.lengths,
+        frameskip=config.frameskip,
+    )
+
+
 def _play_bin(
     one: Bin,
     agent: Agent,
+    cloned: Player | None,
     make: Callable[..., World],
     store: EpisodeStore,
     config: ResolvedWorld,
@@ -204,17 +220,8 @@ def _play_bin(
     policy = config.play.policy or default_policy(bounds)
     if policy != uniform:
         players["play"] = PolicyPlayer(make_policy(policy, bounds), config.seed)
-    if agent.config.history == 1:
-        memory = remember(agent.model, config)  # type: ignore[arg-type]
-        players["behaviour cloning"] = clone_latents(
-            agent.model,
-            memory.latents,
-            memory.actions,
-            bounds,
-            seed=config.seed,
-            lengths=memory.lengths,
-            frameskip=config.frameskip,
-        )
+    if cloned is not None:
+        players["behaviour cloning"] = cloned
     if one.offset is not None:
         ids = {pair.episode_id for pair in one.pairs.pairs if pair.episode_id is not None}
         ways = {i: np.asarray(store.rows_of("actions", i)) for i in ids}
