@@ -54,8 +54,8 @@ def states(method, batch=2, steps=1, seed=0):
 def test_a_rollout_of_one_step_is_a_prediction(predictor):
     method = make(predictor=predictor).eval()
     z, actions = states(method), torch.tensor([[[0.5, -1.0]], [[0.0, 2.0]]])
-    expected = method.predictor(z[:, :, 0], actions).unsqueeze(2)
-    torch.testing.assert_close(method.rollout(z, actions), expected, atol=1e-6, rtol=0)  # kernels differ by the shape of a batch
+    expected = method.predictor(z[:, :, 0], actions).unsqueeze(2)  # whose kernels differ by the shape of a batch
+    torch.testing.assert_close(method.rollout(z, actions), expected, atol=1e-6, rtol=0)
 
 
 def test_a_longer_rollout_feeds_predictions_back():
