@@ -35,7 +35,7 @@ def fit_critic(model: LeWM, memory: "Memory", config: "WorldModelConfig") -> Cri
     latents = memory.latents[..., : model.config.embed_dim]  # a goal picture shows no velocity
     if kind == "map":
         options = LandmarkConfig()
-        found = fit_landmarks(latents, options, lengths=memory.lengths)
+        found = fit_landmarks(latents, options, lengths=memory.lengths, scene_dim=model.scene_dim)
         if len(found) < options.capacity:
             return found
         print(f"more than {options.capacity} places were seen: the critic is a learned distance", file=sys.stderr)

@@ -8,7 +8,7 @@ import numpy as np
 from openjepa.data import EpisodeStore
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.planning import ExhaustiveConfig
-from openjepa.recipes.measured_motion import Motion, categories_of, idle_choices, measure_motion, read_clips
+from openjepa.recipes.measured_motion import Motion, categories_of, clips_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
     from openjepa.recipes.world import WorldConfig
@@ -135,7 +135,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         window, line = choose_window(store.lengths, frameskip)
         lines.append(line)
     limit = VELOCITY_PLAN if state == "pair" else LONGEST_PLAN
-    idle = idle_choices(clips) if len(categories) == 1 and frameskip == 1 else ()
+    whole = np.arange(len(store))  # what works at one door alone is seldom seen to work
+    idle = idle_choices(clips_of(store, whole)) if len(categories) == 1 and frameskip == 1 else ()
     tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
     if tried is not None:
         lines.append(f"choices {tried}: of {categories[0]}, the others change no picture")

@@ -6,7 +6,7 @@ background, the usual colour of every pixel (or, where an episode has a scene of
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,14 +69,16 @@ def read_clips(store: EpisodeStore, *, frameskip: int = 1) -> list[Clip]:
     long = np.flatnonzero(store.lengths >= frameskip * SHORTEST)
     if len(long) < EPISODES // 2:
         long = np.flatnonzero(store.lengths >= frameskip)
-    ids = long[np.unique(np.linspace(0, len(long) - 1, min(EPISODES, len(long))).astype(int))]
-    clips = []
-    for i in ids.tolist():
+    return list(clips_of(store, long[np.unique(np.linspace(0, len(long) - 1, EPISODES).astype(int))], frameskip))
+
+
+def clips_of(store: EpisodeStore, episodes: np.ndarray, frameskip: int = 1) -> Iterator[Clip]:
+    """The beginnings of these episodes, one after the other."""
+    for i in episodes.tolist():
         count = min(int(store.lengths[i]) // frameskip, FRAMES)
         actions = np.asarray(store.rows_of("actions", i)[: count * frameskip])
         frames = np.asarray(store.rows_of("frames", i)[: count * frameskip + 1 : frameskip])
-        clips.append(Clip(frames, actions.reshape(count, -1)))
-    return clips
+        yield Clip(frames, actions.reshape(count, -1))
 
 
 def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
@@ -201,7 +203,7 @@ def centre_of(differs: np.ndarray) -> np.ndarray:
 
 def changed(frames: np.ndarray) -> np.ndarray:
     """Whether any pixel changes between successive frames [T + 1, C, H, W]: [T] bool."""
-    return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in itertools.pairwise(frames)])
+    return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in itertools.pairwise(frames)], bool)
 
 
 def cell_of(moves: np.ndarray) -> float | None:
@@ -296,12 +298,15 @@ def principal(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     )
 
 
-def idle_choices(clips: Sequence[Clip]) -> tuple[int, ...]:
+def idle_choices(clips: Iterable[Clip]) -> tuple[int, ...]:
     """Numbers of the choices of one group that never change the picture; none where too little was seen of one."""
-    actions = np.concatenate([clip.actions for clip in clips])
-    changes = np.concatenate([changed(clip.frames) for clip in clips])
-    idle = tuple(i for i in range(actions.shape[1]) if not changes[actions[:, i] > 0].any())
-    return () if actions.sum(0).min() < FEWEST or len(idle) == actions.shape[1] else idle
+    counts, effects = [], []  # [A] of each clip: how often a choice was made, and how often the picture changed then
+    for clip in clips:
+        counts.append(clip.actions.sum(0))
+        effects.append(clip.actions[changed(clip.frames)].sum(0))
+    made, worked = np.sum(counts, 0), np.sum(effects, 0)
+    idle = tuple(np.flatnonzero(worked == 0).tolist())
+    return () if made.min() < FEWEST or len(idle) == len(made) else idle
 
 
 def categories_of(actions: np.ndarray) -> tuple[int, ...]:
