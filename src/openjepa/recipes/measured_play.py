@@ -4,8 +4,9 @@ Pictures must be large enough for what moves in them, and episodes long enough f
 """
 
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class PlayChoices:
         policy: what plays.
         favoured: choices that it prefers.
         keep: how lasting its actions are; None is the policy's own.
+        step_seconds: wall-clock time of a recorded environment step; 0 where nothing was played.
         lines: one line of reason for each choice that is not the usual one.
     """
 
@@ -42,6 +44,7 @@ class PlayChoices:
     policy: str
     favoured: tuple[int, ...] = ()
     keep: float | None = None
+    step_seconds: float = 0.0
     lines: tuple[str, ...] = ()
 
 
@@ -61,9 +64,10 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
         if size is None:
             return usual
         with tempfile.TemporaryDirectory() as folder, EpisodeStore.create(Path(folder) / "probe") as store:
-            steps = min(most, STEPS)
+            steps, began = min(most, STEPS), time.perf_counter()
             collect(stage, make_policy(policy, stage.bounds), store, EPISODES, steps, seed, with_states=False)
-            return _choose(store, usual, most, seed)
+            seconds = (time.perf_counter() - began) / max(1, int(store.lengths.sum()))
+            return replace(_choose(store, usual, most, seed), step_seconds=seconds)
     finally:
         stage.close()
 
@@ -87,11 +91,14 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
         side = int(np.clip(16 * np.ceil(SEEN_PX * PROBE_SIDE / motion.size / 16), side, LARGEST_SIDE))
         share = motion.size / PROBE_SIDE
         lines.append(f"image-size {side}: what moves is {share:.1%} of the picture wide, {share * side:.1f} px")
-    steps = int(np.clip(frameskip * USUAL_STEPS / 2, usual.steps, most))
+    steps = int(np.clip(max(frameskip * USUAL_STEPS / 2, count**2), usual.steps, most))
     if steps != usual.steps:
-        lines.append(f"episode-steps {steps}: in {frameskip} steps so little moves that an episode must be long")
+        why = f"in {frameskip} steps so little moves that an episode must be long"
+        if count**2 > frameskip * USUAL_STEPS / 2:
+            why = f"whoever strolls among {count} by {count} cells from one place on must stroll long to see all"
+        lines.append(f"episode-steps {steps}: {why}")
     keep = None
     if frameskip > 1 and not categories and choose_state(motion)[0] == "pair":
         keep = round(KEEP ** (1 / frameskip), 3)
         lines.append(f"play.keep {keep}: what moves has inertia, and actions last {frameskip} times as long as usual")
-    return PlayChoices(side, steps, usual.policy, favoured, keep, tuple(lines))
+    return PlayChoices(side, steps, usual.policy, favoured, keep, lines=tuple(lines))

@@ -44,6 +44,7 @@ LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_ga
 # The same where a few scenes recur, each of which was seen more seldom: a way is taken to lead back as well.
 SCENE_LANDMARKS = replace(LANDMARKS, capacity=600, sample=30_000, reversible=True, connected=True)
 TRAIN = TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
+PLAY_SHARE, FEWEST_EPISODES = 0.4, 20  # of a limit of time for play, and what is recorded in any case
 EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
@@ -151,7 +152,8 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any], *, kept
     began = time.monotonic()
     if not world and config.data is None:
         raise ConfigError("the recipe `world` must be given a world or a store: openjepa train WORLD_OR_STORE.")
-    play, reasons = _play(config, world, options)
+    known = kept if isinstance(kept, ResolvedWorld) and kept.minutes == config.minutes else None
+    play, reasons = _play(config, world, options, known)
     base = ResolvedWorld(play=play, seed=config.seed, batch_size=config.batch_size, train=config.train)
     store = open_store(base)
     try:
@@ -163,11 +165,8 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any], *, kept
     resolved = _with_choices(base, config, replace(found, lines=(*reasons, *found.lines)))
     if config.minutes is None:
         return resolved
-    if isinstance(kept, ResolvedWorld) and kept.minutes == config.minutes:
-        share = kept.share
-    else:
-        share = share_of_steps(resolved, 60 * config.minutes - (time.monotonic() - began))
-    return _within_minutes(resolved, config.minutes, share)
+    left = 60 * config.minutes - (time.monotonic() - began)
+    return _within_minutes(resolved, config.minutes, known.share if known else share_of_steps(resolved, left))
 
 
 def _within_minutes(config: ResolvedWorld, minutes: float, share: float) -> ResolvedWorld:
@@ -179,7 +178,9 @@ def _within_minutes(config: ResolvedWorld, minutes: float, share: float) -> Reso
     return replace(found, choices=(*found.choices, line))
 
 
-def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[PlayConfig, tuple[str, ...]]:
+def _play(
+    config: WorldConfig, world: str, options: Mapping[str, Any], known: ResolvedWorld | None
+) -> tuple[PlayConfig, tuple[str, ...]]:
     if config.data is not None:  # as it was recorded
         own = PlayConfig(
             world,
@@ -195,20 +196,28 @@ def _play(config: WorldConfig, world: str, options: Mapping[str, Any]) -> tuple[
         return own, ()
     found = choose_play(world, options, seed=config.seed)
     steps = config.episode_steps or found.steps
+    episodes, lines = config.episodes or max(2, RECORDED // steps), found.lines
+    if config.minutes is not None and config.episodes is None:
+        slow = found.step_seconds * steps  # an episode takes about so long
+        fitting = int(PLAY_SHARE * 60 * config.minutes / slow) if slow else episodes
+        fewer = known.play.episodes if known else max(FEWEST_EPISODES, fitting)
+        if fewer < episodes:
+            lines = (*lines, f"episodes {fewer}: what is recorded in {PLAY_SHARE:.0%} of {config.minutes:g} minutes")
+            episodes = fewer
     play = PlayConfig(
         world,
         dict(options),
         policy=config.policy or found.policy,
         favoured=() if config.policy else found.favoured,
         keep=None if config.policy else found.keep,
-        episodes=config.episodes or max(2, RECORDED // steps),
+        episodes=episodes,
         steps=steps,
         num_envs=config.num_envs,
         held_out=config.held_out,
         image_size=config.image_size or found.image_size,
         workers=config.workers,
     )
-    return play, found.lines
+    return play, lines
 
 
 def _check_store(store: EpisodeStore) -> None:
