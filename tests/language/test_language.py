@@ -217,6 +217,15 @@ def test_a_reopened_language_says_the_same(tmp_path, language):
     assert load(tmp_path / "agent").change == language.change
 
 
+def test_captions_whose_meaning_is_known_are_not_read(tmp_path, language):
+    said = torch.tensor([[[0, 1]], [[2, 3]]])
+    told = replace(language, said=said)
+    expected = language.head(language.head.told(said), LINE[None]).sigmoid().T
+    torch.testing.assert_close(told.probabilities(LINE), expected)
+    saved(tmp_path, told)
+    torch.testing.assert_close(load(tmp_path).probabilities(LINE), expected)
+
+
 def test_an_agent_pursues_words(tmp_path, language):
     one = saved(tmp_path, language)
     frames = np.random.default_rng(0).integers(256, size=(2, 3, 64, 64), dtype=np.uint8)

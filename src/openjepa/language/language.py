@@ -72,6 +72,7 @@ class Language:
         refusal: when a text is refused.
         change: change of what can be said, in captions, from which a stream is described anew; see `stream`.
         facts: what is known of the training, plain values.
+        said: [K, C, 2], numbers of subject and predicate of each clause of the captions; None where they must be read.
     """
 
     head: SetEnergy
@@ -83,6 +84,7 @@ class Language:
     refusal: Refusal
     change: float = 0.3
     facts: dict[str, Any] = field(default_factory=dict)
+    said: Tensor | None = None
 
     def cost(self, text: str | Sequence[str]) -> TextCost:
         """What a text asks for, as an intrinsic cost that any planner takes (see `TextCost`).
@@ -188,7 +190,7 @@ class Language:
 
     @cached_property
     def _captions(self) -> Reading:
-        return self.read(self.captions)
+        return self.read(self.captions) if self.said is None else self.head.told(self.said)
 
 
 def _states(latents: Tensor) -> Tensor:

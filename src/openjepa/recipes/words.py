@@ -150,6 +150,7 @@ def fit_language(
         encoder.pooled(meaning.texts),
         Refusal(none, none, words.level),
         facts={"texts": len(meaning.texts), "states": len(seen.latents), "seed": words.seed},
+        said=meaning.captions_said,
     )
     scores = torch.tensor(language.soundness(meaning.sound))
     refusal = Refusal(scores[:, 0].contiguous(), scores[:, 1].contiguous(), words.level)
