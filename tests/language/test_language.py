@@ -24,7 +24,7 @@ from openjepa.planning.costs import squared_l2
 from openjepa.protocols import ActionBounds
 
 TEXTS = ("go left", "be on the left", "go right", "be on the right")
-SHAPE = TextHeadConfig(width=16, clauses=1, directions=2, code_dim=4, hidden_dim=16, dropout=0.0)
+SHAPE = TextHeadConfig(width=16, clauses=1, directions=2, code_dim=4, hidden_dim=16, dropout=0.0, out_of_context=0.0)
 LINE = torch.linspace(-1, 1, 81).view(-1, 1, 1)
 
 
