@@ -33,7 +33,7 @@ from openjepa.heads.language_fitting import fit_point_head
 from openjepa.language import load
 from openjepa.language.facts import Fact, Facts
 from openjepa.language.rivals import ParsedCost, Parser, PointCost, fit_probe
-from openjepa.language.sayings import Saying, Sayings, truth
+from openjepa.language.sayings import Saying, Sayings, Split, truth
 from openjepa.language.stream import evenly, held, kept, moments
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.worded_tasks import Tasks, by_cost, by_picture, draw_tasks, play_tasks
@@ -299,8 +299,11 @@ class Bench:
         else:
             after = {}
         seen = [s.text for s in self.sayings.draw(self.count, "goal", "seen", self.rng)]
+        splits: tuple[Split, ...] = ("template", "words")  # such as the refusal is calibrated on
+        fresh = [s.text for split_ in splits for s in self.sayings.draw(2 * self.count, "goal", split_, self.rng)]
         return {
             "stated": self.language.refusal.level,
+            "sound_held_out": self._refused(fresh),
             "sound_seen": self._refused(seen),
             "sound_compositions": self._refused(sound),
             **after,

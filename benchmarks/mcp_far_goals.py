@@ -5,9 +5,10 @@ r"""A scripted client without a language model solves far goals over MCP: it ima
     python benchmarks/mcp_far_goals.py runs/object-rooms
 
 The server has the learned agent and its world; the client sees the protocol alone. It compares 64 imagined futures of
-two straight legs, takes the first steps of the best one, and looks again; it never calls `plan`. Goals are states seen
-in the other room (within 3 px counts, at any time), and the other room in words (it must be there when the budget is
-spent). The judge is the simulator's state. The last line is one JSON object.
+two straight legs drawn at random, takes the first steps of the best one, and looks again; where it hardly moved, it
+does not try that way again until it has. It never calls `plan`. Goals are states seen in the other room (within 3 px
+counts, at any time), and the other room in words (it must be there when the budget is spent). The judge is the
+simulator's state. The last line is one JSON object.
 """
 
 import argparse
@@ -31,11 +32,25 @@ from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
 from openjepa.serve.mcp.server import make_server
 
-WAYS = [[float(np.cos(a)), float(np.sin(a))] for a in np.linspace(0, 2 * np.pi, 8, endpoint=False)]
-FUTURES = [[first] * 6 + [then] * 6 for first in WAYS for then in WAYS]  # two legs of six steps
+FUTURES = 64  # that are compared at a time
+STEPS = 12  # of a future
 BUDGET = 60  # steps
 ACTED = 3  # steps that are taken of the best future before it looks again
+MOVED = 0.4  # share of the way that it meant to go, from which on it moved
+LIKE = 0.7  # cosine from which on a way is like one that failed
 WORDS = {"left room": "go into the left room", "right room": "go into the right room"}
+
+
+def draw_futures(rng: np.random.Generator, failed: list[np.ndarray]) -> list[list[list[float]]]:
+    """Futures of two straight legs, none of which begins as one that failed."""
+    found: list[list[list[float]]] = []
+    while len(found) < FUTURES:
+        angles, speeds, turn = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.3, 1, 2), int(rng.integers(1, STEPS))
+        ways = np.stack([np.cos(angles), np.sin(angles)], 1)
+        if all(ways[0] @ way < LIKE for way in failed):
+            first, then = (speeds[:, None] * ways).tolist()
+            found.append([first] * turn + [then] * (STEPS - turn))
+    return found
 
 
 class Judge:
@@ -84,13 +99,18 @@ async def solve(client: Client, judge: Judge, seed: int, words: str | None) -> d
         holds = facts.holds(now[None])[:, 0]
         return any(holds[i] for i, fact in enumerate(facts.all) if fact.relation == relation)
 
-    ever = False
+    ever, failed, rng = False, list[np.ndarray](), np.random.default_rng(seed)
     while seen["step"] < BUDGET:
-        found = await call("compare_futures", state=seen["state"], futures=FUTURES, **aim)
-        best = found["futures"][0]
-        steps = max(1, min(ACTED, best["nearest_step"] - seen["step"]))
-        seen = await call("act", state=seen["state"], actions=FUTURES[best["number"]][:steps])
-        ever, calls = ever or arrived(), calls + 2
+        futures = draw_futures(rng, failed)
+        found = await call("compare_futures", state=seen["state"], futures=futures, **aim)
+        best, before = found["futures"][0], seen
+        steps = max(1, min(ACTED, best["nearest_step"] - seen["step"], BUDGET - seen["step"]))
+        acted = np.array(futures[best["number"]][:steps])
+        seen = await call("act", state=seen["state"], actions=acted.tolist())
+        moved = (await call("distance", first=before["state"], second=seen["state"]))["distance"]
+        meant = np.linalg.norm(acted, axis=1)  # steps, of which one is an action of length 1
+        failed = [] if moved >= MOVED * meant.sum() else [*failed[-2:], acted[0] / meant[0]]
+        ever, calls = ever or arrived(), calls + 3
         if words is None and ever:
             break
     return {"solved": ever if words is None else arrived(), "steps": seen["step"], "calls": calls}
@@ -98,7 +118,7 @@ async def solve(client: Client, judge: Judge, seed: int, words: str | None) -> d
 
 def seeds_of(judge: Judge, count: int) -> tuple[list[int], list[str]]:
     """Pairs of seeds whose starts lie in different rooms, and for each start the words for the other room."""
-    world, found, words, seed = judge(1), [], [], 500_000
+    world, found, words, seed = judge(1), [], [], 600_000
     while len(found) < count:
         places = []
         for one in (2 * seed, 2 * seed + 1):

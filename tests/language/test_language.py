@@ -11,7 +11,7 @@ from PIL import Image
 from openjepa import cli
 from openjepa.agent import Agent, AgentCard, AgentConfig, save_agent
 from openjepa.errors import CheckpointError, ConfigError, MissingDependencyError, ShapeError
-from openjepa.heads.language import PointHead, TextHeadConfig
+from openjepa.heads.language import PointHead, SetEnergy, TextHeadConfig
 from openjepa.heads.language_fitting import EncodedTexts, Lesson, TextFitConfig, fit_point_head, fit_set_energy
 from openjepa.language import Language, load, save
 from openjepa.language.costs import Places
@@ -24,7 +24,7 @@ from openjepa.planning.costs import squared_l2
 from openjepa.protocols import ActionBounds
 
 TEXTS = ("go left", "be on the left", "go right", "be on the right")
-SHAPE = TextHeadConfig(width=16, clauses=1, directions=2, code_dim=4, hidden_dim=16, dropout=0.0)
+SHAPE = TextHeadConfig(width=16, clauses=1, directions=2, code_dim=4, hidden_dim=16, dropout=0.0, out_of_context=0.0)
 LINE = torch.linspace(-1, 1, 81).view(-1, 1, 1)
 
 
@@ -59,14 +59,24 @@ def test_a_set_is_learned_and_a_point_is_its_middle(language):
 
 def test_choices_are_told_where_it_is_known_what_texts_say():
     told = replace(lesson(), said=torch.tensor([[[3, i // 2]] for i in range(4)]), denied=torch.zeros(4) > 0)
-    fit = TextFitConfig(steps=60, num_texts=4, num_states=32, lr=1e-2)
+    fit = TextFitConfig(steps=200, num_texts=4, num_states=32, lr=1e-2, said_steps=200)
     head = fit_set_energy(told, SHAPE, fit, generator=torch.Generator().manual_seed(0))
     choice = head.choose(*TextEncoder("hashed")(TEXTS))
     assert choice.subjects.argmax(-1).flatten().tolist() == [3, 3, 3, 3]
     assert choice.predicates.argmax(-1).flatten().tolist() == [0, 0, 1, 1]
     assert (choice.sign > 0).all()
+    energy = head(head.told(told.said[::2]), LINE[None, [4, 76]])  # what is said was learned without the texts
+    assert (energy > 0).tolist() == [[True, False], [False, True]]
     with pytest.raises(ShapeError, match=r"`said` must be \[K=4 C 2\]"):
         replace(told, said=torch.zeros(2, 1, 2))
+    with pytest.raises(ConfigError, match="`said` must have texts that say one thing alone"):
+        replace(told, denied=torch.ones(4) > 0)
+
+
+def test_clauses_that_say_the_same_say_it_no_less():
+    head = SetEnergy(4, 1, replace(SHAPE, clauses=2)).eval()
+    once, twice = (head(head.told(torch.tensor([[[1, 2]] * count])), LINE[None]) for count in (1, 2))
+    torch.testing.assert_close(once, twice)
 
 
 def test_what_is_hardly_said_is_no_evidence():
@@ -96,8 +106,16 @@ def test_what_makes_no_sense_is_refused_with_a_reason(language):
     assert language.refuses("") == "`text` must be words; got ``."
     assert language.refuses("go left") is None
     assert language.refuses("Kaninchen hoppeln").startswith("`Kaninchen hoppeln` is unlike anything that was learned")
-    stubborn = replace(language, refusal=Refusal(torch.zeros(99) - 1, torch.linspace(1e3, 2e3, 99)))
+    stubborn = replace(language, refusal=Refusal(torch.zeros(99) - 2, torch.linspace(1e3, 2e3, 99)))
     assert stubborn.refuses("go left").startswith("nothing that was ever seen fits `go left` (p = 0.01)")
+
+
+def test_sound_texts_are_refused_at_the_level():
+    known, fitting = torch.randn(2, 3000, generator=torch.Generator().manual_seed(0))
+    refusal = Refusal(known[:2000], fitting[:2000].sign(), 0.05)  # a score with many ties among them
+    p = [refusal.p_value(*pair)[0] for pair in zip(known[2000:].tolist(), fitting[2000:].sign().tolist(), strict=True)]
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.015)
+    assert refusal.p_value(-9, 9) == (1 / 2001, True)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "?!", "goal.png", "a/b/GOAL.JPG", 7, None, np.zeros((3, 8, 8))])
@@ -129,12 +147,25 @@ def test_texts_are_read_once_and_padding_is_no_word():
     counting = Counting()
     encoder = TextEncoder("counting", counting)
     tokens, mask = encoder(["one  Two", "three", "one two"])
-    assert tokens.shape == (3, 2, 2)
+    assert tokens.shape == (3, 2, 4)
     assert mask.tolist() == [[True, True], [True, False], [True, True]]
-    assert counting.read == 2
-    encoder(["three"])
-    assert counting.read == 2
+    assert tokens[0].tolist() == [[7, 7, 3, 3], [7, 7, 3, 3]]  # in the text, and by itself
+    assert counting.read == 2 + 3
+    encoder(["three", "two one"])
+    assert counting.read == 2 + 3 + 1
     torch.testing.assert_close(encoder.pooled(["three"]), torch.full((1, 2), 0.5**0.5))
+
+
+def test_words_by_themselves_lie_under_their_pieces_between_the_marks():
+    class Marking:
+        dim = 1
+
+        def tokens(self, texts):
+            return [np.array([[0.0], *([float(len(text))] for _ in text.replace(" ", "")), [0.0]]) for text in texts]
+
+    tokens, mask = TextEncoder("marking", Marking())(["ab c", "abcd"])
+    assert tokens[0, :5].tolist() == [[0, 0], [4, 2], [4, 2], [4, 1], [0, 0]]
+    assert mask.sum(1).tolist() == [5, 6]
 
 
 def test_a_missing_encoder_is_named_with_its_remedy(monkeypatch):
@@ -184,6 +215,15 @@ def test_a_reopened_language_says_the_same(tmp_path, language):
     assert again.describe(LINE[5]) == language.describe(LINE[5])
     torch.testing.assert_close(again.cost("go left").energy(LINE), language.cost("go left").energy(LINE))
     assert load(tmp_path / "agent").change == language.change
+
+
+def test_captions_whose_meaning_is_known_are_not_read(tmp_path, language):
+    said = torch.tensor([[[0, 1]], [[2, 3]]])
+    told = replace(language, said=said)
+    expected = language.head(language.head.told(said), LINE[None]).sigmoid().T
+    torch.testing.assert_close(told.probabilities(LINE), expected)
+    saved(tmp_path, told)
+    torch.testing.assert_close(load(tmp_path).probabilities(LINE), expected)
 
 
 def test_an_agent_pursues_words(tmp_path, language):

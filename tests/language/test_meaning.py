@@ -101,6 +101,8 @@ def test_the_meaning_of_a_grammar_agrees_with_the_truth_of_its_sayings(facts):
     meaning = FactMeaning(facts, world.states(), 60, np.random.default_rng(3))
     assert len(meaning.captions) == len(facts.all) == 47
     assert meaning.captions[facts.index[Fact("left of", ("red disc",))]] == "the agent is left of the red disc"
+    assert meaning.captions_said.shape == (47, 1, 2)
+    assert len(meaning.captions_said.unique(dim=0)) == 47
     parser, holds = Parser(facts), facts.holds(world.states())
     found = meaning.truth(torch.arange(27), torch.arange(20)).numpy()  # the goals, which come first
     for text, row in zip(meaning.texts[:27], found, strict=True):

@@ -38,6 +38,7 @@ class TextHeadConfig:
         code_dim: width of what a clause says of them.
         hidden_dim: of the network that compares both.
         dropout: share of token features that training hides, in [0, 1).
+        out_of_context: share of texts whose words training shows by themselves alone, in [0, 1).
     """
 
     width: int = 128
@@ -49,12 +50,13 @@ class TextHeadConfig:
     code_dim: int = 16
     hidden_dim: int = 64
     dropout: float = 0.2
+    out_of_context: float = 0.3
 
     def __post_init__(self) -> None:
         check_counts(self, "width", "clauses", "subjects", "predicates", "glances", "directions")
         check_counts(self, "code_dim", "hidden_dim")
-        if self.width % 4 or not 0 <= self.dropout < 1:
-            raise ConfigError("`width` must be a multiple of 4 and `dropout` in [0, 1).")
+        if self.width % 4 or not 0 <= self.dropout < 1 or not 0 <= self.out_of_context < 1:
+            raise ConfigError("`width` must be a multiple of 4, `dropout` and `out_of_context` in [0, 1).")
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,19 @@ class Choice:
 
 
 class TokenReader(nn.Module):
-    """Tokens [B, L, E] of a frozen text encoder to pooled features [B, Q, width], one for each learned question."""
+    """Tokens [B, L, E] of a frozen text encoder to pooled features [B, Q, width], one for each learned question.
+
+    The first half of a token is its word in the text, the second the word by itself.
+    """
 
     def __init__(self, token_dim: int, questions: int, config: TextHeadConfig) -> None:
         super().__init__()
+        if token_dim % 2:
+            raise ConfigError(f"`token_dim` must be even: words in their text and by themselves; got {token_dim}.")
         width = config.width
+        self.out_of_context = config.out_of_context
         self.dropout = nn.Dropout(config.dropout)
-        self.project = nn.Linear(token_dim, width)
+        self.project, self.project_alone = nn.Linear(token_dim // 2, width), nn.Linear(token_dim // 2, width)
         self.layer = nn.TransformerEncoderLayer(
             width, 4, 2 * width, dropout=config.dropout, batch_first=True, norm_first=True
         )
@@ -111,7 +119,11 @@ class TokenReader(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B, L, E] and which of them are words, mask [B, L] bool, to [B, Q, width]."""
-        words = self.project(self.dropout(functional.normalize(tokens.float(), dim=-1) * math.sqrt(tokens.shape[-1])))
+        in_text, alone = (self.dropout(unit(half)) for half in tokens.float().chunk(2, -1))
+        in_text = self.project(in_text)
+        if self.training:
+            in_text = in_text * (torch.rand(len(tokens), 1, 1, device=tokens.device) >= self.out_of_context)
+        words = in_text + self.project_alone(alone)
         x = words + positions(words.shape[1], words.shape[2]).to(words)
         seen = self.layer(x, src_key_padding_mask=~mask)
         score = torch.einsum("qw,blw->bql", self.questions, self.keys(seen))
@@ -161,6 +173,16 @@ class SetEnergy(nn.Module):
         maps = torch.einsum("bck,krd->bcrd", choice.subjects.softmax(-1), self.maps)
         return Reading(maps, choice.predicates.softmax(-1) @ self.codes, choice.sign.tanh())
 
+    def told(self, said: Tensor) -> Reading:
+        """What subjects and predicates ask of a state, without a text: their numbers [B, C, 2]."""
+        subjects, predicates = said.unbind(-1)
+        return Reading(self.maps[subjects], self.codes[predicates], torch.ones(len(said)))
+
+    @property
+    def chooser(self) -> nn.ModuleList:
+        """The parts that read a text and choose."""
+        return nn.ModuleList([self.reader, self.to_subject, self.to_predicate, self.to_sign])
+
     def forward(self, reading: Reading, z: Tensor) -> Tensor:
         """Compatibility [B, P] of texts with states, above 0 where the text holds.
 
@@ -172,7 +194,10 @@ class SetEnergy(nn.Module):
         looked = torch.einsum("bcrd,bpd->bpcr", reading.maps, seen.expand(len(reading.maps), -1, -1))
         hidden = self.of_seen(looked) + self.of_said(reading.codes)[:, None]
         clauses = self.compare(hidden).squeeze(-1)  # [B, P, C]
-        return -torch.logsumexp(-clauses, -1) * reading.sign[:, None]
+        least = math.log(clauses.shape[-1]) - torch.logsumexp(
+            -clauses, -1
+        )  # of clauses that say the same: each of them
+        return least * reading.sign[:, None]
 
 
 class PointHead(nn.Module):
@@ -212,6 +237,11 @@ class PointHead(nn.Module):
 def _log_odds(width: int, config: TextHeadConfig, count: int) -> nn.Sequential:
     """From what was read to the log-odds of so many."""
     return nn.Sequential(nn.Linear(width, config.width), nn.ReLU(), nn.Linear(config.width, count))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Features of root mean square 1."""
+    return functional.normalize(x, dim=-1) * math.sqrt(x.shape[-1])
 
 
 def positions(length: int, width: int) -> Tensor:

@@ -30,7 +30,9 @@ class TextFitConfig:
         weight_decay: of all weights.
         num_texts: texts of a step.
         num_states: states of a step; every text meets all of them.
-        max_weight: of a true pair where few are true, >= 1.
+        max_weight: of a true pair where few are true, >= 1, where nobody knows what texts say.
+        said_steps: steps of what can be said, where that is known.
+        said_lr: learning rate of that.
     """
 
     steps: int = 2100
@@ -39,11 +41,13 @@ class TextFitConfig:
     num_texts: int = 48
     num_states: int = 192
     max_weight: float = 3.0
+    said_steps: int = 1000
+    said_lr: float = 5e-3
 
     def __post_init__(self) -> None:
-        check_counts(self, "steps", "num_texts", "num_states")
-        if self.lr <= 0 or self.weight_decay < 0 or self.max_weight < 1:
-            raise ConfigError("`lr` must be > 0, `weight_decay` >= 0 and `max_weight` >= 1.")
+        check_counts(self, "steps", "num_texts", "num_states", "said_steps")
+        if min(self.lr, self.said_lr) <= 0 or self.weight_decay < 0 or self.max_weight < 1:
+            raise ConfigError("`lr` and `said_lr` must be > 0, `weight_decay` >= 0 and `max_weight` >= 1.")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,11 @@ class Lesson:
         latents: states [S, N, D].
         truth: which texts are true of which states.
         said: [K, C, 2], numbers of subject and predicate of each clause of each text, or None where nobody knows them.
+            Some texts must have all clauses the same.
         denied: [K] bool, whether a text denies what it says, known where `said` is.
+
+    Raises:
+        ConfigError: where no text is plain, with all clauses the same and not denied.
     """
 
     texts: EncodedTexts
@@ -98,6 +106,17 @@ class Lesson:
         check_shape(self.latents, "S N D", name="latents")
         if self.said is not None:
             check_shape(self.said, f"K={len(self.texts)} C 2", name="said")
+            if not len(self.plain):
+                raise ConfigError("`said` must have texts that say one thing alone, and do not deny it; got none.")
+
+    @cached_property
+    def plain(self) -> Tensor:
+        """Numbers of texts that say one thing alone, one of each pair of subject and predicate [P]."""
+        assert self.said is not None
+        assert self.denied is not None
+        rows = ((self.said == self.said[:, :1]).flatten(1).all(1) & ~self.denied).nonzero().flatten()
+        pairs, which = self.said[rows, 0].unique(dim=0, return_inverse=True)
+        return rows.new_zeros(len(pairs)).scatter(0, which, rows)
 
     @cached_property
     def scarce(self) -> tuple[Tensor, Tensor]:
@@ -127,8 +146,11 @@ def fit_set_energy(
 ) -> SetEnergy:
     """Trains the compatibility of texts and states: binary cross-entropy of whether a text is true of a state.
 
+    Where it is known what texts say, both sides are learned apart, which is quicker and more exact: first the maps and
+    codes, each by itself, by the truth of what is said of one thing; then how to choose among them.
+
     Args:
-        lesson: what is learned from. Where it knows what texts say, the choices of the head are told.
+        lesson: what is learned from.
         shape: of the head.
         config: of the fit.
         generator: for initial weights and batches.
@@ -141,14 +163,35 @@ def fit_set_energy(
         rows = texts.draw(c.num_texts, generator)
         states = torch.randint(len(latents), (c.num_states,), generator=generator)
         is_true = lesson.truth(rows, states).float()
-        choice = head.choose(*texts.rows(rows))
-        energy = head(head.chosen(choice), latents[states].unsqueeze(0))
+        energy = head(head.read(*texts.rows(rows)), latents[states].unsqueeze(0))
         share = is_true.mean(1, keepdim=True).clamp(1e-3, 0.5)
         weight = 1 + is_true * (((1 - share) / share).sqrt().clamp(max=c.max_weight) - 1)
-        return functional.binary_cross_entropy_with_logits(energy, is_true, weight) + _misread(choice, lesson, rows)
+        return functional.binary_cross_entropy_with_logits(energy, is_true, weight)
+
+    def misread() -> Tensor:
+        rows = texts.draw(c.num_texts, generator)
+        return _misread(head.choose(*texts.rows(rows)), lesson, rows)
 
     with seeded(generator):  # dropout
-        return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
+        if lesson.said is None:
+            return fit(head, loss, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
+        _fit_said(head, lesson, c, generator)
+        fit(head.chooser.requires_grad_(True), misread, steps=c.steps, lr=c.lr, weight_decay=c.weight_decay)
+        return head.eval().requires_grad_(False)
+
+
+def _fit_said(head: SetEnergy, lesson: Lesson, c: TextFitConfig, generator: torch.Generator) -> None:
+    """Trains maps, codes and what compares them on what texts say of one thing, without reading the texts."""
+    assert lesson.said is not None
+    said = lesson.said[:, :1]
+
+    def loss() -> Tensor:
+        rows = lesson.plain[torch.randperm(len(lesson.plain), generator=generator)[: c.num_texts]]
+        states = torch.randint(len(lesson.latents), (c.num_states,), generator=generator)
+        energy = head(head.told(said[rows]), lesson.latents[states].unsqueeze(0))
+        return functional.binary_cross_entropy_with_logits(energy, lesson.truth(rows, states).float())
+
+    fit(head, loss, steps=c.said_steps, lr=c.said_lr)
 
 
 def fit_point_head(

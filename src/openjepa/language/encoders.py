@@ -51,20 +51,31 @@ class TextEncoder:
         self.name = name
         self._encoder = encoder or _open(name)
         self._known: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._words: dict[str, np.ndarray] = {}
 
     @property
     def dim(self) -> int:
-        """Width E of a token's feature."""
-        return self._encoder.dim
+        """Width E of a token's feature: the first half in its text, the second half of the word by itself."""
+        return 2 * self._encoder.dim
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokens [B, L, E] float32 of texts, and which of them are words, [B, L] bool."""
+        """Tokens [B, L, E] float32 of texts, and which of them are words, [B, L] bool.
+
+        What a word means in its text is known best beside its neighbours, which also leak into it; by itself it is the
+        same beside neighbours that it never had.
+        """
         clean = [" ".join(text.lower().split()) for text in texts]
         missing = sorted(set(clean) - self._known.keys(), key=len)  # of like length: little is padded
+        if len(self._words) > CACHED:
+            self._words.clear()
+        words = sorted({word for text in missing for word in text.split()} - self._words.keys(), key=len)
+        for first in range(0, len(words), BATCH):
+            part = words[first : first + BATCH]
+            self._words.update(zip(part, self._encoder.tokens(part), strict=True))
         for first in range(0, len(missing), BATCH):
             part = missing[first : first + BATCH]
             for text, found in zip(part, self._encoder.tokens(part), strict=True):
-                self._known[text] = found[:LONGEST].astype(np.float16)
+                self._known[text] = np.concatenate([found, self._alone(text, found)], 1)[:LONGEST].astype(np.float16)
         features = [self._known[text] for text in clean]
         while len(self._known) > CACHED:
             self._known.popitem(last=False)
@@ -77,10 +88,24 @@ class TextEncoder:
         return torch.from_numpy(tokens), torch.from_numpy(mask)
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """The mean feature of each text, of length 1, [B, E]."""
+        """The mean feature in context of each text, of length 1, [B, E / 2]."""
         tokens, mask = self(texts)
+        tokens = tokens[..., : self._encoder.dim]
         mean = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return torch.nn.functional.normalize(mean, dim=-1)
+
+    def _alone(self, text: str, found: np.ndarray) -> np.ndarray:
+        """The words of a text by themselves, each for all of its pieces; [L, E / 2] as the pieces `found` in context.
+
+        An encoder may add marks before and after a text; where its pieces are others in context, there are only those.
+        """
+        words = [self._words[word] for word in text.split()]
+        for first, last in ((0, 0), (1, 1), (0, 1), (1, 0)):
+            pieces = [word[first : len(word) - last] for word in words]
+            if first + sum(map(len, pieces)) + last == len(found):
+                means = [np.repeat(one.mean(0, keepdims=True), len(one), 0) for one in pieces if len(one)]
+                return np.pad(np.concatenate(means), ((first, last), (0, 0))) if means else found
+        return found
 
 
 def check_text(text: object, name: str = "text") -> str:

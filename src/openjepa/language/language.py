@@ -34,25 +34,28 @@ class Description:
 
 @dataclass(frozen=True)
 class Refusal:
-    """When a text is refused; two scores of texts that are known to be sound, each sorted, from low to high.
+    """When a text is refused; two scores of each text that is known to be sound.
 
     Attributes:
-        known: likeness of a sound text to the nearest trained one.
-        fitting: highest energy of a sound text among remembered states.
-        level: rate at which a sound text is refused, 0 to 1, half of it by each score.
+        known: likeness of a sound text to the nearest trained one [K].
+        fitting: highest energy of that text among remembered states [K].
+        level: rate at which a sound text is refused, 0 to 1.
     """
 
     known: Tensor
     fitting: Tensor
     level: float = 0.05
 
-    def p_values(self, known: float, fitting: float) -> tuple[float, float]:
-        """Share of sound texts (with this one) that score no higher, by each score."""
-        found = [
-            (1 + int((scores <= value).sum())) / (1 + len(scores))
-            for scores, value in ((self.known, known), (self.fitting, fitting))
-        ]
-        return found[0], found[1]
+    def p_value(self, known: float, fitting: float) -> tuple[float, bool]:
+        """Share of sound texts (with this one) whose worse score is no better, and whether that of this is `known`.
+
+        Each score is ranked among those of the sound texts; the lower rank is compared with the lower ranks of them.
+        """
+        scores = torch.stack([self.known, self.fitting])
+        ranks = torch.searchsorted(scores.sort(1).values, scores, right=True)  # [2, K], of themselves from 1
+        by_known, by_fitting = (int((s <= v).sum()) for s, v in zip(scores, (known, fitting), strict=True))
+        as_low = int((ranks.amin(0) <= min(by_known, by_fitting)).sum())
+        return (1 + as_low) / (1 + scores.shape[1]), by_known <= by_fitting
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Language:
         refusal: when a text is refused.
         change: change of what can be said, in captions, from which a stream is described anew; see `stream`.
         facts: what is known of the training, plain values.
+        said: [K, C, 2], numbers of subject and predicate of each clause of the captions; None where they must be read.
     """
 
     head: SetEnergy
@@ -80,6 +84,7 @@ class Language:
     refusal: Refusal
     change: float = 0.3
     facts: dict[str, Any] = field(default_factory=dict)
+    said: Tensor | None = None
 
     def cost(self, text: str | Sequence[str]) -> TextCost:
         """What a text asks for, as an intrinsic cost that any planner takes (see `TextCost`).
@@ -155,13 +160,12 @@ class Language:
             text = check_text(text)
         except ConfigError as error:
             return str(error)
-        known, fitting = self.soundness([text])[0]
-        unlike, unfit = self.refusal.p_values(known, fitting)
-        if unlike <= self.refusal.level / 2:
-            return f"`{text}` is unlike anything that was learned here (p = {unlike:.3g})"
-        if unfit <= self.refusal.level / 2:
-            return f"nothing that was ever seen fits `{text}` (p = {unfit:.3g})"
-        return None
+        p, is_unlike = self.refusal.p_value(*self.soundness([text])[0])
+        if p > self.refusal.level:
+            return None
+        if is_unlike:
+            return f"`{text}` is unlike anything that was learned here (p = {p:.3g})"
+        return f"nothing that was ever seen fits `{text}` (p = {p:.3g})"
 
     @torch.no_grad()
     def soundness(self, texts: Sequence[str]) -> list[tuple[float, float]]:
@@ -186,7 +190,7 @@ class Language:
 
     @cached_property
     def _captions(self) -> Reading:
-        return self.read(self.captions)
+        return self.read(self.captions) if self.said is None else self.head.told(self.said)
 
 
 def _states(latents: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Meaning(Protocol):
         sound: further texts that make sense, phrased otherwise: what a refusal is calibrated on.
         said: [K, C, 2], numbers of subject and predicate of each clause of each text, or None where nobody knows them.
         denied: [K] bool, whether a text denies what it says, known where `said` is.
+        captions_said: `said` of the captions.
     """
 
     texts: tuple[str, ...]
@@ -31,6 +32,7 @@ class Meaning(Protocol):
     sound: tuple[str, ...]
     said: Tensor | None
     denied: Tensor | None
+    captions_said: Tensor | None
 
     def truth(self, texts: Tensor, states: Tensor) -> Tensor:
         """Whether texts [B], by their numbers, are true of states [P], by theirs; [B, P] bool."""
@@ -62,6 +64,7 @@ class FactMeaning:
         predicates = {name: i for i, name in enumerate(dict.fromkeys(fact.relation for fact in facts.all))}
         parts = torch.tensor([[subjects[fact.things], predicates[fact.relation]] for fact in facts.all])
         self.said: Tensor | None = parts[self._facts]
+        self.captions_said: Tensor | None = parts[:, None]
         self._denied = torch.tensor([s.denied for s in drawn])
         self.denied: Tensor | None = self._denied
         self._holds = torch.from_numpy(facts.holds(states))  # [F, S]
@@ -93,6 +96,7 @@ class TaskMeaning:
             )
         self.said: Tensor | None = None
         self.denied: Tensor | None = None
+        self.captions_said: Tensor | None = None
         number = {task: i for i, task in enumerate(self.texts)}
         task = torch.tensor([number.get(task, -1) for task in tasks])
         self._done_task = torch.where(torch.from_numpy(np.asarray(done, bool)), task, -1)

@@ -23,7 +23,7 @@ from openjepa.language.encoders import TextEncoder
 from openjepa.language.language import Language, Refusal
 from openjepa.planning.costs import PathCost
 
-FORMAT = 2
+FORMAT = 3
 CARD, WEIGHTS = "language.json", "language.safetensors"
 
 
@@ -51,6 +51,8 @@ def save(run: Path | str, language: Language) -> Path:
         "known": language.refusal.known.contiguous(),
         "fitting": language.refusal.fitting.contiguous(),
     }
+    if language.said is not None:
+        tensors["said"] = language.said.contiguous()
     temporary = folder.with_name(f".writing-{folder.name}")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -127,4 +129,5 @@ def _open(card: dict[str, Any], tensors: dict[str, Any], distance: Any, encoder:
         Refusal(tensors["known"], tensors["fitting"], card["level"]),
         card["change"],
         card["facts"],
+        tensors.get("said"),
     )

@@ -150,9 +150,10 @@ def fit_language(
         encoder.pooled(meaning.texts),
         Refusal(none, none, words.level),
         facts={"texts": len(meaning.texts), "states": len(seen.latents), "seed": words.seed},
+        said=meaning.captions_said,
     )
     scores = torch.tensor(language.soundness(meaning.sound))
-    refusal = Refusal(scores[:, 0].sort().values, scores[:, 1].sort().values, words.level)
+    refusal = Refusal(scores[:, 0].contiguous(), scores[:, 1].contiguous(), words.level)
     change = calibrate_change([language.probabilities(clip) for clip in seen.clips])
     return replace(language, refusal=refusal, change=change)
 
