@@ -90,7 +90,7 @@ WORLDS = {
         "four-rooms-distractors",
         ("--frameskip", "4", "--reach", "3", "--train.steps", "900"),  # found on development pairs of one seed
         {"near": ((8, 30), 60), "far": ((60, 140), 210)},
-        play=("--policy", "directed", "--episode-steps", "200", "--episodes", "300"),
+        play=("--policy", "directed", "--episode-steps", "200", "--episodes", "600"),
         ways=four_rooms,
     ),
     "two-rooms": Far(

@@ -88,11 +88,19 @@ def test_subgoals_lie_within_reach_and_on_the_way():
 
 def test_places_that_lead_nowhere_can_be_left_out():
     """From 3 a walk went on to 4 and ended; a state there then counts as its nearest place that leads on."""
-    walks = torch.tensor([[0, 1, 2, 3, 2, 1, 0], [0, 1, 2, 3, 4, 4, 4]])
+    walks = torch.tensor([[0, 1, 2, 3, 2, 1, 0]] * 200 + [[0, 1, 2, 3, 2, 3, 4]])
     assert len(fit_landmarks(corridor(walks))) == 5
     places = fit_landmarks(corridor(walks), LandmarkConfig(connected=True))
     assert sorted(places.places[:, 0, 0].tolist()) == [0, 1, 2, 3]
     assert places(corridor(torch.tensor([4, 0])), corridor(torch.tensor([0, 4]))).tolist() == [3, 3]
+
+
+def test_large_parts_stay_though_no_way_joins_them():
+    """Play never went through the door between 2 and 3: in the second room too an agent must know where it is."""
+    walks = torch.tensor([[0, 1, 2, 1, 0]] * 3 + [[3, 4, 5, 4, 3]] * 2)
+    places = fit_landmarks(corridor(walks), LandmarkConfig(connected=True))
+    assert sorted(places.places[:, 0, 0].tolist()) == [0, 1, 2, 3, 4, 5]
+    assert places(corridor(torch.tensor([3, 0])), corridor(torch.tensor([5, 5]))).tolist() == [2, places.far]
 
 
 def test_a_map_of_poses_takes_states_with_a_velocity_and_gives_places_at_rest():

@@ -258,6 +258,14 @@ def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, s
     assert any(line.startswith("state pair: ") for line in found.choices)
 
 
+@pytest.mark.parametrize(("landmarks", "reach", "gap"), [(True, 1.5, 6), (True, None, 32), (False, 1.5, 39)])
+def test_a_critic_beside_a_map_learns_what_lies_near(tmp_path, landmarks, reach, gap):
+    """Episodes of 40 steps, plans of 24; the map knows what is more than four times its reach away."""
+    found = resolved(tmp_path, clips(glide, inertia=0.0), landmarks=landmarks, reach=reach, frameskip=1)
+    assert found.act.distance.max_gap == gap
+    assert (found.act.landmarks is not None) == landmarks
+
+
 def test_things_that_glide_are_convolved(tmp_path):
     found = resolved(tmp_path, clips(glide, inertia=0.0))
     assert (found.method.state, found.method.encoder.kind, found.act.critic) == ("frame", "conv", "steps")

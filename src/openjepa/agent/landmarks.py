@@ -9,8 +9,7 @@ exactly, and stitches ways that were never walked as one. Best drawn in the spac
 there a wall lies between neighbours. After the graphs of search on the replay buffer (1906.05253) and of sparse
 graphical memory (2003.06417).
 
-The map also serves as memory of an episode: a step that was imagined from one landmark to another, and ended where it
-began, is not believed there again.
+The map also serves as memory of an episode: an imagined step that ended where it began is not believed there again.
 """
 
 from collections.abc import Callable, Collection
@@ -30,6 +29,7 @@ Embedding = Callable[[Tensor], Tensor]
 STILL = 1e-4  # of the longest step: what is shorter is rounding
 MANY = 8  # if goals lie at more than every MANYth landmark, all ways are looked up at once
 ENTRIES = 1 << 25  # distances at most that are held at once
+SMALL = 0.002  # share of the states: a part of the map with no more is dropped where `connected`
 ROWS = 8192  # states that are compared with all landmarks at once
 
 
@@ -45,8 +45,8 @@ class LandmarkConfig:
         max_gap: recorded steps at most that an edge stands for, >= 1.
         min_count: how often a gap must have been seen between two cells to be believed, >= 1.
         reversible: whether every way can be walked back as well.
-        connected: whether only places are kept that lead to and from the most visited one of their scene: from a place
-            that was passed once no way may be known, and an agent near it would be lost.
+        connected: whether parts of the map are dropped that hold few states: from a place that was passed once no way
+            may be known, and an agent near it would be lost. Large parts stay, though no way joins them.
     """
 
     radius_share: float = 0.5
@@ -281,15 +281,15 @@ def fit_landmarks(
 
 
 def _connected(landmarks: Landmarks, number: Tensor, lengths: Tensor) -> Tensor:
-    """Whether a landmark leads to and from the most visited one of its scene [L], by landmarks [E, T] of all states."""
+    """Whether a landmark is one of a large part of the map [L], by landmarks [E, T] of all states."""
     visits = torch.bincount(valid_states(number.unsqueeze(-1), lengths).flatten(), minlength=len(landmarks))
-    scene = torch.zeros_like(visits)
-    if landmarks.num_scenes[0]:
-        scene = scene_of(landmarks.places[:, 0, : landmarks.num_scenes[1]], landmarks.scenes)
-    kept = torch.zeros(len(landmarks), dtype=torch.bool, device=visits.device)
-    for one in scene.unique().tolist():
-        hub = int(((scene == one) * (visits + 1)).argmax())
-        kept |= torch.maximum(landmarks.ways(hub), landmarks.ways(hub, outward=True)) < landmarks.far
+    left = visits > 0
+    kept = torch.zeros_like(left)
+    while bool(left.any()):
+        hub = int((left * visits).argmax())
+        part = left & (torch.maximum(landmarks.ways(hub), landmarks.ways(hub, outward=True)) < landmarks.far)
+        kept |= part & (visits[part].sum() > SMALL * visits.sum())
+        left &= ~part
     return kept
 
 

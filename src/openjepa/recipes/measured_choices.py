@@ -35,6 +35,7 @@ SHARED = 0.02  # share of the picture by which scenes differ, up to which one ma
 CHOSEN_PLANS = 400  # that are looked at where actions are choices
 LARGE_PX = 6.0  # side of what moves, from which on keypoints find it; below, cells of 4 px and what is in them do
 LONGEST_GAP = 60  # model steps between two states that the critic learns from
+BEYOND = 4  # times the reach of a map, the same: what is farther the map knows, and walls show in near ones
 VELOCITY_GAP = 10  # the same where things have inertia: later, a pose tells little of when another is passed
 VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
 
@@ -63,6 +64,7 @@ class Choices:
         is_static: whether most of what differs between pictures never changes in an episode.
         landmarks: whether the agent has a map of remembered states.
         scene_dim: further numbers of a latent that tell which of a few scenes it is.
+        reach: model steps to a subgoal on the map at most.
         encoder_options: further options of the encoder, by name.
         lines: one line of reason for each choice.
     """
@@ -86,6 +88,7 @@ class Choices:
     finds_motion: bool = False
     landmarks: bool = False
     scene_dim: int = 0
+    reach: float = 1.0
     encoder_options: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
@@ -150,12 +153,15 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")
     critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
+    can_map = critic == "steps" and state == "frame"
+    landmarks = can_map and motion.scene <= SHARED if config.landmarks is None else config.landmarks
+    reach = config.reach or max(1.0, horizon / 3)
     farthest = VELOCITY_GAP if state == "pair" else LONGEST_GAP
+    if can_map and landmarks:
+        farthest = min(farthest, max(2, round(BEYOND * reach)))
     max_gap = config.max_gap or int(np.clip(longest - 1, 2, farthest))
     if config.max_gap is None and critic == "steps":
         lines.append(f"max-gap {max_gap}: the critic learns from states up to {max_gap * frameskip} steps apart")
-    can_map = critic == "steps" and state == "frame"
-    landmarks = can_map and motion.scene <= SHARED if config.landmarks is None else config.landmarks
     if can_map and config.landmarks is None:
         told = "one map of what was seen leads to far goals" if landmarks else "a map of one would mislead in another"
         lines.append(f"landmarks: scenes of episodes differ in {motion.scene:.1%} of the picture, so {told}")
@@ -179,6 +185,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         finds_motion=finds_motion,
         landmarks=landmarks,
         scene_dim=scene_dim,
+        reach=reach,
         encoder_options=options,
         lines=tuple(lines),
     )

@@ -298,7 +298,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         replan_every=found.replan_every,
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
-        reach=config.reach or max(1.0, found.horizon / 3),
+        reach=found.reach,
         edge_patience=EDGE_PATIENCE if found.landmarks else None,
         configurator=ConfiguratorConfig() if found.landmarks else None,
         pairs=config.pairs,
