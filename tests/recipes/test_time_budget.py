@@ -62,3 +62,9 @@ def test_minutes_choose_the_steps_alone():
         WorldConfig(minutes=2.0, fit_steps=10)
     with pytest.raises(ConfigError, match="above 0"):
         WorldConfig(minutes=0.0)
+
+
+def test_processes_of_one_run_do_not_measure_each_for_itself(store, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="torchrun"):
+        resolve(WorldConfig(data=store, minutes=1.0), "", {})

@@ -9,6 +9,7 @@ one line each, and an option (`recipes/measured_choices.py`). A store of the use
 """
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -152,6 +153,8 @@ def resolve(config: WorldConfig, world: str, options: Mapping[str, Any], *, kept
     began = time.monotonic()
     if not world and config.data is None:
         raise ConfigError("the recipe `world` must be given a world or a store: openjepa train WORLD_OR_STORE.")
+    if config.minutes is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("`minutes` must be left out under torchrun: each process would measure other steps.")
     known = kept if isinstance(kept, ResolvedWorld) and kept.minutes == config.minutes else None
     play, reasons = _play(config, world, options, known)
     base = ResolvedWorld(play=play, seed=config.seed, batch_size=config.batch_size, train=config.train)
