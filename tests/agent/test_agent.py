@@ -1,11 +1,11 @@
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from openjepa.agent import Agent, AgentConfig
+from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.planning import CEM, CEMConfig, PathCost
@@ -192,6 +192,33 @@ def test_frameskip_executes_a_model_action_in_parts() -> None:
     torch.testing.assert_close(spy.calls[1]["past"], torch.tensor([[[1.00, 1.01]]]))
 
 
+def test_looks_within_a_model_step_plan_anew_and_shift_by_what_was_executed() -> None:
+    agent, spy = spied(frameskip=4, looks=2)
+    agent.start(goal_frames([[0.0]]))
+    taken = [agent.act(goal_frames([[t / 32]])).item() for t in range(5)]
+    np.testing.assert_allclose(taken, [1.00, 1.01, 2.00, 2.01, 3.00], rtol=1e-6)
+    assert [call["z"].item() * 32 for call in spy.calls] == [0, 2, 4]
+    rest = spy.calls[1]["guess"].flatten()  # 12 primitive actions of which 2 were taken
+    torch.testing.assert_close(rest, torch.tensor([*(1 + t / 100 for t in range(2, 12)), 1.11, 1.11]))
+
+
+def test_frames_of_a_state_lie_a_model_step_apart_however_often_it_looks() -> None:
+    class Pairs(PointWorld):
+        clips: ClassVar[list[list[float]]] = []
+
+        def encode(self, frames: torch.Tensor, proprio: Any = None) -> torch.Tensor:
+            z = super().encode(frames, proprio)
+            self.clips.append((z[0].flatten() * 32).tolist())
+            return z
+
+    spy = Spy(3, 4)
+    agent = Agent(Pairs(), spy, PathCost(), LINE, AgentConfig(frameskip=4, looks=4, history=2))
+    agent.start(goal_frames([[0.0]]))
+    for t in range(7):
+        agent.act(goal_frames([[t / 32]]))
+    assert Pairs.clips[1:] == [[0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [1, 5], [2, 6]]
+
+
 def test_random_numbers_are_keyed_by_seed_environment_and_decision() -> None:
     agent, spy = spied(seed=1)
     agent.start(goal_frames([[0.0], [0.0]]), env_ids=[3, 5])
@@ -244,6 +271,10 @@ def test_mistakes_are_named(disc: ActionBounds) -> None:
         agent.start(goal_frames([[0.0]]), env_ids=[-1])
     with pytest.raises(ConfigError, match="must be at least 1"):
         replace(AgentConfig(), frameskip=0)
+    with pytest.raises(ConfigError, match=r"`looks` must be a divisor of `frameskip` \(8\); got 3"):
+        AgentConfig(frameskip=8, looks=3)
+    with pytest.raises(ConfigError, match=r"`looks` above 1 must go with `replan_every` 1"):
+        AgentConfig(frameskip=8, looks=2, failed_plans=FailedPlanConfig())
 
     class Net(torch.nn.Module, PointWorld):
         pass

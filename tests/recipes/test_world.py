@@ -18,7 +18,8 @@ from openjepa.envs import collect, make_policy, make_world
 from openjepa.errors import ConfigError
 from openjepa.protocols import ActionBounds, Episode
 from openjepa.recipes.acting import recorded_bounds
-from openjepa.recipes.measured_choices import change_by_lag, choose_frameskip, choose_window
+from openjepa.recipes.judge_world import _offset
+from openjepa.recipes.measured_choices import change_by_lag, choose_frameskip, choose_looks, choose_window
 from openjepa.recipes.world import WorldConfig, resolve
 
 QUICK = ["--train.steps", "2", "--train.warmup-steps", "0", "--train.device", "cpu", "--train.precision", "fp32"]
@@ -186,6 +187,28 @@ def test_the_window_leaves_hardly_a_step_out():
     assert window == 9
     assert "99.4% of all steps" in line
     assert "10 of 100 episodes are shorter" in line
+
+
+def test_what_has_inertia_is_looked_at_several_times_in_a_model_step():
+    assert [choose_looks(skip) for skip in (1, 2, 3, 4, 5, 6, 8)] == [1, 2, 3, 4, 1, 3, 4]
+
+
+def test_looks_that_do_not_fit_are_refused_before_anything_is_learned(store):
+    with pytest.raises(ConfigError, match="`looks` must be a divisor of the frameskip, 4; got 3"):
+        resolve(WorldConfig(data=store, frameskip=4, looks=3), "", {})
+
+
+def test_near_pairs_lie_so_far_apart_that_doing_nothing_seldom_reaches_them():
+    """On a line walked at one unit a step, a radius of 30 holds all pairs 25 steps apart, and none 50 apart."""
+
+    class Line:
+        def is_success(self, states, goals):
+            return np.abs(states - goals)[:, 0] < 30
+
+    walked = {0: np.arange(101.0)[:, None]}
+    assert _offset(Line(), walked, 25, 99) == 50
+    assert _offset(Line(), walked, 25, 40) == 25  # the episodes are too short
+    assert _offset(Line(), walked, 32, 99) == 32
 
 
 def test_bounds_of_recorded_actions():

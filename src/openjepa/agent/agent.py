@@ -88,7 +88,7 @@ class Agent:
             if not isinstance(distance, Landmarks) or self.config.failed_plans is not None:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self.stuck_map = distance
-        self.perception = Perception(model, self.config.history, self.config.device, frame_shape)
+        self.perception = Perception(model, self.config.history, self.config.device, frame_shape, self.config.looks)
         self.landmarks, self.hierarchy, self.diary, self.reflex = landmarks, hierarchy, diary, reflex
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
@@ -190,14 +190,14 @@ class Agent:
         primitive = block.unflatten(1, (self.config.frameskip, -1))[:, now.part]  # [B, A]
         actions[now.active] = to_host(primitive.float())[now.active]
         now.part += 1
-        if now.part == self.config.frameskip:
+        if now.part == self.config.span:
             now.part = 0
             now.executed += 1
             now.memory.act(block)
         return actions.numpy()
 
     def _begin_step(self, now: Episode, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> None:
-        """Begins a model step: looks where that is needed, and plans when a plan is due."""
+        """Begins a model step, or a part of one: looks where that is needed, and plans when a plan is due."""
         if len(frames) != len(now.z_goal):
             raise ShapeError(f"`frames` must hold {len(now.z_goal)} environments; got {len(frames)}.")
         self.perception.remember(frames)
@@ -285,7 +285,7 @@ class Agent:
         generators = [keyed_generator(self.config.seed, now.env_ids[i], self.decisions) for i in rows.tolist()]
         options: dict[str, Tensor] = {}
         if now.plan is not None and self.config.warm_start:
-            options["guess"] = shift(now.plan, now.executed)[there]
+            options["guess"] = self._rest(now.plan, now.executed)[there]
         past = now.memory.actions(there)
         if past is not None:
             options["context_actions"] = past
@@ -296,6 +296,13 @@ class Agent:
             return wander(self.model, z, cost, bounds, steps, generators=generators, context_actions=past)
         planner = self.planner if setup is None else resized(self.planner, setup)
         return planner.plan(self.model, z, cost, generators=generators, **options)
+
+    def _rest(self, plan: Tensor, executed: int) -> Tensor:
+        """What is left of plans [B, H, frameskip * A] after `executed` spans, as long as before."""
+        if self.config.looks == 1:
+            return shift(plan, executed)
+        primitive = plan.unflatten(2, (self.config.frameskip, -1)).flatten(1, 2)
+        return shift(primitive, executed * self.config.span).unflatten(1, (-1, self.config.frameskip)).flatten(2)
 
     def _bound_cost(self, now: Episode, rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""

@@ -37,6 +37,9 @@ class AgentConfig:
         context_len: latest states that the model is given, >= 1; 1 for a Markov model.
         history: latest frames that a state is computed from, >= 1; more than 1 for a state with a velocity.
         frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
+        looks: times in a model step at which the agent looks and plans anew, a divisor of `frameskip`; more than 1 for
+            what moves fast, where a whole model step without looking is long. It goes with `replan_every` and
+            `context_len` 1 and without `failed_plans` and `stuck_steps`: no plan is followed for long enough to fail.
         warm_start: whether a search starts from the last plan, shifted by what was executed.
         reach: model steps to a subgoal at most, > 0; for an agent with a map.
         edge_patience: decisions without progress after which the agent no longer believes, until the episode ends, the
@@ -54,6 +57,7 @@ class AgentConfig:
     context_len: int = 1
     history: int = 1
     frameskip: int = 1
+    looks: int = 1
     warm_start: bool = True
     failed_plans: FailedPlanConfig | None = None
     reach: float = 8.0
@@ -68,8 +72,21 @@ class AgentConfig:
             raise ConfigError(
                 "`replan_every`, `context_len`, `history`, `frameskip` must be at least 1, `seed` 0 or more."
             )
+        if self.looks < 1 or self.frameskip % self.looks:
+            raise ConfigError(f"`looks` must be a divisor of `frameskip` ({self.frameskip}); got {self.looks}.")
+        remembers = self.failed_plans is not None or self.stuck_steps
+        if self.looks > 1 and (self.replan_every > 1 or self.context_len > 1 or remembers):
+            raise ConfigError(
+                "`looks` above 1 must go with `replan_every` 1 and `context_len` 1, and without `failed_plans` and "
+                "`stuck_steps`."
+            )
         if self.reach <= 0 or (self.edge_patience is not None and self.edge_patience < 1):
             raise ConfigError(
                 f"`reach` must be above 0 and `edge_patience` at least 1 or None; got {self.reach} and "
                 f"{self.edge_patience}."
             )
+
+    @property
+    def span(self) -> int:
+        """Primitive actions from one look to the next."""
+        return self.frameskip // self.looks

@@ -23,6 +23,7 @@ class Perception:
         history: latest frames that a state is computed from, >= 1.
         device: where frames are encoded.
         frame_shape: (C, H, W) that pictures must have, or None for whatever the model takes.
+        looks: remembered frames per model step, >= 1; the frames of a state lie a model step apart.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Perception:
         history: int = 1,
         device: str = "cpu",
         frame_shape: tuple[int, int, int] | None = None,
+        looks: int = 1,
     ) -> None:
         self.model, self.history, self.device, self.frame_shape = model, history, device, frame_shape
+        self.looks = looks
         self._seen: list[Tensor] = []  # latest frames of all environments, each [B, C, H, W], oldest first
 
     def start(self) -> None:
@@ -47,7 +50,7 @@ class Perception:
     def remember(self, frames: np.ndarray | Tensor) -> None:
         """Keeps frames [B, C, H, W] for later states; an agent that decides rarely still sees every frame."""
         if self.history > 1:
-            self._seen = [*self._seen, self.check(frames, "frames")][-self.history :]
+            self._seen = [*self._seen, self.check(frames, "frames")][-1 - (self.history - 1) * self.looks :]
 
     def state(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None, rows: Tensor) -> Tensor:
         """States [R, N, D] of some environments in the frames [B, C, H, W] that were last remembered.
@@ -57,8 +60,9 @@ class Perception:
             proprio: [B, P] or None.
             rows: [R] which of them are encoded.
         """
-        known = self._seen if self.history > 1 else [self.check(frames, "frames")]
-        known = [known[0]] * (self.history - len(known)) + known  # before the first frame nothing moved
+        seen = self._seen if self.history > 1 else [self.check(frames, "frames")]
+        ages = (k * self.looks for k in reversed(range(self.history)))
+        known = [seen[max(0, len(seen) - 1 - age)] for age in ages]  # before the first frame nothing moved
         clip = torch.stack([one[to_device(rows, one.device)] for one in known], 1)
         return self._encode(clip, None if proprio is None else torch.as_tensor(proprio)[rows])
 

@@ -55,6 +55,8 @@ class ActConfig:
         configurator: chooses for every decision how it is thought about; None for always the same.
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
+        looks: times in a model step at which the agent looks and plans anew, a divisor of the frameskip; more than 1
+            with `replan_every` 1 and without `failed_plans`.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
         budget: environment steps that an episode has.
         pairs: judged pairs of start and goal.
@@ -78,6 +80,7 @@ class ActConfig:
     exhaustive: ExhaustiveConfig | None = None
     aggregate: str = "mean"
     replan_every: int = 3
+    looks: int = 1
     failed_plans: FailedPlanConfig | None = None
     budget: int = 50
     pairs: int = 200
@@ -194,6 +197,7 @@ def make_agent(config: WorldModelConfig, learned: Learned) -> Agent:
         replan_every=act.replan_every,
         context_len=config.method.predictor.context_len,
         frameskip=config.frameskip,
+        looks=act.looks,
         history=1 + model.states.memory,
         failed_plans=failed_plans,
         reach=act.reach,

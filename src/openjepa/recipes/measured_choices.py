@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from openjepa.data import EpisodeStore
+from openjepa.errors import ConfigError
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.planning import ExhaustiveConfig
 from openjepa.recipes.measured_motion import Motion, categories_of, clips_of, idle_choices, measure_motion, read_clips
@@ -18,6 +19,7 @@ ENOUGH_CHANGE = 0.12  # of the pictures of one model step, as a share of what ch
 ENOUGH_WITH_INERTIA = 0.35  # the same where a state holds a velocity, a difference that must stand out from noise
 LONGEST_SKIP = 8
 KNOT_STEPS = 3
+MOST_LOOKS = 4  # in a model step: a plan that is followed for a whole one brakes too late
 LONGEST_WINDOW, LONGEST_WINDOW_SKIPPED = 9, 5  # frames, with every frame and with some left out between them
 USED_STEPS = 0.97  # share of the steps that windows must be able to use
 LONGEST_PLAN = 24  # model steps: what is farther is the critic's to know
@@ -55,6 +57,7 @@ class Choices:
         horizon: model steps of a plan.
         knot_steps: model steps for which an action is held in a plan.
         replan_every: model steps between two plans.
+        looks: times in a model step at which the agent looks and plans anew.
         max_gap: largest gap that the critic learns from.
         critic: what tells how far a goal is.
         categories: sizes of the groups of choices that a primitive action consists of; empty for numbers.
@@ -79,6 +82,7 @@ class Choices:
     horizon: int
     knot_steps: int
     replan_every: int
+    looks: int
     max_gap: int
     critic: Literal["steps", "map", "latent"] = "steps"
     categories: tuple[int, ...] = ()
@@ -155,6 +159,12 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     critic: Literal["steps", "map", "latent"] = "map" if categories and state == "frame" else "steps"
     can_map = critic == "steps" and state == "frame"
     landmarks = can_map and motion.scene <= SHARED if config.landmarks is None else config.landmarks
+    looks = config.looks or (choose_looks(frameskip) if state == "pair" and not categories else 1)
+    if frameskip % looks or (looks > 1 and categories):
+        numbers = "where actions are numbers" if categories else f"a divisor of the frameskip, {frameskip}"
+        raise ConfigError(f"`looks` must be {numbers}; got {looks}. Leave it out to have it chosen.")
+    if config.looks is None and looks > 1:
+        lines.append(f"looks {looks}: what has inertia is steered anew every {frameskip // looks} environment steps")
     reach = config.reach or max(1.0, horizon / 3)
     farthest = VELOCITY_GAP if state == "pair" else LONGEST_GAP
     if can_map and landmarks:
@@ -175,12 +185,13 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         window=window,
         horizon=horizon,
         knot_steps=1 if categories or state == "pair" else min(KNOT_STEPS, horizon),
-        replan_every=1 if categories or state == "pair" else min(2, horizon),
+        replan_every=1 if categories or state == "pair" or looks > 1 else min(2, horizon),
         max_gap=max_gap,
         critic=critic,
         categories=categories,
         choices=tried,
         looks_at_all=looks_at_all,
+        looks=looks,
         is_static=is_static,
         finds_motion=finds_motion,
         landmarks=landmarks,
@@ -189,6 +200,11 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         encoder_options=options,
         lines=tuple(lines),
     )
+
+
+def choose_looks(frameskip: int) -> int:
+    """Times in a model step at which what has inertia is steered anew: the largest divisor up to `MOST_LOOKS`."""
+    return max(n for n in range(1, MOST_LOOKS + 1) if frameskip % n == 0)
 
 
 def choose_size(side: int, cell: float | None, unit: int = 16) -> tuple[int, int, str]:

@@ -65,6 +65,8 @@ class WorldConfig:
         workers: processes that share them.
         held_out: share of episodes that training never sees.
         frameskip: environment steps per model step.
+        looks: times in a model step at which the agent looks and plans anew, a divisor of the frameskip; None is up to
+            4 where a state holds a velocity and actions are numbers, else 1.
         encoder: kind of the encoder.
         embed_dim: width of the latent.
         window: frames of a training window.
@@ -96,6 +98,7 @@ class WorldConfig:
     workers: int = 1
     held_out: float = 0.1
     frameskip: int | None = None
+    looks: int | None = None
     encoder: Literal["conv", "keypoints", "attn", "vit"] | None = None
     embed_dim: int | None = None
     window: int | None = None
@@ -293,13 +296,14 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             horizon=found.horizon,
             num_samples=128,
             num_elites=16,
-            num_iterations=4,
+            num_iterations=4 if found.looks == 1 else 2,  # a plan that was made a moment ago is a good start
             knot_steps=found.knot_steps,
         ),
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         aggregate="discounted" if found.state == "pair" and is_scaled else "mean",
         replan_every=found.replan_every,
-        failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
+        looks=found.looks,
+        failed_plans=FailedPlanConfig() if found.critic == "steps" and found.looks == 1 else None,
         landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
         reach=found.reach,
         edge_patience=EDGE_PATIENCE if found.landmarks else None,

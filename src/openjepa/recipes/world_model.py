@@ -140,18 +140,18 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     return EpisodeStore.open(path)
 
 
-def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False, is_seen: bool = True) -> World:
+def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False, draw_every: int = 1) -> World:
     """The world of the play, with that many environments.
 
     Args:
         play: names it.
         num_envs: number of environments.
         judged: whether its own task ends no episode.
-        is_seen: whether steps must be drawn, where drawing them can be saved.
+        draw_every: environment steps between two that are drawn, where drawing can be saved; 0 draws none.
     """
     options: dict[str, Any] = {}
     if judged and is_environment_id(play.world):
-        options = {"can_end": False, "draw_every": int(is_seen)}
+        options = {"can_end": False, "draw_every": draw_every}
     return make_world(
         play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
     )
