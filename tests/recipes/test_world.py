@@ -72,6 +72,12 @@ def test_a_folder_of_episodes_is_learned_from_and_left_as_it_was(store, capsys):
     assert "Say where to play: --world ID" in capsys.readouterr().err
     assert everything(store) == before
 
+    learned = json.loads(Path("runs/robot/config.json").read_text())["recipe"]
+    main(["doctor", "runs/robot", "--data", "robot", "--json"])
+    counted = json.loads(capsys.readouterr().out)["data"]
+    assert counted["window_steps"] == (learned["window"] - 1) * learned["frameskip"] > 1  # of the run's own windows
+    assert counted["short_episodes"] == sum(length < counted["window_steps"] for length in [1, 3, 12, 30] * 3 + [1, 3])
+
 
 def store_lengths(path: Path, held_out: int) -> list[int]:
     """Steps of the episodes that are held out of a store."""

@@ -120,7 +120,7 @@ class DoctorOptions:
     run: tyro.conf.Positional[Path]  # a run directory, or a checkpoint inside one
     data: Path | None = None  # a store of held-out episodes; None = those that the recipe keeps back
     frameskip: int | None = None  # environment steps between two frames of the model, with --data; None = the agent's
-    window: int = 2  # frames of a training window, for what it cannot use; only with --data
+    window: int | None = None  # frames of a training window, for what it cannot use, with --data; None = the run's
     out: Path | None = None  # a picture (.png, .svg, .pdf) of where in the frame the model is blind
     json: bool = False  # print the measured numbers as JSON
 
@@ -134,7 +134,9 @@ def doctor(options: DoctorOptions) -> int:
         raise ConfigError(f"`--out` must end in {', '.join(PICTURES)}; got {options.out}.")
     method, folder, frameskip, hierarchy = _examined(options.run)
     if options.data is not None:
-        held_out, use = read_held_out(options.data, options.frameskip or frameskip, options.window)
+        held_out, use = read_held_out(
+            options.data, options.frameskip or frameskip, _window(folder) if options.window is None else options.window
+        )
         checked = check_up(method, held_out, data=use, hierarchy=hierarchy)
     else:
         run = open_run(folder)
@@ -166,6 +168,14 @@ def _examined(path: Path) -> "tuple[Any, Path, int, Hierarchy | None]":
     agent = load_agent(folder)
     run_dir = path if (path / "config.json").is_file() else folder.parent
     return agent.model, run_dir, agent.config.frameskip, agent.hierarchy
+
+
+def _window(folder: Path) -> int:
+    """Frames of the windows that a run learned from; 2, one model step, where no recipe says it."""
+    try:
+        return int(getattr(open_run(folder).config, "window", 2))
+    except (CheckpointError, ConfigError):
+        return 2
 
 
 def read_held_out(path: Path, frameskip: int = 1, window: int = 2) -> "tuple[TrajectoryBatch, DataUse]":
