@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openjepa.errors import ConfigError, brief, did_you_mean
-from openjepa.files import read_json, replace_text, sealed_json
+from openjepa.files import replace_text, sealed_json
 
 T = TypeVar("T")
 
@@ -144,12 +144,3 @@ def _fits(kind: Any, value: Any) -> bool:
 def save_json(config: Any, path: Path) -> None:
     """Writes a config as readable JSON with a checksum, in one atomic step."""
     replace_text(path, sealed_json(to_dict(config)))
-
-
-def load_json(cls: type[T], path: Path) -> T:
-    """Reads what `save_json` wrote.
-
-    Raises:
-        ConfigError: for a damaged file, or what `from_dict` refuses.
-    """
-    return from_dict(cls, read_json(path, damaged=lambda reason: ConfigError(f"{path} is damaged ({reason}).")))

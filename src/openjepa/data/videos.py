@@ -213,14 +213,6 @@ def clip_times(config: ClipConfig, num_frames: int, fps: float, draws: np.random
     return (start + 0.5) / fps + step * np.arange(config.num_frames)
 
 
-def even_clip_times(config: ClipConfig, num_frames: int, fps: float, count: int) -> np.ndarray:
-    """Moments [count, T] of clips at even distances, the first at the start and the last at the end."""
-    step = config.stride / fps if config.stride else 1 / (config.fps or 1)
-    last = max(num_frames / fps - (config.num_frames - 1) * step - 1 / fps, 0.0)
-    starts = np.linspace(0.0, last, count) if count > 1 else np.array([last / 2])
-    return starts[:, None] + 0.5 / fps + step * np.arange(config.num_frames)
-
-
 def reference_frame_indices(num_frames: int, clip_frames: int, stride: int, draws: np.random.Generator) -> np.ndarray:
     """Frame numbers [T] of a clip by V-JEPA's published rule, defects included (2404.08471, 2506.09985).
 

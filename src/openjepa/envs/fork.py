@@ -135,13 +135,6 @@ def decide(luck: int, config: ForkConfig) -> tuple[int, float]:
     return min(way, config.ways - 1), float(rng.uniform(*SLOPE))
 
 
-def other_luck(states: np.ndarray, seed: int) -> np.ndarray:
-    """The same states [B, 5] with fresh luck: what else might have happened."""
-    fresh = np.asarray(states).copy()
-    fresh[:, 4] = np.random.default_rng(seed).integers(2**20, size=len(fresh))
-    return fresh
-
-
 def draw_road(ways: int) -> np.ndarray:
     """The empty road [3, 64, 64] uint8: a lane to the fork and a wedge for every branch."""
     pixel = np.arange(SIZE) + 0.5
