@@ -17,6 +17,7 @@ class DrawnWorld:
     num_envs: int
     bounds: ActionBounds
     max_steps: int
+    reached: float  # a goal nearer than this, in the unit of `distance`, counts as reached
     frame_shape = (3, 64, 64)
     has_states = can_reset_to = can_snapshot = True
 
@@ -27,6 +28,14 @@ class DrawnWorld:
     def states(self) -> np.ndarray:
         """See `World.states`; every world has its own."""
         raise NotImplementedError
+
+    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Straight distance [B] of the first two columns, the place of what acts; ways around walls may be longer."""
+        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
+
+    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether `distance` is below `reached` [B]."""
+        return self.distance(states, goals) < self.reached
 
     def snapshot(self) -> list[np.ndarray]:
         """The states, one by one."""

@@ -70,6 +70,7 @@ class Fork(DrawnWorld):
 
     name = "fork"
     state_names = ("x", "y", "way", "slope", "luck")
+    reached = REACHED
 
     def __init__(self, num_envs: int = 1, config: ForkConfig | None = None) -> None:
         self.config = config or ForkConfig()
@@ -118,14 +119,6 @@ class Fork(DrawnWorld):
     def states(self) -> np.ndarray:
         """The truth [B, 5] float32, named by `state_names`."""
         return self._states.astype(np.float32)
-
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Euclidean distance of the discs in px [B]."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the disc is within 3 px of the goal [B]."""
-        return self.distance(states, goals) < REACHED
 
 
 def decide(luck: int, config: ForkConfig) -> tuple[int, float]:

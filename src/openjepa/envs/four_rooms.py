@@ -21,7 +21,7 @@ DOORS = np.array([[112.0, 56.0], [112.0, 168.0], [56.0, 112.0], [168.0, 112.0]])
 HALF_DOOR = 16.0
 RADIUS = 3.5  # what the agent's centre keeps from walls
 STEP = 2.5  # per step at full speed, also of the distractors
-REACHED = 16.0  # a goal nearer than this counts as reached
+REACHED = 16.0  # of 224 px, a goal nearer than this counts as reached, wherever the distractors are
 STAY = 35.0  # mean number of steps between two jumps of a distractor
 MOST = 5  # distractors
 SEEN_RADIUS = 2.5  # px, smallest radius of a disc in a picture
@@ -73,6 +73,7 @@ class FourRooms(DrawnWorld):
     """
 
     name = "four-rooms-distractors"
+    reached = REACHED
 
     def __init__(self, num_envs: int = 1, config: FourRoomsConfig | None = None) -> None:
         self.config = config or FourRoomsConfig()
@@ -146,14 +147,6 @@ class FourRooms(DrawnWorld):
         """The truth [B, P] float32, named by `state_names`."""
         parts = [self._positions, self._closed, self._others.reshape(self.num_envs, -1), self._luck]
         return np.concatenate(parts, axis=1).astype(np.float32)
-
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Straight distance of the agents [B]; the ways through the doors may be far longer."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the agent is within 16 of 224 px of the goal [B], wherever the distractors are."""
-        return self.distance(states, goals) < REACHED
 
     def _enter(self) -> np.ndarray:
         self._rooms = draw_walls(self._closed, self.config.size)

@@ -104,6 +104,8 @@ class TwoRooms(DrawnWorld):
     (2, 3, 64, 64)
     """
 
+    reached = REACHED
+
     def __init__(self, num_envs: int = 1, config: TwoRoomsConfig | None = None) -> None:
         self.config = config or TwoRoomsConfig()
         self.name = OBJECT_ROOMS if self.config.objects else NAMES[self.config.layout]
@@ -212,14 +214,6 @@ class TwoRooms(DrawnWorld):
         if self.config.background == "noise":
             parts.append(self._texture)
         return np.concatenate(parts, axis=1).astype(np.float32)
-
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Euclidean distance of the agents in px [B]."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the agent is within 3 px of the goal [B]."""
-        return self.distance(states, goals) < REACHED
 
     def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str]:
         """`CROSS_ROOM` where a wall lies between the rooms of start and goal, else `SAME_ROOM` [B]."""
