@@ -6,7 +6,6 @@ decision that fails is an idle step, not an excuse.
 """
 
 import base64
-import io
 import json
 import re
 from collections import Counter, deque
@@ -16,10 +15,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from openjepa.baselines.chat_endpoint import ChatEndpoint, Reply, ToolCall, TooSlow
+from openjepa.data.images import to_png
 from openjepa.errors import ConfigError, DataError, brief
 from openjepa.nn.host import to_host
 from openjepa.nn.written_actions import read_actions, spoken_form, write_actions
@@ -300,8 +299,8 @@ class LLMPlayer:
             parts.append({"type": "text", "text": f"Now: {self._numbers(state)}. Goal: {self._numbers(episode.goal)}."})
         else:
             scale = self.config.scale
-            parts += [{"type": "text", "text": "The goal:"}, _image(_png(episode.goal_frame, scale))]
-            parts += [{"type": "text", "text": "Now:"}, _image(_png(frame, scale))]
+            parts += [{"type": "text", "text": "The goal:"}, _image(to_png(episode.goal_frame, scale))]
+            parts += [{"type": "text", "text": "Now:"}, _image(to_png(frame, scale))]
         if episode.toolbox is not None:
             taken = np.stack(episode.taken) if episode.taken else None
             parts.append({"type": "text", "text": episode.toolbox.look(frame, taken)})
@@ -372,13 +371,6 @@ def _calling(reply: Reply) -> dict[str, Any]:
 
 def _is_numbers(row: Any) -> bool:
     return isinstance(row, list) and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row)
-
-
-def _png(frame: np.ndarray, scale: int) -> bytes:
-    large = np.asarray(frame).transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(large)).save(out, "PNG")
-    return out.getvalue()
 
 
 def _image(png: bytes) -> dict[str, Any]:
