@@ -48,6 +48,18 @@ def override(config: T, values: Mapping[str, Any]) -> T:
     return config
 
 
+def alike(kind: type[T], source: Any, **others: Any) -> T:
+    """Returns a config of a kind whose fields have the values that another one holds under the same names.
+
+    Args:
+        kind: what is made.
+        source: a dataclass; fields that `kind` does not have are passed over.
+        others: fields by name, whatever `source` says of them.
+    """
+    known = {f.name for f in dataclasses.fields(kind)} & {f.name for f in dataclasses.fields(source)}  # type: ignore[arg-type]
+    return kind(**({name: getattr(source, name) for name in known} | others))
+
+
 def _replace(config: Any, path: list[str], value: Any) -> Any:
     head, *rest = path
     return dataclasses.replace(config, **{head: _replace(getattr(config, head), rest, value) if rest else value})
