@@ -1,6 +1,6 @@
 """What the worlds that this project draws itself have in common: their states say everything, and nothing ends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +8,22 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
 ROUNDING = 1e-4  # by which an action may leave its bounds
+
+
+def slide(
+    positions: np.ndarray, delta: np.ndarray, walls: np.ndarray, is_free: Callable[..., np.ndarray], substeps: int = 1
+) -> np.ndarray:
+    """Positions [..., 2] after moves of delta [..., 2], x before y; the half that would enter a wall is dropped.
+
+    `is_free` takes positions and whatever [..., W] says where the walls are to [...] bool.
+    """
+    positions = positions.copy()
+    for _ in range(substeps):
+        for axis in (0, 1):
+            trial = positions.copy()
+            trial[..., axis] += delta[..., axis]
+            positions[..., axis] = np.where(is_free(trial, walls), trial[..., axis], positions[..., axis])
+    return positions
 
 
 class DrawnWorld:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -166,12 +166,7 @@ def is_free(positions: np.ndarray, closed: np.ndarray) -> np.ndarray:
 
 def move(positions: np.ndarray, actions: np.ndarray, closed: np.ndarray) -> np.ndarray:
     """The true dynamics: positions [..., 2] after one step of actions [..., 2]; x before y, each stopped by walls."""
-    positions = positions.copy()
-    for axis in (0, 1):
-        trial = positions.copy()
-        trial[..., axis] += STEP * actions[..., axis]
-        positions[..., axis] = np.where(is_free(trial, closed), trial[..., axis], positions[..., axis])
-    return positions
+    return slide(positions, STEP * actions, closed, is_free)
 
 
 def draw_position(rng: np.random.Generator, closed: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -227,14 +227,7 @@ def move(positions: np.ndarray, actions: np.ndarray, walls: np.ndarray) -> np.nd
 
     Three substeps, x before y; the half that would enter a wall is dropped, so the agent slides.
     """
-    positions, delta = positions.copy(), actions * (STEP / SUBSTEPS)
-    for _ in range(SUBSTEPS):
-        for axis in (0, 1):
-            trial = positions.copy()
-            trial[:, axis] += delta[:, axis]
-            free = is_free(trial, walls)
-            positions[:, axis] = np.where(free, trial[:, axis], positions[:, axis])
-    return positions
+    return slide(positions, actions * (STEP / SUBSTEPS), walls, is_free, SUBSTEPS)
 
 
 def draw_passages(walls: np.ndarray) -> np.ndarray:

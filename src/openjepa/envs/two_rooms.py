@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs, draw_shapes
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -289,15 +289,7 @@ def move(positions: np.ndarray, actions: np.ndarray, layouts: np.ndarray) -> np.
 
     Three substeps of at most 1 px, x before y; the half that would enter a wall is dropped, so the agent slides.
     """
-    positions = positions.copy()
-    delta = actions * (STEP / SUBSTEPS)
-    for _ in range(SUBSTEPS):
-        for axis in (0, 1):
-            trial = positions.copy()
-            trial[..., axis] += delta[..., axis]
-            free = is_free(trial, layouts)
-            positions[..., axis] = np.where(free, trial[..., axis], positions[..., axis])
-    return positions
+    return slide(positions, actions * (STEP / SUBSTEPS), layouts, is_free, SUBSTEPS)
 
 
 def path_length(positions: np.ndarray, goals: np.ndarray, layouts: np.ndarray) -> np.ndarray:
