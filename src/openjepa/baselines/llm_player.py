@@ -15,12 +15,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from openjepa.baselines.chat_endpoint import ChatEndpoint, Reply, ToolCall, TooSlow
 from openjepa.data.images import to_png
 from openjepa.errors import ConfigError, DataError, brief
-from openjepa.nn.host import to_host
+from openjepa.nn.host import Array, to_host
 from openjepa.nn.written_actions import read_actions, spoken_form, write_actions
 from openjepa.protocols import ActionBounds
 
@@ -152,10 +151,7 @@ class LLMPlayer:
         self._episodes: list[_Episode] = []
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Begins an episode in every environment; see `agent.Agent.start`."""
         if self.config.sees == "text" and goal_proprio is None:
@@ -166,12 +162,7 @@ class LLMPlayer:
         self._episodes = [_Episode(frame, goal, self.config.memory) for frame, goal in zip(frames, goals, strict=True)]
         self.decisions = 0
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, A]; see `agent.Agent.act`."""
         if len(frames) != len(self._episodes):
             raise ConfigError("`act` must follow `start`, with as many environments.")
