@@ -295,6 +295,13 @@ def test_methods_and_planners_are_found_by_their_verbs(tmp_path, monkeypatch):
     assert listing.files_with("planning", {"plan"}) == {"cem": "Finds plans by trying many"}
 
 
+def test_what_is_inherited_is_found_too():
+    tables = listing.tables()
+    assert {"cem", "icem", "mppi", "mean_cem", "gradient", "exhaustive", "budget"} == set(tables["Planners"])
+    assert {"ijepa", "vjepa2", "vjepa2_1", "lewm", "cell_map"} <= set(tables["Methods"])
+    assert {"next_token", "pixel_prediction", "inverse_dynamics"} <= set(tables["Rivals"])
+
+
 def test_collect_then_look_at_the_store(capsys):
     status, out, _ = run(capsys, "collect", "two-rooms", "--episodes", "3", "--steps", "5", "--num-envs", "2")
     assert (status, out) == (0, "data/two-rooms: 3 episodes of two-rooms, played by `smooth`\n")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from openjepa.config import from_dict, load_json, save_json, to_dict
+from openjepa.config import from_dict, save_json, to_dict
 from openjepa.errors import ConfigError
+from openjepa.files import read_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ FULL = Outer("a", Inner((3,), 2.0), 4, Path("y/z"), True)
 def test_a_config_comes_back(tmp_path):
     assert from_dict(Outer, to_dict(FULL)) == FULL
     save_json(FULL, tmp_path / "c.json")
-    assert load_json(Outer, tmp_path / "c.json") == FULL
+    saved = read_json(tmp_path / "c.json", damaged=ConfigError)
+    assert from_dict(Outer, saved) == FULL
     assert from_dict(Outer, {"name": "a", "inner": {"rate": 1}}) == Outer("a", Inner(rate=1))
 
 
@@ -66,4 +68,4 @@ def test_a_changed_file_is_refused(tmp_path):
     save_json(FULL, file)
     file.write_text(file.read_text().replace("2.0", "3.0"))
     with pytest.raises(ConfigError, match=r"c.json is damaged \(it was changed after it was written"):
-        load_json(Outer, file)
+        read_json(file, damaged=lambda reason: ConfigError(f"{file} is damaged ({reason})."))

@@ -247,7 +247,7 @@ def planner_classes() -> set[type]:
     rooms = [(openjepa.planning.__path__, "openjepa.planning."), (openjepa.agent.__path__, "openjepa.agent.")]
     for module in (module for path, prefix in rooms for module in pkgutil.iter_modules(path, prefix)):
         for name, value in vars(importlib.import_module(module.name)).items():
-            own = inspect.isclass(value) and value.__module__ == module.name
+            own = inspect.isclass(value) and value.__module__ == module.name and not inspect.isabstract(value)
             if own and not name.startswith("_") and callable(getattr(value, "plan", None)):
                 found.add(value)
     return found

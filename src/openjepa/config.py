@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openjepa.errors import ConfigError, brief, did_you_mean
-from openjepa.files import read_json, replace_text, sealed_json
+from openjepa.files import replace_text, sealed_json
 
 T = TypeVar("T")
 
@@ -46,6 +46,18 @@ def override(config: T, values: Mapping[str, Any]) -> T:
             raise ConfigError(f"unknown option `--{path}`{did_you_mean(path, known)}")
         config = _replace(config, path.split("."), value)
     return config
+
+
+def alike(kind: type[T], source: Any, **others: Any) -> T:
+    """Returns a config of a kind whose fields have the values that another one holds under the same names.
+
+    Args:
+        kind: what is made.
+        source: a dataclass; fields that `kind` does not have are passed over.
+        others: fields by name, whatever `source` says of them.
+    """
+    known = {f.name for f in dataclasses.fields(kind)} & {f.name for f in dataclasses.fields(source)}  # type: ignore[arg-type]
+    return kind(**({name: getattr(source, name) for name in known} | others))
 
 
 def _replace(config: Any, path: list[str], value: Any) -> Any:
@@ -144,12 +156,3 @@ def _fits(kind: Any, value: Any) -> bool:
 def save_json(config: Any, path: Path) -> None:
     """Writes a config as readable JSON with a checksum, in one atomic step."""
     replace_text(path, sealed_json(to_dict(config)))
-
-
-def load_json(cls: type[T], path: Path) -> T:
-    """Reads what `save_json` wrote.
-
-    Raises:
-        ConfigError: for a damaged file, or what `from_dict` refuses.
-    """
-    return from_dict(cls, read_json(path, damaged=lambda reason: ConfigError(f"{path} is damaged ({reason}).")))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError, ShapeError
-from openjepa.losses.inverse_dynamics import inverse_dynamics_loss, unexplained_variance
+from openjepa.losses.inverse_dynamics import inverse_dynamics_loss
 from openjepa.losses.latent_prediction import latent_prediction_loss
 from openjepa.losses.straightening import straightening_loss
 
@@ -50,12 +50,6 @@ def test_inverse_dynamics_of_choices_is_the_mean_cross_entropy_of_groups() -> No
     odds = torch.tensor([[[0.0, math.log(2), 0.0, 0.0, math.log(3)]]])
     loss = inverse_dynamics_loss(lambda a, b: odds, z, actions, categories=(3, 2))
     assert loss.item() == pytest.approx((math.log(4 / 2) + math.log(4)) / 2)
-
-
-def test_unexplained_variance_is_one_for_the_mean_action() -> None:
-    actions = torch.tensor([[[1.0, 2.0], [3.0, -2.0]]])
-    loss = (actions - actions.mean(1, keepdim=True)).square().mean()
-    assert unexplained_variance(loss, actions).item() == pytest.approx(1.0)
 
 
 def test_straightening_is_one_minus_the_cosine_of_the_bend() -> None:

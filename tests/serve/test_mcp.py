@@ -14,12 +14,13 @@ from openjepa.serve.server import ServerConfig
 pytest.importorskip("mcp")
 from mcp import Client
 
+from openjepa.data.images import to_png
 from openjepa.language import Description
 from openjepa.planning.costs import PathCost, bind
 from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.handles import Closing, Shelf
 from openjepa.serve.mcp.limits import Limits
-from openjepa.serve.mcp.pictures import from_base64, to_png
+from openjepa.serve.mcp.pictures import from_base64
 from openjepa.serve.mcp.server import http_app, listen, make_server, run_resources
 from openjepa.serve.mcp.work import Job, Worker
 

@@ -7,6 +7,7 @@ import pytest
 
 from openjepa.cli import main
 from openjepa.command_line.serving import McpOptions, video_tools
+from openjepa.data.images import to_png
 from openjepa.data.video_file import write_video
 from openjepa.errors import DataError
 from openjepa.eval.plausibility.conformal import Calibration
@@ -17,7 +18,6 @@ from openjepa.methods.vjepa2 import VJEPA2, VJEPA2Config
 from openjepa.models.vit import VisionTransformer, ViTConfig
 from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
-from openjepa.serve.mcp.pictures import to_png
 from openjepa.serve.mcp.video_tools import Film, VideoTools
 from openjepa.serve.mcp.work import Job
 from openjepa.train.checkpoint import save_checkpoint

@@ -16,9 +16,9 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.planning.candidates import (
     Imagination,
+    Search,
     around,
     centre,
-    check_problem,
     hold,
     num_knots,
     to_knots,
@@ -27,7 +27,7 @@ from openjepa.planning.candidates import (
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
 from openjepa.planning.sizes import SearchSize
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, PathCost, Plan
 
 # (z [B, N, D], z_goal [B, N, D]) -> free actions [B, K, A] of a plan, like `heads.goal_policy.GoalPolicy`.
 Policy = Callable[[Tensor, Tensor], Tensor]
@@ -68,11 +68,11 @@ def cost_of_standing_still(z: Tensor, cost: PathCost, horizon: int) -> Tensor:
     return cost(path.unsqueeze(1)).squeeze(1)
 
 
-class ProposeVerifyRepair:
+class ProposeVerifyRepair(Search):
     """Plans by proposal where that is good enough, and searches on where it is not; see `protocols.Planner`.
 
     `Plan.terms["stage"]` says what each environment needed, 0 the proposals or 1 the repair; `terms["steps"]` what it
-    cost in predictor steps.
+    cost in predictor steps. The cost that it is given must come from `openjepa.planning.costs.bind`.
 
     Args:
         policy: proposes plans, in the units of the bounds.
@@ -89,9 +89,10 @@ class ProposeVerifyRepair:
         *,
         repair: CEMConfig | None = None,
     ) -> None:
-        self.policy, self.bounds = policy, bounds
+        self.policy = policy
         self.config = config or ProposalConfig()
         self.repair = CEM(bounds, repair or CEMConfig(num_samples=64, num_elites=8, num_iterations=2))
+        super().__init__(bounds, self.repair.horizon, self.repair.micro_batch)
         c = self.config
         kinds = ((c.num_policy, c.near_std), (c.num_last, c.near_std), (c.num_wide, c.wide_std))
         self._kind = torch.tensor([kind for kind, (count, _) in enumerate(kinds) for _ in range(count)])
@@ -108,25 +109,12 @@ class ProposeVerifyRepair:
         repair = self.repair.resized(replace(size, horizon=self.repair.config.horizon)).config
         return ProposeVerifyRepair(self.policy, self.bounds, self.config, repair=repair)
 
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`; `cost` must come from `openjepa.planning.costs.bind`."""
-        search = self.repair.config
-        check_problem(z, generators, guess, context_actions, horizon=search.horizon, bounds=self.bounds)
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
+        model, z, cost, context_actions = problem.model, problem.z, problem.cost, problem.context_actions
         if not isinstance(cost, GoalCost):
             raise ConfigError("`cost` must hold the goals. Make it with `bind(cost, z_goal)`.")
-        problem = Imagination(model, z, cost, context_actions, search.micro_batch)
         candidates = self.candidates(z, cost.z_goal, generators, guess)
-        found, still = problem.best_plan(candidates, 0, {}), cost_of_standing_still(z, cost, search.horizon)
+        found, still = problem.best_plan(candidates, 0, {}), cost_of_standing_still(z, cost, self.horizon)
         unsolved = to_host(found.cost > (1 - self.config.accept_gain) * still).nonzero().squeeze(1)
         stage = torch.zeros(len(z), dtype=torch.long, device=z.device)
         steps = torch.full_like(stage, found.model_steps)

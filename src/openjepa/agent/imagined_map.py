@@ -21,7 +21,7 @@ from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.setups import joined
 from openjepa.errors import ConfigError, ShapeError, check_shape
-from openjepa.nn.host import to_device
+from openjepa.nn.host import Array, to_device
 from openjepa.planning.costs import SelfAimed
 from openjepa.protocols import ActionBounds, Cost, Planner, WorldModel
 
@@ -180,7 +180,7 @@ class Imagining(Agent):
             held_actions(bounds.with_frameskip(self.config.frameskip), self.imagines.macros),
             torch.device(self.config.device),
         )
-        self._goals: np.ndarray | Tensor | None = None
+        self._goals: Array | None = None
         self._agents: list[Agent] = []
 
     def with_planner(self, planner: Planner) -> "Imagining":
@@ -189,10 +189,7 @@ class Imagining(Agent):
         return Imagining(*parts, scene_dim=self.scene_dim, imagines=self.imagines, step=self.step)
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """See `Agent.start`; proprioception is not looked at."""
         self._ids = list(range(len(goal_frames))) if env_ids is None else list(env_ids)
@@ -200,11 +197,7 @@ class Imagining(Agent):
         self.last_plan, self.decisions, self.thoughts, self.headed_for = None, 0, [], None
 
     def pursue(
-        self,
-        cost: SelfAimed,
-        frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        proprio: np.ndarray | Tensor | None = None,
+        self, cost: SelfAimed, frames: Array, env_ids: Sequence[int] | None = None, proprio: Array | None = None
     ) -> None:
         """See `Agent.pursue`; nothing here finds goals by itself.
 
@@ -214,12 +207,7 @@ class Imagining(Agent):
         raise ConfigError("an agent that imagines its map takes goals as pictures. Give a picture.")
 
     @torch.no_grad()
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """See `Agent.act`; proprioception is not looked at."""
         if self._goals is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
@@ -237,7 +225,7 @@ class Imagining(Agent):
             self._note(decided)
         return actions
 
-    def _begin_episode(self, frames: np.ndarray | Tensor) -> None:
+    def _begin_episode(self, frames: Array) -> None:
         assert self._goals is not None
         seen = self.perception.state(frames, None, torch.arange(len(frames)))
         for i, (z, number) in enumerate(zip(seen, self._ids, strict=True)):

@@ -15,6 +15,7 @@ from openjepa.agent.reflex import Reflex
 from openjepa.errors import ConfigError
 from openjepa.methods.lewm import LeWM
 from openjepa.models.quick_frames import QuickFrames
+from openjepa.nn.host import Array
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import centre, half_range, white_noise
 from openjepa.protocols import ActionBounds
@@ -59,10 +60,7 @@ class ReflexPlayer:
 
     @torch.no_grad()
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """See `Agent.start`."""
         goal = _flat(self.perception.goal(goal_frames, goal_proprio))
@@ -75,12 +73,7 @@ class ReflexPlayer:
         self._plan = np.zeros((len(goal), 0, self.bounds.dim * self.frameskip), np.float32)  # free actions
         self._step = self.decisions = 0  # primitive actions of the plan that were taken
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """See `Agent.act`; environments that are not active act too, for a reflex costs next to nothing."""
         if self._answer is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
@@ -94,7 +87,7 @@ class ReflexPlayer:
         width, free = self.bounds.dim, self._plan[:, step // self.reflex.shape.knot_steps]
         return free[:, part * width : (part + 1) * width].astype(np.float32)
 
-    def _state(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> np.ndarray:
+    def _state(self, frames: Array, proprio: Array | None) -> np.ndarray:
         if self._eyes is not None:
             pictures = np.asarray(frames)
             if pictures.dtype == np.uint8 and pictures.shape[1:] == (3, self._eyes.size, self._eyes.size):

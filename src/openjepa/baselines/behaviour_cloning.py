@@ -18,6 +18,7 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.heads.fitting import Standardize, check_episodes, fit, mlp, sample_pairs, seeded, valid_states
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
+from openjepa.nn.host import Array
 from openjepa.protocols import ActionBounds
 
 
@@ -250,10 +251,7 @@ class BehaviourCloning:
         self._z_goal: Tensor | None = None
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Begins an episode: goals [B, C, H, W] uint8; `env_ids` are not needed, for nothing is random."""
         self._z_goal = self._encode(goal_frames, goal_proprio)
@@ -261,12 +259,7 @@ class BehaviourCloning:
         self._part = self.decisions = 0
 
     @torch.no_grad()
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns the next primitive actions [B, A] float32 for frames [B, C, H, W], inside the bounds."""
         if self._z_goal is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
@@ -282,7 +275,7 @@ class BehaviourCloning:
         return actions.float().cpu().numpy()
 
     @torch.no_grad()
-    def _encode(self, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> Tensor:
+    def _encode(self, frames: Array, proprio: Array | None) -> Tensor:
         images = torch.as_tensor(frames, device=self.device)
         check_shape(images, "B C H W", name="frames")
         own = None if proprio is None else torch.as_tensor(proprio, dtype=torch.float32, device=self.device)

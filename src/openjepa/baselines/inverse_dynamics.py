@@ -69,6 +69,3 @@ class InverseDynamics(StandardisesActions):
         actions = self._standardised(batch.actions)
         error = inverse_dynamics_loss(self.action_readout, self.encode(batch.frames), actions)
         return JEPALoss(error, {"inverse_dynamics": error.detach()})
-
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""

@@ -6,7 +6,6 @@ decision that fails is an idle step, not an excuse.
 """
 
 import base64
-import io
 import json
 import re
 from collections import Counter, deque
@@ -16,12 +15,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from openjepa.baselines.chat_endpoint import ChatEndpoint, Reply, ToolCall, TooSlow
+from openjepa.data.images import to_png
 from openjepa.errors import ConfigError, DataError, brief
-from openjepa.nn.host import to_host
+from openjepa.nn.host import Array, to_host
 from openjepa.nn.written_actions import read_actions, spoken_form, write_actions
 from openjepa.protocols import ActionBounds
 
@@ -153,10 +151,7 @@ class LLMPlayer:
         self._episodes: list[_Episode] = []
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Begins an episode in every environment; see `agent.Agent.start`."""
         if self.config.sees == "text" and goal_proprio is None:
@@ -167,12 +162,7 @@ class LLMPlayer:
         self._episodes = [_Episode(frame, goal, self.config.memory) for frame, goal in zip(frames, goals, strict=True)]
         self.decisions = 0
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, A]; see `agent.Agent.act`."""
         if len(frames) != len(self._episodes):
             raise ConfigError("`act` must follow `start`, with as many environments.")
@@ -300,8 +290,8 @@ class LLMPlayer:
             parts.append({"type": "text", "text": f"Now: {self._numbers(state)}. Goal: {self._numbers(episode.goal)}."})
         else:
             scale = self.config.scale
-            parts += [{"type": "text", "text": "The goal:"}, _image(_png(episode.goal_frame, scale))]
-            parts += [{"type": "text", "text": "Now:"}, _image(_png(frame, scale))]
+            parts += [{"type": "text", "text": "The goal:"}, _image(to_png(episode.goal_frame, scale))]
+            parts += [{"type": "text", "text": "Now:"}, _image(to_png(frame, scale))]
         if episode.toolbox is not None:
             taken = np.stack(episode.taken) if episode.taken else None
             parts.append({"type": "text", "text": episode.toolbox.look(frame, taken)})
@@ -372,13 +362,6 @@ def _calling(reply: Reply) -> dict[str, Any]:
 
 def _is_numbers(row: Any) -> bool:
     return isinstance(row, list) and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row)
-
-
-def _png(frame: np.ndarray, scale: int) -> bytes:
-    large = np.asarray(frame).transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(large)).save(out, "PNG")
-    return out.getvalue()
 
 
 def _image(png: bytes) -> dict[str, Any]:

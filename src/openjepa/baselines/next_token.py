@@ -167,9 +167,6 @@ class NextToken(StandardisesActions):
             loss = loss + terms["next_token"]
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
     # ---------------------------------------------------------------------------------------------------- parts
 
     def _paint(self, z: Tensor) -> Tensor:

@@ -145,9 +145,6 @@ class PixelPrediction(StandardisesActions):
             loss = loss + c.inverse_dynamics_weight * terms["inverse_dynamics"]
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
     def _shown(self, steps: int, step: int) -> Tensor:
         """The frames of `steps` that are painted in step number `step`, ascending, the first one among them."""
         count = min(self.config.decoded_frames or steps, steps)

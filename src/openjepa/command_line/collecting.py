@@ -9,6 +9,7 @@ from typing import Any
 import tyro
 
 from openjepa.command_line.command import OK
+from openjepa.command_line.converting import progress_bar
 from openjepa.errors import ConfigError
 
 DEFAULT_POLICIES = {
@@ -39,8 +40,6 @@ class CollectOptions:
 
 def collect(options: CollectOptions, env: Mapping[str, Any] | None = None) -> int:
     """Records episodes, or continues a recording that was interrupted."""
-    from tqdm import tqdm
-
     from openjepa.data import EpisodeStore
     from openjepa.envs import collect, default_policy, make_policy, make_world
 
@@ -60,12 +59,7 @@ def collect(options: CollectOptions, env: Mapping[str, Any] | None = None) -> in
     facts = {"world": options.world, "policy": name, **({"env_options": dict(env)} if env else {})}
     notes = {"action_bounds": world.bounds.to_dict(), "state_names": world.state_names if with_states else ()}
     try:
-        with EpisodeStore.resume(path) as store, tqdm(unit="episode", file=sys.stderr, disable=None) as bar:
-
-            def show(done: int, wanted: int) -> None:
-                bar.total = wanted
-                bar.update(done - bar.n)
-
+        with EpisodeStore.resume(path) as store, progress_bar() as show:
             collect(
                 world,
                 policy,

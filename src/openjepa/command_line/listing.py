@@ -31,9 +31,9 @@ def tables() -> dict[str, dict[str, str]]:
     return {
         "Recipes (openjepa train RECIPE)": {name: _first_line(load.__doc__) for name, load in experiments().items()},
         "Worlds (openjepa collect WORLD, or any Gymnasium id)": WORLDS,
-        "Methods": files_with("methods", {"loss", "after_step"}),
-        "Rivals": files_with("baselines", {"loss", "after_step"}),
-        "Planners": files_with("planning", {"plan"}),
+        "Methods": files_with("methods", {"loss"}),
+        "Rivals": files_with("baselines", {"loss"}),
+        "Planners": files_with("planning", {"plan", "_plan"}),
     }
 
 
@@ -56,9 +56,9 @@ def text(entries_by_title: dict[str, dict[str, str]]) -> str:
 
 
 def files_with(room: str, verbs: set[str]) -> dict[str, str]:
-    """Returns the files of a room that hold a public class with all these methods, and their first lines.
+    """Returns the files of a room that hold a public class with one of these methods, and their first lines.
 
-    A `Protocol` is a contract and does not count.
+    A `Protocol` is a contract and an `ABC` a beginning; they do not count.
     """
     found = {}
     for path in sorted((PACKAGE / room).rglob("*.py")):
@@ -70,8 +70,8 @@ def files_with(room: str, verbs: set[str]) -> dict[str, str]:
 
 def _offers(node: ast.ClassDef, verbs: set[str]) -> bool:
     methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-    is_contract = any("Protocol" in ast.unparse(base) for base in node.bases)
-    return verbs <= methods and not is_contract and not node.name.startswith("_")
+    is_contract = any(word in ast.unparse(base) for base in node.bases for word in ("ABC", "Protocol"))
+    return bool(verbs & methods) and not is_contract and not node.name.startswith("_")
 
 
 def _first_line(docstring: str | None) -> str:

@@ -12,6 +12,7 @@ import tyro
 
 from openjepa.command_line.command import OK
 from openjepa.command_line.options import FLAT
+from openjepa.config import alike
 from openjepa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -170,23 +171,7 @@ def embed(options: EmbedOptions) -> int:
     _require_path(options.path)
     engine = open_engine(options.computing)
     encoder = open_encoder(options.model, options.loading)
-    config = EmbedConfig(
-        path=options.path,
-        output=options.out,
-        kind=options.kind,
-        view=options.view,
-        pooling=options.pooling,
-        size=native_size(encoder, options.size),
-        num_frames=options.num_frames,
-        fps=options.fps,
-        every=options.every,
-        batch_size=options.batch_size,
-        part_size=options.part_size,
-        format=options.format,
-        dtype=options.dtype,
-        num_threads=options.num_threads,
-        max_damaged_share=options.max_damaged_share,
-    )
+    config = alike(EmbedConfig, options, output=options.out, size=native_size(encoder, options.size))
     with _bar("file") as show:
         report = run_embed(encoder, config, progress=show, engine=engine or compute_parts)
     print(report.text())
@@ -289,21 +274,7 @@ def probe(options: ProbeOptions) -> int:
     heads = AttentiveTrainConfig(
         options.learning_rates or PUBLISHED_RATES, options.weight_decays or PUBLISHED_DECAYS, epochs=options.epochs
     )
-    config = FrozenProbeConfig(
-        train=options.train,
-        test=options.test,
-        test_share=options.test_share,
-        probes=options.probes,
-        shots=options.shots,
-        share=options.share,
-        size=native_size(encoder, options.size),
-        num_frames=options.num_frames,
-        batch_size=options.batch_size,
-        max_damaged_share=options.max_damaged_share,
-        num_threads=options.num_threads,
-        seed=options.seed,
-        attentive=heads,
-    )
+    config = alike(FrozenProbeConfig, options, size=native_size(encoder, options.size), attentive=heads)
     say = partial(print, file=sys.stderr)
     if options.task == "anticipation":
         report = _anticipate(encoder, options, config)

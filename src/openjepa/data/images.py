@@ -113,6 +113,14 @@ class ImageSource:
         return read_image(self.items.content(index), c.size, crop=c.crop, draws=draws, max_pixels=c.max_pixels)
 
 
+def to_png(frame: np.ndarray, scale: int = 1) -> bytes:
+    """A frame [3, H, W] uint8 as PNG, every pixel `scale` x `scale` large."""
+    large = frame.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(large)).save(out, "PNG")
+    return out.getvalue()
+
+
 def image_folder(root: Path | str, *, labels: bool = False) -> FileItems:
     """Lists the pictures of a folder; with `labels`, the first folder below it is the class."""
     return list_files(root, IMAGE_SUFFIXES, labels_from_folders=labels)

@@ -79,7 +79,8 @@ class VideoSource:
     Args:
         items: files, shards or a data set.
         config: clips, batch and sampling.
-        weights: probability of each video up to a factor, with `sampling` uniform; see `mixture_weights`.
+        weights: probability of each video up to a factor, with `sampling` uniform; for sets of videos
+            that get shares of the draws whatever their size, the share over the number of its videos.
         ends: [N] seconds of each video that clips are cut from, counted from its first frame; None for all.
     """
 
@@ -211,14 +212,6 @@ def clip_times(config: ClipConfig, num_frames: int, fps: float, draws: np.random
     span = int(np.ceil((config.num_frames - 1) * step * fps - 1e-6))  # frames from the first to the last
     start = int(draws.integers(max(num_frames - span, 1)))
     return (start + 0.5) / fps + step * np.arange(config.num_frames)
-
-
-def even_clip_times(config: ClipConfig, num_frames: int, fps: float, count: int) -> np.ndarray:
-    """Moments [count, T] of clips at even distances, the first at the start and the last at the end."""
-    step = config.stride / fps if config.stride else 1 / (config.fps or 1)
-    last = max(num_frames / fps - (config.num_frames - 1) * step - 1 / fps, 0.0)
-    starts = np.linspace(0.0, last, count) if count > 1 else np.array([last / 2])
-    return starts[:, None] + 0.5 / fps + step * np.arange(config.num_frames)
 
 
 def reference_frame_indices(num_frames: int, clip_frames: int, stride: int, draws: np.random.Generator) -> np.ndarray:

@@ -96,6 +96,7 @@ class Arm(DrawnWorld):
     def __init__(self, num_envs: int = 1, config: ArmConfig | None = None) -> None:
         self.config = config or ArmConfig()
         self.name = NAMES[self.config.task]
+        self.reached = PUSHED if self.config.task == "push" else REACHED
         self.num_envs = num_envs
         self.max_steps = self.config.max_steps
         reach = np.full(3 + self.config.gripper, STEP)
@@ -158,10 +159,6 @@ class Arm(DrawnWorld):
         """Distance in metres [B] of the hands, or of the blocks where they are what is to be moved."""
         what = slice(4, 6) if self.config.task == "push" else slice(0, 3)
         return np.linalg.norm(np.asarray(states)[..., what] - np.asarray(goals)[..., what], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the hand is within 3 cm of its goal, or the block within 5 cm [B]."""
-        return self.distance(states, goals) < (PUSHED if self.config.task == "push" else REACHED)
 
 
 def draw_state(rng: np.random.Generator, config: ArmConfig, scene: int) -> np.ndarray:

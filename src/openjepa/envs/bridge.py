@@ -62,6 +62,7 @@ class Bridge(DrawnWorld):
 
     name = "bridge"
     state_names = ("x", "y", "s", "fallen", "luck", "crossings")
+    reached = REACHED  # which the fallen never are
 
     def __init__(self, num_envs: int = 1, config: BridgeConfig | None = None) -> None:
         self.config = config or BridgeConfig()
@@ -125,10 +126,6 @@ class Bridge(DrawnWorld):
         """Shorter way along the track in px [B]; half the track for the fallen."""
         gap = np.abs(states[..., 2] - goals[..., 2]) % AROUND
         return np.where(states[..., 3] > 0.5, AROUND / 2, np.minimum(gap, AROUND - gap))
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the disc is within 5 px of the goal and has not fallen [B]."""
-        return self.distance(states, goals) < REACHED
 
 
 def move(s: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

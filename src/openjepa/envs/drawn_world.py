@@ -1,6 +1,6 @@
 """What the worlds that this project draws itself have in common: their states say everything, and nothing ends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,22 @@ from openjepa.protocols import ActionBounds
 ROUNDING = 1e-4  # by which an action may leave its bounds
 
 
+def slide(
+    positions: np.ndarray, delta: np.ndarray, walls: np.ndarray, is_free: Callable[..., np.ndarray], substeps: int = 1
+) -> np.ndarray:
+    """Positions [..., 2] after moves of delta [..., 2], x before y; the half that would enter a wall is dropped.
+
+    `is_free` takes positions and whatever [..., W] says where the walls are to [...] bool.
+    """
+    positions = positions.copy()
+    for _ in range(substeps):
+        for axis in (0, 1):
+            trial = positions.copy()
+            trial[..., axis] += delta[..., axis]
+            positions[..., axis] = np.where(is_free(trial, walls), trial[..., axis], positions[..., axis])
+    return positions
+
+
 class DrawnWorld:
     """The parts of `openjepa.protocols.World` that are the same in every drawn world."""
 
@@ -17,6 +33,7 @@ class DrawnWorld:
     num_envs: int
     bounds: ActionBounds
     max_steps: int
+    reached: float  # a goal nearer than this, in the unit of `distance`, counts as reached
     frame_shape = (3, 64, 64)
     has_states = can_reset_to = can_snapshot = True
 
@@ -27,6 +44,14 @@ class DrawnWorld:
     def states(self) -> np.ndarray:
         """See `World.states`; every world has its own."""
         raise NotImplementedError
+
+    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Straight distance [B] of the first two columns, the place of what acts; ways around walls may be longer."""
+        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
+
+    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Whether `distance` is below `reached` [B]."""
+        return self.distance(states, goals) < self.reached
 
     def snapshot(self) -> list[np.ndarray]:
         """The states, one by one."""

@@ -70,6 +70,7 @@ class Fork(DrawnWorld):
 
     name = "fork"
     state_names = ("x", "y", "way", "slope", "luck")
+    reached = REACHED
 
     def __init__(self, num_envs: int = 1, config: ForkConfig | None = None) -> None:
         self.config = config or ForkConfig()
@@ -119,27 +120,12 @@ class Fork(DrawnWorld):
         """The truth [B, 5] float32, named by `state_names`."""
         return self._states.astype(np.float32)
 
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Euclidean distance of the discs in px [B]."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the disc is within 3 px of the goal [B]."""
-        return self.distance(states, goals) < REACHED
-
 
 def decide(luck: int, config: ForkConfig) -> tuple[int, float]:
     """What the fork does with a disc of that luck: its way, an index of `DIRECTIONS`, and the slope."""
     rng = np.random.default_rng((0x666F726B, luck))
     way = int(np.searchsorted(np.cumsum(config.probabilities), rng.random(), side="right"))
     return min(way, config.ways - 1), float(rng.uniform(*SLOPE))
-
-
-def other_luck(states: np.ndarray, seed: int) -> np.ndarray:
-    """The same states [B, 5] with fresh luck: what else might have happened."""
-    fresh = np.asarray(states).copy()
-    fresh[:, 4] = np.random.default_rng(seed).integers(2**20, size=len(fresh))
-    return fresh
 
 
 def draw_road(ways: int) -> np.ndarray:

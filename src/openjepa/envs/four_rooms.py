@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -21,7 +21,7 @@ DOORS = np.array([[112.0, 56.0], [112.0, 168.0], [56.0, 112.0], [168.0, 112.0]])
 HALF_DOOR = 16.0
 RADIUS = 3.5  # what the agent's centre keeps from walls
 STEP = 2.5  # per step at full speed, also of the distractors
-REACHED = 16.0  # a goal nearer than this counts as reached
+REACHED = 16.0  # of 224 px, a goal nearer than this counts as reached, wherever the distractors are
 STAY = 35.0  # mean number of steps between two jumps of a distractor
 MOST = 5  # distractors
 SEEN_RADIUS = 2.5  # px, smallest radius of a disc in a picture
@@ -73,6 +73,7 @@ class FourRooms(DrawnWorld):
     """
 
     name = "four-rooms-distractors"
+    reached = REACHED
 
     def __init__(self, num_envs: int = 1, config: FourRoomsConfig | None = None) -> None:
         self.config = config or FourRoomsConfig()
@@ -147,14 +148,6 @@ class FourRooms(DrawnWorld):
         parts = [self._positions, self._closed, self._others.reshape(self.num_envs, -1), self._luck]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Straight distance of the agents [B]; the ways through the doors may be far longer."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the agent is within 16 of 224 px of the goal [B], wherever the distractors are."""
-        return self.distance(states, goals) < REACHED
-
     def _enter(self) -> np.ndarray:
         self._rooms = draw_walls(self._closed, self.config.size)
         return self.render()
@@ -173,12 +166,7 @@ def is_free(positions: np.ndarray, closed: np.ndarray) -> np.ndarray:
 
 def move(positions: np.ndarray, actions: np.ndarray, closed: np.ndarray) -> np.ndarray:
     """The true dynamics: positions [..., 2] after one step of actions [..., 2]; x before y, each stopped by walls."""
-    positions = positions.copy()
-    for axis in (0, 1):
-        trial = positions.copy()
-        trial[..., axis] += STEP * actions[..., axis]
-        positions[..., axis] = np.where(is_free(trial, closed), trial[..., axis], positions[..., axis])
-    return positions
+    return slide(positions, STEP * actions, closed, is_free)
 
 
 def draw_position(rng: np.random.Generator, closed: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -22,7 +22,7 @@ CLEARANCE = 2.0  # px that the agent's centre keeps from every wall
 REACH = HALF_WALL + CLEARANCE  # px that it keeps from the middle of a wall
 STEP = 1.5  # px per step at full speed
 SUBSTEPS = 3
-REACHED = 3.0  # px, a goal nearer than this counts as reached
+REACHED = 3.0  # px, a goal nearer than this counts as reached; it comes no nearer through a wall
 LARGEST = 7  # cells in a row, which leave passages of 2.5 px to the agent's centre
 HELD_OUT_SHARE = 5  # one drawn maze in five never appears in `split="train"`
 
@@ -74,6 +74,8 @@ class Maze(DrawnWorld):
     ((2, 3, 64, 64), 14)
     """
 
+    reached = REACHED
+
     def __init__(self, num_envs: int = 1, config: MazeConfig | None = None) -> None:
         self.config = config or MazeConfig()
         self.name = NAMES[self.config.layout]
@@ -122,14 +124,6 @@ class Maze(DrawnWorld):
     def states(self) -> np.ndarray:
         """The truth [B, P] float32, named by `state_names`."""
         return np.concatenate([self._positions, self._walls], axis=1).astype(np.float32)
-
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Straight distance of the agents in px [B]; `way_length` is the one along the passages."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the agent is within 3 px of the goal [B], which is nearer than it comes through any wall."""
-        return self.distance(states, goals) < REACHED
 
     def _enter(self) -> np.ndarray:
         self._empty = draw_passages(self._walls)
@@ -233,14 +227,7 @@ def move(positions: np.ndarray, actions: np.ndarray, walls: np.ndarray) -> np.nd
 
     Three substeps, x before y; the half that would enter a wall is dropped, so the agent slides.
     """
-    positions, delta = positions.copy(), actions * (STEP / SUBSTEPS)
-    for _ in range(SUBSTEPS):
-        for axis in (0, 1):
-            trial = positions.copy()
-            trial[:, axis] += delta[:, axis]
-            free = is_free(trial, walls)
-            positions[:, axis] = np.where(free, trial[:, axis], positions[:, axis])
-    return positions
+    return slide(positions, actions * (STEP / SUBSTEPS), walls, is_free, SUBSTEPS)
 
 
 def draw_passages(walls: np.ndarray) -> np.ndarray:

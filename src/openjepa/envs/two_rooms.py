@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.drawing import draw_discs, draw_shapes
-from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
@@ -103,6 +103,8 @@ class TwoRooms(DrawnWorld):
     >>> world.reset([0, 1]).shape
     (2, 3, 64, 64)
     """
+
+    reached = REACHED
 
     def __init__(self, num_envs: int = 1, config: TwoRoomsConfig | None = None) -> None:
         self.config = config or TwoRoomsConfig()
@@ -213,14 +215,6 @@ class TwoRooms(DrawnWorld):
             parts.append(self._texture)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Euclidean distance of the agents in px [B]."""
-        return np.linalg.norm(states[..., :2] - goals[..., :2], axis=-1)
-
-    def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Whether the agent is within 3 px of the goal [B]."""
-        return self.distance(states, goals) < REACHED
-
     def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str]:
         """`CROSS_ROOM` where a wall lies between the rooms of start and goal, else `SAME_ROOM` [B]."""
         crosses = (starts[:, 0] < starts[:, 2]) != (goals[:, 0] < goals[:, 2])
@@ -295,15 +289,7 @@ def move(positions: np.ndarray, actions: np.ndarray, layouts: np.ndarray) -> np.
 
     Three substeps of at most 1 px, x before y; the half that would enter a wall is dropped, so the agent slides.
     """
-    positions = positions.copy()
-    delta = actions * (STEP / SUBSTEPS)
-    for _ in range(SUBSTEPS):
-        for axis in (0, 1):
-            trial = positions.copy()
-            trial[..., axis] += delta[..., axis]
-            free = is_free(trial, layouts)
-            positions[..., axis] = np.where(free, trial[..., axis], positions[..., axis])
-    return positions
+    return slide(positions, actions * (STEP / SUBSTEPS), layouts, is_free, SUBSTEPS)
 
 
 def path_length(positions: np.ndarray, goals: np.ndarray, layouts: np.ndarray) -> np.ndarray:

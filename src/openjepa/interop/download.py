@@ -1,7 +1,6 @@
 """Fetches weight files: resumes where a transfer broke off, checks size and SHA-256, leaves no half file."""
 
 import fnmatch
-import hashlib
 import json
 import os
 import urllib.error
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openjepa.errors import CheckpointError
+from openjepa.files import sha256
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without an answer
@@ -85,12 +85,6 @@ def download(
     part.replace(destination)
     _note(part).unlink(missing_ok=True)
     return destination
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _transfer(url: str, part: Path, progress: Progress | None) -> None:

@@ -27,7 +27,7 @@ from openjepa.interop.huggingface_config import (
     vjepa2_config,
 )
 from openjepa.interop.key_maps import KeyMap, to_ours, to_theirs
-from openjepa.interop.meta_files import options
+from openjepa.interop.meta_files import build_encoder, build_predictor
 from openjepa.interop.state_files import State, build, read_file, read_json, rename, unwrap
 from openjepa.interop.traits import Traits
 from openjepa.models.attentive_probe import AttentiveProbe
@@ -216,7 +216,7 @@ def _load_ijepa(config: Mapping[str, Any], state: State, source: str) -> VisionT
     state = rename(state, lambda name: name.removeprefix("ijepa."), source=source)
     ours = join_projections(to_ours(state, ijepa_names(own["num_hidden_layers"]), source=source), source=source)
     traits = Traits("ijepa", own["num_attention_heads"], own["image_size"], layer_norm_eps=own["layer_norm_eps"])
-    encoder = _encoder(ours, traits, source)
+    encoder = build_encoder(ours, traits, f"{source} [encoder]")
     check_sizes(config, ijepa_config(encoder), source)
     return encoder
 
@@ -238,9 +238,8 @@ def _load_vjepa2(config: Mapping[str, Any], state: State, source: str) -> Huggin
         first = name.split(".")[0]
         groups[first if first in groups else "probe"][name] = tensor
     names = encoder_names(own["num_hidden_layers"])
-    encoder = _encoder(
-        join_projections(to_ours(groups["encoder"], names, source=source), source=source), traits, source
-    )
+    ours = join_projections(to_ours(groups["encoder"], names, source=source), source=source)
+    encoder = build_encoder(ours, traits, f"{source} [encoder]")
     predictor = probe = None
     if groups["predictor"]:
         own = settings(config, VJEPA2_PREDICTOR_DEFAULTS, source)
@@ -255,34 +254,11 @@ def _load_vjepa2(config: Mapping[str, Any], state: State, source: str) -> Huggin
     return HuggingFaceModel(encoder, predictor, probe, "vjepa2")
 
 
-def _encoder(ours: State, traits: Traits, source: str) -> VisionTransformer:
-    config = sizes.vit_config(
-        ours,
-        num_heads=traits.num_heads,
-        img_size=traits.img_size,
-        source=source,
-        num_frames=traits.num_frames,
-        layer_norm_eps=traits.layer_norm_eps,
-        rescale_residual_init=traits.family != "ijepa",
-        **options(traits),
-    )
-    return build(VisionTransformer, config, ours, source=f"{source} [encoder]", hint=sizes.looks_like(ours))
-
-
 def _predictor(state: State, traits: Traits, encoder: VisionTransformer, depth: int, source: str) -> MaskedPredictor:
     ours = join_projections(to_ours(state, predictor_names(depth), source=source), source=source)
     if "mask_tokens" in ours:
         ours |= {f"mask_tokens.{i}": token for i, token in enumerate(ours.pop("mask_tokens"))}
-    config = sizes.predictor_config(
-        ours,
-        num_heads=traits.predictor_heads,
-        in_dim=encoder.config.embed_dim,
-        source=source,
-        grid=encoder.config.grid,
-        layer_norm_eps=traits.predictor_eps,
-        **options(traits, predictor=True),
-    )
-    return build(MaskedPredictor, config, ours, source=f"{source} [predictor]")
+    return build_predictor(ours, traits, encoder, f"{source} [predictor]")
 
 
 # ------------------------------------------------------------------------------------------------------------

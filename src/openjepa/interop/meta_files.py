@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
-
 from openjepa.errors import CheckpointError, ConfigError, listing
 from openjepa.interop import key_maps, sizes
 from openjepa.interop.state_files import State, build, drop, section
@@ -29,7 +27,7 @@ class LoadReport:
     layout: str
     key: str = ""
     num_tensors: int = 0
-    ignored: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)  # on purpose
 
 
 def options(traits: Traits, *, predictor: bool = False) -> dict[str, Any]:
@@ -57,19 +55,8 @@ def predictor_keys(traits: Traits) -> key_maps.KeyMap:
     return (("mask_tokens.0", "mask_token"), *key_maps.META_PREDICTOR)
 
 
-def encoder_from_meta(
-    state: Mapping[str, Tensor], traits: Traits, *, source: str
-) -> tuple[VisionTransformer, list[str]]:
-    """Builds an encoder from Meta's names without prefix.
-
-    Returns:
-        the network in evaluation mode, and the keys that were ignored on purpose.
-
-    Raises:
-        CheckpointError: for anything missing, unexpected or of another shape.
-    """
-    kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("pos_embed",))
-    ours = key_maps.to_ours(kept, encoder_keys(traits), source=source)
+def build_encoder(ours: State, traits: Traits, source: str) -> VisionTransformer:
+    """An encoder of a family from tensors under our names; in evaluation mode."""
     config = sizes.vit_config(
         ours,
         num_heads=traits.num_heads,
@@ -81,22 +68,11 @@ def encoder_from_meta(
         rescale_residual_init=traits.family not in ("ijepa", "vjepa"),
         **options(traits),
     )
-    return build(VisionTransformer, config, ours, source=source, hint=sizes.looks_like(ours)), ignored
+    return build(VisionTransformer, config, ours, source=source, hint=sizes.looks_like(ours))
 
 
-def predictor_from_meta(
-    state: Mapping[str, Tensor], traits: Traits, encoder: VisionTransformer, *, source: str
-) -> tuple[MaskedPredictor, list[str]]:
-    """Builds a predictor from Meta's names without prefix; `encoder` tells width and grid.
-
-    Returns:
-        the network in evaluation mode, and the keys that were ignored on purpose.
-
-    Raises:
-        CheckpointError: for anything missing, unexpected or of another shape.
-    """
-    kept, ignored = drop(dict(state), () if traits.family in ("ijepa", "vjepa") else ("predictor_pos_embed",))
-    ours = key_maps.to_ours(kept, predictor_keys(traits), source=source)
+def build_predictor(ours: State, traits: Traits, encoder: VisionTransformer, source: str) -> MaskedPredictor:
+    """The predictor of a family from tensors under our names; in evaluation mode."""
     config = sizes.predictor_config(
         ours,
         num_heads=traits.predictor_heads,
@@ -108,7 +84,7 @@ def predictor_from_meta(
         rescale_residual_init=traits.family not in ("ijepa", "vjepa"),
         **options(traits, predictor=True),
     )
-    return build(MaskedPredictor, config, ours, source=source), ignored
+    return build(MaskedPredictor, config, ours, source=source)
 
 
 def encoder_key(content: Mapping[str, Any], part: Part, source: str) -> str:
@@ -133,9 +109,10 @@ def load_encoder(
         CheckpointError: for anything missing, unexpected or of another shape.
     """
     key = encoder_key(content, part, source)
-    state = section(content, key, source)
-    encoder, ignored = encoder_from_meta(state, traits, source=f"{source} [{key}]")
-    return encoder, LoadReport(source, traits.family, "meta", key, len(state) - len(ignored), ignored)
+    place = f"{source} [{key}]"
+    kept, ignored = drop(section(content, key, source), () if traits.family in ("ijepa", "vjepa") else ("pos_embed",))
+    encoder = build_encoder(key_maps.to_ours(kept, encoder_keys(traits), source=place), traits, place)
+    return encoder, LoadReport(source, traits.family, "meta", key, len(kept), ignored)
 
 
 def load_predictor(
@@ -146,10 +123,11 @@ def load_predictor(
     Raises:
         CheckpointError: for anything missing, unexpected or of another shape.
     """
-    state = section(content, "predictor", source)
-    predictor, ignored = predictor_from_meta(state, traits, encoder, source=f"{source} [predictor]")
-    report = LoadReport(source, traits.family, "meta", "predictor", len(state) - len(ignored), ignored)
-    return predictor, report
+    state, place = section(content, "predictor", source), f"{source} [predictor]"
+    kept, ignored = drop(state, () if traits.family in ("ijepa", "vjepa") else ("predictor_pos_embed",))
+    ours = key_maps.to_ours(kept, predictor_keys(traits), source=place)
+    predictor = build_predictor(ours, traits, encoder, place)
+    return predictor, LoadReport(source, traits.family, "meta", "predictor", len(kept), ignored)
 
 
 def encoder_to_meta(encoder: VisionTransformer, traits: Traits) -> State:

@@ -46,12 +46,6 @@ def load_probe(
     return probe, LoadReport(source, "probe", "meta", key, len(state), ignored)
 
 
-def probe_to_meta(probe: AttentiveProbe) -> State:
-    """Tensors of a probe under Meta's names, without prefix."""
-    keys = key_maps.META_EK100_PROBE if len(probe.classifiers) == 3 else key_maps.META_PROBE
-    return key_maps.to_theirs(probe.state_dict(), keys)
-
-
 def _state(content: Mapping[str, Any], index: int, source: str) -> tuple[State, list[str], str]:
     if isinstance(content.get("classifier"), Mapping):
         return *drop(unwrap(content["classifier"], source=source), UNUSED), "classifier"

@@ -5,7 +5,7 @@ from typing import Any
 
 from openjepa.interop import key_maps, sizes
 from openjepa.interop.meta_files import LoadReport
-from openjepa.interop.state_files import State, build, section
+from openjepa.interop.state_files import build, section
 from openjepa.models.action_predictor import PoseActionPredictor, PoseActionPredictorConfig
 
 KEYS: key_maps.KeyMap = (
@@ -61,8 +61,3 @@ def load_action_predictor(
     )
     predictor = build(PoseActionPredictor, config, ours, source=f"{source} [predictor]")
     return predictor, LoadReport(source, "vjepa2_ac", "meta", "predictor", len(state))
-
-
-def action_predictor_to_meta(predictor: PoseActionPredictor) -> State:
-    """Tensors of the predictor under Meta's names, without prefix."""
-    return key_maps.to_theirs(predictor.state_dict(), KEYS)

@@ -40,12 +40,3 @@ def inverse_dynamics_loss(
 def choice_loss(odds: Tensor, choice: Tensor) -> Tensor:
     """Cross-entropy of one-hot choices [..., A] under log-odds [..., A]; a scalar in nats."""
     return functional.cross_entropy(odds.flatten(0, -2), choice.flatten(0, -2).argmax(-1))
-
-
-def unexplained_variance(loss: Tensor, actions: Tensor) -> Tensor:
-    """The inverse-dynamics loss divided by the variance of the actions [..., A]; detached.
-
-    1 means that latents say nothing about the action (the agent is not encoded), 0 that they say all.
-    """
-    flat = actions.detach().flatten(0, -2)
-    return loss.detach() / flat.var(0, correction=0).mean().clamp_min(1e-12)

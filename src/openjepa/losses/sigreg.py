@@ -18,7 +18,6 @@ rotation, and backward recomputes them, so memory is that of the projections alo
 In high dimension projections of a half-rank Gaussian look Gaussian: watch the covariance spectrum separately.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +31,6 @@ from openjepa.losses.pooling import Pool, pool_samples
 from openjepa.nn.distributed import all_mean, world_size
 from openjepa.nn.host import to_device
 from openjepa.nn.random import keyed_generator
-
-GAUSSIAN_VALUE = 1.0525  # expectation on exactly N(0, I) samples with K = 17, t_max = 3, when n = number of samples
 
 
 @dataclass(frozen=True)
@@ -160,13 +157,3 @@ def _rotations(x: Tensor, num_knots: int) -> Iterator[tuple[int, Tensor, Tensor]
         s.mul_(cos).addcmul_(c, sin)
         c, spare = spare, c
         yield k, c, s
-
-
-def constant_value(num_knots: int = 17, t_max: float = 3.0) -> float:
-    """SIGReg of a constant zero latent divided by n: .402 for the defaults, the value of full collapse."""
-    spacing = t_max / (num_knots - 1)
-    total = 0.0
-    for k in range(1, num_knots):
-        normal = math.exp(-0.5 * (k * spacing) ** 2)
-        total += (1 if k == num_knots - 1 else 2) * spacing * normal * (1 - normal) ** 2
-    return total

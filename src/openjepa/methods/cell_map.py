@@ -141,9 +141,6 @@ class CellMapModel(StandardisesActions):
             "spot": (off * sure).sum() / sure.sum().clamp_min(1),
         }
 
-    def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
-
 
 @torch.no_grad()
 def what_moves(frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

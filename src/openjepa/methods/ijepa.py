@@ -9,19 +9,18 @@ LN0 is layer normalisation without weights. Positions are sine-cosine, column fi
 weights.
 """
 
-import copy
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.losses.latent_prediction import latent_prediction_loss
 from openjepa.masking import BlockMaskConfig, Masks, sample_blocks
-from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
-from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
+from openjepa.methods.target_encoder import WithTargetEncoder
+from openjepa.models.masked_predictor import MaskedPredictorConfig
+from openjepa.models.vit import ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
-from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import gather_tokens, normalize_features
 from openjepa.nn.views import ViewConfig, prepare_pixels
@@ -71,17 +70,8 @@ class IJEPAConfig:
         )
 
 
-class IJEPA(nn.Module):
+class IJEPA(WithTargetEncoder[IJEPAConfig]):
     """The method; batches are `ImageBatch`."""
-
-    def __init__(self, config: IJEPAConfig):
-        super().__init__()
-        self.config = config
-        generator = torch.Generator().manual_seed(config.seed)
-        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
-            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-            self.predictor = MaskedPredictor(config.predictor, generator=generator)
-            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
 
     def predict(self, pixels: Tensor, masks: Masks) -> tuple[Tensor, Tensor]:
         """Predicts the hidden blocks of normalised pictures [B, C, H, W].
@@ -112,9 +102,3 @@ class IJEPA(nn.Module):
         z_pred, z_target = self.predict(*self.prepare(batch, step))
         prediction = latent_prediction_loss(z_pred.float(), z_target, "smooth_l1")
         return JEPALoss(prediction, {"prediction": prediction.detach()})
-
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder towards the context encoder."""
-        start, end = self.config.ema_decay
-        decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
-        update_ema(self.target_encoder, self.context_encoder, decay)

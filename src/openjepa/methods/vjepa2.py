@@ -9,20 +9,19 @@ LN0 is layer normalisation without weights. Positions are rotary, interleaved in
 weights need the tiled layout. Every network embeds its patches once, whatever the number of masks.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.losses.latent_prediction import latent_prediction_loss
 from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_all_tubes
-from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
-from openjepa.models.vit import VisionTransformer, ViTConfig, vit_tiny
+from openjepa.methods.target_encoder import WithTargetEncoder
+from openjepa.models.masked_predictor import MaskedPredictorConfig
+from openjepa.models.vit import ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
-from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import gather_tokens, normalize_features
 from openjepa.nn.views import ViewConfig, prepare_pixels
@@ -69,17 +68,8 @@ class VJEPA2Config:
         )
 
 
-class VJEPA2(nn.Module):
+class VJEPA2(WithTargetEncoder[VJEPA2Config]):
     """The method; batches are `VideoBatch`."""
-
-    def __init__(self, config: VJEPA2Config):
-        super().__init__()
-        self.config = config
-        generator = torch.Generator().manual_seed(config.seed)
-        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
-            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-            self.predictor = MaskedPredictor(config.predictor, generator=generator)
-            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
 
     def predict(self, pixels: Tensor, masks: Sequence[Masks]) -> list[tuple[Tensor, Tensor]]:
         """Predicts the hidden tokens of normalised clips [B, T, C, H, W], once for each mask.
@@ -116,9 +106,3 @@ class VJEPA2(nn.Module):
         """Mean absolute error between predicted and encoded tubes of one batch."""
         prediction = self.masked_loss(*self.prepare(batch, step))
         return JEPALoss(prediction, {"prediction": prediction.detach()})
-
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder towards the context encoder."""
-        start, end = self.config.ema_decay
-        decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
-        update_ema(self.target_encoder, self.context_encoder, decay)

@@ -12,7 +12,6 @@ their own tokenizers and modality embeddings; a batch is one or the other, so a 
 and each modality weighs what its share of the batches is.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,10 +21,10 @@ from torch import Tensor, nn
 from openjepa.errors import ConfigError
 from openjepa.losses.latent_prediction import latent_prediction_loss
 from openjepa.masking import LONG_TUBES, SHORT_TUBES, Masks, TubeMaskConfig, sample_all_tubes
-from openjepa.models.masked_predictor import MaskedPredictor, MaskedPredictorConfig
+from openjepa.methods.target_encoder import WithTargetEncoder
+from openjepa.models.masked_predictor import MaskedPredictorConfig
 from openjepa.models.vit import Tokens, VisionTransformer, ViTConfig, vit_tiny
 from openjepa.nn.distributed import rank
-from openjepa.nn.ema import ema_decay_at, update_ema
 from openjepa.nn.random import keyed_generator
 from openjepa.nn.tokens import Grid, gather_tokens, nearest_distance, normalize_levels
 from openjepa.nn.views import ViewConfig, prepare_pixels
@@ -113,17 +112,8 @@ def context_weights(context_idx: Tensor, target_idx: Tensor, grid: Grid) -> Tens
     return nearest_distance(context_idx, target_idx, grid).rsqrt()
 
 
-class VJEPA21(nn.Module):
+class VJEPA21(WithTargetEncoder[VJEPA21Config]):
     """The method; batches are `VideoBatch` or `ImageBatch`."""
-
-    def __init__(self, config: VJEPA21Config):
-        super().__init__()
-        self.config = config
-        generator = torch.Generator().manual_seed(config.seed)
-        with torch.random.fork_rng(devices=[]):  # layers draw weights that are thrown away
-            self.context_encoder = VisionTransformer(config.encoder, generator=generator)
-            self.predictor = MaskedPredictor(config.predictor, generator=generator)
-            self.target_encoder = copy.deepcopy(self.context_encoder).requires_grad_(False)
 
     def context_weight(self, step: int) -> float:
         """Weight lambda of the context loss at step number `step`."""
@@ -183,12 +173,6 @@ class VJEPA21(nn.Module):
     def _tokenizers(self) -> list[nn.Parameter]:
         networks = (self.context_encoder.named_parameters(), self.predictor.named_parameters())
         return [p for named in networks for n, p in named if "image_" in n or "video_" in n or "patch_embed" in n]
-
-    def after_step(self, step: int) -> None:
-        """Moves the target encoder towards the context encoder."""
-        start, end = self.config.ema_decay
-        decay = ema_decay_at(step, start=start, end=end, total_steps=self.config.ema_steps)
-        update_ema(self.target_encoder, self.context_encoder, decay)
 
 
 def _levels(encoder: VisionTransformer, tokens: Tokens, token_idx: Tensor | None = None) -> Tensor:

@@ -20,7 +20,15 @@ from openjepa.nn.host import to_device
 from openjepa.nn.linear import Linear
 from openjepa.nn.rope import RopeLayout, RotaryTable, rotary_table
 from openjepa.nn.tokens import grid_positions, normalize_features
-from openjepa.nn.transformer import Block, attend, frame_causal_mask, init_weights, rescale_residuals, run_blocks
+from openjepa.nn.transformer import (
+    Block,
+    attend,
+    frame_causal_mask,
+    init_weights,
+    rescale_residuals,
+    run_blocks,
+    stack_blocks,
+)
 
 
 @dataclass(frozen=True)
@@ -70,16 +78,7 @@ class PoseActionPredictor(nn.Module):
         self.action_encoder = Linear(config.action_dim, width)
         self.pose_encoder = Linear(config.pose_dim, width)
         self.camera_encoder = Linear(config.camera_dim, width)
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                qkv_bias=config.qkv_bias,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.depth)
-        )
+        self.blocks = stack_blocks(config, width, config.depth)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.proj = Linear(width, config.embed_dim)
         init_weights(self, generator)

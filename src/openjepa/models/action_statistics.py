@@ -40,5 +40,8 @@ class StandardisesActions(nn.Module):
         """Sets by which mean [A] and std [A] of the training actions the model standardises its actions."""
         set_moments(self.action_mean, self.action_std, mean, std, "A")
 
+    def after_step(self, step: int) -> None:
+        """Nothing follows a step, unless a method says otherwise."""
+
     def _standardised(self, actions: Tensor) -> Tensor:
         return (actions - self.action_mean) / self.action_std

@@ -16,13 +16,13 @@ from openjepa.config import check_counts
 from openjepa.errors import ConfigError
 from openjepa.nn.linear import Linear
 from openjepa.nn.transformer import (
-    Block,
     Mlp,
     attend,
     hidden_width,
     init_normal,
     init_weights,
     rescale_residuals,
+    stack_blocks,
 )
 
 
@@ -99,16 +99,7 @@ class AttentiveProbe(nn.Module):
         super().__init__()
         self.config = config
         self.query_tokens = nn.Parameter(torch.zeros(1, config.num_queries, config.embed_dim))
-        self.blocks = nn.ModuleList(
-            Block(
-                config.embed_dim,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                qkv_bias=config.qkv_bias,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.depth - 1)
-        )
+        self.blocks = stack_blocks(config, config.embed_dim, config.depth - 1)
         self.cross_attention = CrossAttentionBlock(config)
         self.classifiers = nn.ModuleList(Linear(config.embed_dim, n) for n in config.num_classes)
         self.init_weights(generator)

@@ -16,10 +16,10 @@ from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.models.vit import ViTConfig
 from openjepa.nn.linear import Linear
-from openjepa.nn.positions import SincosOrder, resize_table, sincos_2d, sincos_3d
-from openjepa.nn.rope import GridRope, RopeLayout
+from openjepa.nn.positions import SincosOrder, positions_of, resize_table
+from openjepa.nn.rope import RopeLayout
 from openjepa.nn.tokens import Grid
-from openjepa.nn.transformer import Block, init_normal, init_weights, rescale_residuals, run_blocks
+from openjepa.nn.transformer import init_normal, init_weights, rescale_residuals, run_blocks, stack_blocks
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,9 @@ class MaskedPredictor(nn.Module):
         has_modality = config.modality_embedding
         self.video_modality = nn.Parameter(torch.zeros(1, 1, width)) if has_modality else None
         self.image_modality = nn.Parameter(torch.zeros(1, 1, width)) if has_modality else None
-        self.register_buffer("pos_embed", _position_table(config))
-        self.rope = (
-            GridRope(width // config.num_heads, config.rope_layout, pretrained_grid=config.rope_pretrained_grid)
-            if config.positions == "rope"
-            else None
-        )
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                qkv_bias=config.qkv_bias,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.depth)
-        )
+        self.rope, table = positions_of(config, width, config.grid, is_video=config.grid[0] > 1)
+        self.register_buffer("pos_embed", table)
+        self.blocks = stack_blocks(config, width, config.depth)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.proj = Linear(width, levels * config.out_dim)
         self.proj_context = Linear(width, levels * config.out_dim) if config.predict_context else None
@@ -221,11 +208,3 @@ class MaskedPredictor(nn.Module):
         for out in run_blocks(self.blocks, x, rope, checkpointing=self.config.checkpoint_activations and self.training):
             x = out
         return x
-
-
-def _position_table(config: MaskedPredictorConfig) -> Tensor | None:
-    if config.positions == "rope":
-        return None
-    if config.grid[0] > 1:
-        return sincos_3d(config.predictor_dim, config.grid)[None]
-    return sincos_2d(config.predictor_dim, config.grid, config.sincos_order)[None]

@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from openjepa.config import check_counts
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.nn.patch_embed import PatchEmbed, TubeletEmbed
-from openjepa.nn.positions import SincosOrder, resize_table, sincos_2d, sincos_3d
-from openjepa.nn.rope import GridRope, RopeLayout, RotaryTable
+from openjepa.nn.positions import SincosOrder, positions_of, resize_table
+from openjepa.nn.rope import RopeLayout, RotaryTable
 from openjepa.nn.tokens import Grid, gather_tokens
 from openjepa.nn.transformer import (
-    Block,
     Packing,
     frame_mask,
     init_normal,
     init_weights,
     rescale_residuals,
     run_blocks,
+    stack_blocks,
 )
 
 Positions = Literal["rope", "sincos"]
@@ -137,27 +137,9 @@ class VisionTransformer(nn.Module):
         self.image_modality = nn.Parameter(torch.zeros(modality)) if modality else None
         prefix = config.num_prefix_tokens
         self.prefix_tokens = nn.Parameter(torch.zeros(1, prefix, width)) if prefix else None
-        self.register_buffer("pos_embed", _position_table(config))
-        self.rope = (
-            GridRope(
-                width // config.num_heads,
-                config.rope_layout,
-                pretrained_grid=config.rope_pretrained_grid,
-                num_prefix_tokens=prefix,
-            )
-            if config.positions == "rope"
-            else None
-        )
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                config.num_heads,
-                mlp_ratio=config.mlp_ratio,
-                qkv_bias=config.qkv_bias,
-                layer_norm_eps=config.layer_norm_eps,
-            )
-            for _ in range(config.depth)
-        )
+        self.rope, table = positions_of(config, width, config.grid, is_video=config.is_video, num_prefix_tokens=prefix)
+        self.register_buffer("pos_embed", table)
+        self.blocks = stack_blocks(config, width, config.depth)
         self.level_norms = nn.ModuleList(
             nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in config.level_layers[:-1]
         )
@@ -304,14 +286,6 @@ class VisionTransformer(nn.Module):
         if not self.config.reg_tokens:
             return z
         return torch.cat((z[:, : int(self.config.class_token)], z[:, self.config.num_prefix_tokens :]), dim=1)
-
-
-def _position_table(config: ViTConfig) -> Tensor | None:
-    if config.positions == "rope":
-        return None
-    if config.is_video:
-        return sincos_3d(config.embed_dim, config.grid)[None]
-    return sincos_2d(config.embed_dim, config.grid, config.sincos_order)[None]
 
 
 def _with_prefix(token_idx: Tensor, prefix: int) -> Tensor:

@@ -1,7 +1,12 @@
 """The two crossings between the host and a device. A step has no others, so that the host never waits by accident."""
 
+from typing import TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Array: TypeAlias = np.ndarray | Tensor  # what a world shows, or what was made of it
 
 
 def to_host(x: Tensor) -> Tensor:

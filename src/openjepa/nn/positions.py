@@ -3,13 +3,14 @@
 They are computed in float64, stored in float32, and never trained.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from openjepa.errors import ConfigError
+from openjepa.nn.rope import GridRope
 from openjepa.nn.tokens import Grid, num_tokens
 
 SincosOrder = Literal["column_first", "row_first"]
@@ -46,6 +47,26 @@ def sincos_3d(dim: int, grid: Grid) -> Tensor:
     width = 2 * -(-dim // 6)
     parts = [sincos_1d(axis, width) for axis in _axes(grid)]
     return torch.cat(parts, dim=1)[:, :dim].float()
+
+
+def positions_of(
+    config: Any, width: int, grid: Grid, *, is_video: bool, num_prefix_tokens: int = 0
+) -> tuple[GridRope | None, Tensor | None]:
+    """How a network knows where its tokens stand: by rotation, or by a table [1, N, D] that is added to them.
+
+    Args:
+        config: with `positions`, `num_heads`, `rope_layout`, `rope_pretrained_grid` and `sincos_order`.
+        width: D.
+        grid: native arrangement (t, h, w) of the tokens.
+        is_video: whether the table is one of clips.
+        num_prefix_tokens: tokens in front of the grid.
+    """
+    if config.positions == "rope":
+        stretch, head_dim = config.rope_pretrained_grid, width // config.num_heads
+        rope = GridRope(head_dim, config.rope_layout, pretrained_grid=stretch, num_prefix_tokens=num_prefix_tokens)
+        return rope, None
+    table = sincos_3d(width, grid) if is_video else sincos_2d(width, grid, config.sincos_order)
+    return None, table[None]
 
 
 def resize_table(table: Tensor, old: Grid, new: Grid) -> Tensor:

@@ -7,7 +7,7 @@ depth are zero in every published JEPA, so there are none.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -153,6 +153,13 @@ def hidden_width(dim: int, mlp_ratio: float) -> int:
     (6144, 8192)
     """
     return int(dim * mlp_ratio + 1e-3)
+
+
+def stack_blocks(config: Any, width: int, depth: int) -> nn.ModuleList:
+    """Blocks of one width with `num_heads`, `mlp_ratio`, `qkv_bias` and `layer_norm_eps` of a network's options."""
+    c = config
+    options = {"mlp_ratio": c.mlp_ratio, "qkv_bias": c.qkv_bias, "layer_norm_eps": c.layer_norm_eps}
+    return nn.ModuleList(Block(width, c.num_heads, **options) for _ in range(depth))
 
 
 def run_blocks(

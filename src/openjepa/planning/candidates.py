@@ -4,10 +4,11 @@ Noise has a stream per environment, and widths are relative to the bounds: a std
 dimension, whatever its unit.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from openjepa.errors import ConfigError, ShapeError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.risk import BoundRiskCost
+from openjepa.planning.sizes import SearchSize
 from openjepa.protocols import ActionBounds, BranchingModel, PathCost, Plan, WorldModel
 
 
@@ -116,6 +118,64 @@ class Imagination:
         row = torch.arange(len(best), device=best.device)
         steps = (model_steps + candidates.shape[1] * candidates.shape[2]) * self.num_futures
         return Plan(candidates[row, best], cost, z_path[row, best], steps, terms)
+
+
+class Search(ABC):
+    """What every search does first: it checks what it is asked for. The plan is then its own affair.
+
+    Args:
+        bounds: allowed model actions (`bounds.with_frameskip(f)` for a frameskip of f).
+        horizon: length H of a plan in model steps.
+        micro_batch: candidates of all environments in one call of the model, or None for all at once.
+    """
+
+    def __init__(self, bounds: ActionBounds, horizon: int, micro_batch: int | None = None) -> None:
+        self.bounds, self.horizon, self.micro_batch = bounds, horizon, micro_batch
+
+    @torch.no_grad()
+    def plan(
+        self,
+        model: WorldModel,
+        z: Tensor,
+        cost: PathCost,
+        *,
+        generators: Sequence[torch.Generator],
+        guess: Tensor | None = None,
+        context_actions: Tensor | None = None,
+    ) -> Plan:
+        """See `openjepa.protocols.Planner.plan`."""
+        check_problem(z, generators, guess, context_actions, horizon=self.horizon, bounds=self.bounds)
+        return self._plan(Imagination(model, z, cost, context_actions, self.micro_batch), generators, guess)
+
+    @abstractmethod
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
+        """Solves a problem whose arguments fit."""
+
+
+class SampledSearch(Search):
+    """A search by samples in rounds: how much it does can be asked for, and changed.
+
+    Args:
+        bounds: allowed model actions.
+        config: the options, among them the three of a `SearchSize`, and `micro_batch`.
+    """
+
+    def __init__(self, bounds: ActionBounds, config: Any) -> None:
+        super().__init__(bounds, config.horizon, config.micro_batch)
+        self.config = config
+
+    @property
+    def size(self) -> SearchSize:
+        """How much it searches."""
+        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+
+    def resized(self, size: SearchSize) -> Self:
+        """The same planner, with another size."""
+        return type(self)(self.bounds, replace(self.config, **asdict(size), **self._kept(size.num_samples)))
+
+    def _kept(self, num_samples: int) -> dict[str, int]:
+        """Options that must fit the number of samples."""
+        return {}
 
 
 def white_noise(generators: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) -> Tensor:

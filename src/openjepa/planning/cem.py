@@ -4,8 +4,7 @@ Where actions are categories, probabilities take the place of the Gaussian (`pla
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,8 +13,8 @@ from openjepa.errors import ConfigError
 from openjepa.nn.host import to_host
 from openjepa.planning.candidates import (
     Imagination,
+    SampledSearch,
     centre,
-    check_problem,
     half_range,
     hold,
     num_knots,
@@ -23,8 +22,7 @@ from openjepa.planning.candidates import (
     white_noise,
 )
 from openjepa.planning.categorical import categorical_search, elite_weights
-from openjepa.planning.sizes import SearchSize
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, Plan
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class CEMConfig:
             raise ConfigError(f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}.")
 
 
-class CEM:
+class CEM(SampledSearch):
     """Cross-entropy method over plans, for all environments at once; see `openjepa.protocols.Planner`.
 
     Candidates are clipped to the bounds before they are scored, candidate 0 is the mean and candidate 1 the
@@ -84,44 +82,18 @@ class CEM:
         config: the options.
     """
 
+    config: CEMConfig
+
     def __init__(self, bounds: ActionBounds, config: CEMConfig | None = None) -> None:
-        self.bounds = bounds
-        self.config = config or CEMConfig()
+        super().__init__(bounds, config or CEMConfig())
 
-    @property
-    def size(self) -> SearchSize:
-        """How much it searches."""
-        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+    def _kept(self, num_samples: int) -> dict[str, int]:
+        return {"num_elites": min(self.config.num_elites, max(2, num_samples // 2))}
 
-    def resized(self, size: SearchSize) -> "CEM":
-        """The same planner, with another size."""
-        sizes: dict[str, Any] = {
-            "horizon": size.horizon,
-            "num_samples": size.num_samples,
-            "num_iterations": size.num_iterations,
-        }
-        return CEM(
-            self.bounds,
-            replace(self.config, **sizes, num_elites=min(self.config.num_elites, max(2, size.num_samples // 2))),
-        )
-
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
         c = self.config
-        check_problem(z, generators, guess, context_actions, horizon=c.horizon, bounds=self.bounds)
         shape = (c.num_iterations, c.num_samples, num_knots(c.horizon, c.knot_steps), self.bounds.dim)
-        noise = white_noise(generators, shape, z)
-        problem = Imagination(model, z, cost, context_actions, c.micro_batch)
+        noise = white_noise(generators, shape, problem.z)
         return cross_entropy_search(problem, self.bounds, c, noise, guess)
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_device
-from openjepa.planning.candidates import Imagination, check_problem, hold, num_knots
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.planning.candidates import Imagination, Search, hold, num_knots
+from openjepa.protocols import ActionBounds, Plan
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ExhaustiveConfig:
             raise ConfigError("`horizon`, `knot_steps`, `max_plans` and `micro_batch` must be at least 1.")
 
 
-class Exhaustive:
+class Exhaustive(Search):
     """Scores every plan of categories and returns the cheapest; see `openjepa.protocols.Planner`.
 
     Nothing is random; among equal plans the one that comes first in the order of the choices wins.
@@ -52,8 +52,7 @@ class Exhaustive:
     """
 
     def __init__(self, bounds: ActionBounds, config: ExhaustiveConfig | None = None) -> None:
-        self.bounds, self.config = bounds, config or ExhaustiveConfig()
-        c = self.config
+        self.config = c = config or ExhaustiveConfig()
         if not bounds.categories:
             raise ConfigError("`Exhaustive` must have categories to choose from; got a box. Use CEM or ICEM.")
         every = math.prod(bounds.categories)
@@ -64,7 +63,7 @@ class Exhaustive:
         depth = 1
         while choices > 1 and choices ** (depth + 1) <= c.max_plans:
             depth += 1
-        self.horizon = depth * c.knot_steps if c.horizon is None else c.horizon
+        super().__init__(bounds, depth * c.knot_steps if c.horizon is None else c.horizon, c.micro_batch)
         if choices ** num_knots(self.horizon, c.knot_steps) > c.max_plans:
             limit = f"at most {depth * c.knot_steps}" if choices <= c.max_plans else "shorter than one step"
             raise ConfigError(
@@ -80,21 +79,8 @@ class Exhaustive:
         order = torch.cartesian_prod(*[torch.arange(len(actions))] * knots).view(-1, knots)
         return hold(actions[order], self.config.knot_steps, self.horizon)
 
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
-        check_problem(z, generators, guess, context_actions, horizon=self.horizon, bounds=self.bounds)
-        problem = Imagination(model, z, cost, context_actions, self.config.micro_batch)
-        candidates = to_device(self._plans, z).expand(len(z), -1, -1, -1)
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
+        candidates = to_device(self._plans, problem.z).expand(len(problem.z), -1, -1, -1)
         best = candidates.take_along_dim(problem.scores(candidates).argmin(1)[:, None, None, None], 1)
         finalists = best if guess is None else torch.cat([best, self.bounds.clip(guess).unsqueeze(1)], 1)
         return problem.best_plan(finalists, self._plans.shape[0] * self.horizon, {})

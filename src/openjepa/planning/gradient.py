@@ -5,7 +5,7 @@ latents (2603.12231) help. The model's parameters get no gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from torch import Tensor
 from openjepa.errors import ConfigError
 from openjepa.planning.candidates import (
     Imagination,
+    Search,
     centre,
-    check_problem,
     half_range,
     hold,
     num_knots,
@@ -22,7 +22,7 @@ from openjepa.planning.candidates import (
     white_noise,
 )
 from openjepa.planning.categorical import require_box
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, Plan
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GradientPlannerConfig:
             raise ConfigError(f"`lr` and `init_std` must be > 0; got {self.lr} and {self.init_std}.")
 
 
-class GradientPlanner:
+class GradientPlanner(Search):
     """Adam on the actions, projected to the bounds after every step; see `openjepa.protocols.Planner`.
 
     The best plan ever scored is returned, the guess included.
@@ -60,24 +60,12 @@ class GradientPlanner:
 
     def __init__(self, bounds: ActionBounds, config: GradientPlannerConfig | None = None) -> None:
         require_box(bounds, "GradientPlanner")
-        self.bounds = bounds
         self.config = config or GradientPlannerConfig()
+        super().__init__(bounds, self.config.horizon)
 
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
-        c, bounds = self.config, self.bounds
-        check_problem(z, generators, guess, context_actions, horizon=c.horizon, bounds=bounds)
-        z = z.detach()
-        problem = Imagination(model, z, cost, context_actions)
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
+        c, bounds, z = self.config, self.bounds, problem.z.detach()
+        problem = replace(problem, z=z)
         half, batch = half_range(bounds, z), len(z)
         start = centre(bounds, z).expand(batch, c.horizon, bounds.dim)
         best = start if guess is None else bounds.clip(guess.detach())
@@ -99,12 +87,10 @@ class GradientPlanner:
             best_cost = torch.where(better, lowest, best_cost)
             history.append(lowest)
             optimizer.step()
-            with torch.no_grad():
-                scaled.copy_(bounds.clip(scaled * half) / half)
-        with torch.no_grad():
-            finalists = [best.unsqueeze(1), hold(scaled * half, c.knot_steps, c.horizon)]
-            if guess is not None:
-                finalists.append(guess.unsqueeze(1))
-            steps = c.num_iterations * c.num_starts * c.horizon
-            terms = {"best_cost": torch.stack(history, 1)}
-            return problem.best_plan(bounds.clip(torch.cat(finalists, 1)), steps, terms)
+            scaled.copy_(bounds.clip(scaled * half) / half)
+        finalists = [best.unsqueeze(1), hold(scaled * half, c.knot_steps, c.horizon)]
+        if guess is not None:
+            finalists.append(guess.unsqueeze(1))
+        steps = c.num_iterations * c.num_starts * c.horizon
+        terms = {"best_cost": torch.stack(history, 1)}
+        return problem.best_plan(bounds.clip(torch.cat(finalists, 1)), steps, terms)

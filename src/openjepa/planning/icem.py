@@ -6,17 +6,15 @@ decisions (the acting loop carries the best plan over as the guess) and the deca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from openjepa.errors import ConfigError
-from openjepa.planning.candidates import Imagination, check_problem, coloured_noise, num_knots
+from openjepa.planning.candidates import Imagination, SampledSearch, coloured_noise, num_knots
 from openjepa.planning.cem import CEMConfig, cross_entropy_search
-from openjepa.planning.sizes import SearchSize
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, Plan
 
 
 @dataclass(frozen=True)
@@ -63,45 +61,20 @@ class ICEMConfig:
         )
 
 
-class ICEM:
+class ICEM(SampledSearch):
     """CEM with temporally correlated noise; see `CEM` and `openjepa.protocols.Planner`."""
 
+    config: ICEMConfig
+
     def __init__(self, bounds: ActionBounds, config: ICEMConfig | None = None) -> None:
-        self.bounds = bounds
-        self.config = config or ICEMConfig()
+        super().__init__(bounds, config or ICEMConfig())
 
-    @property
-    def size(self) -> SearchSize:
-        """How much it searches."""
-        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
+    def _kept(self, num_samples: int) -> dict[str, int]:
+        elites = min(self.config.num_elites, max(2, num_samples // 2))
+        return {"num_elites": elites, "num_kept": min(self.config.num_kept, elites)}
 
-    def resized(self, size: SearchSize) -> "ICEM":
-        """The same planner, with another size."""
-        elites = min(self.config.num_elites, max(2, size.num_samples // 2))
-        sizes: dict[str, Any] = {
-            "horizon": size.horizon,
-            "num_samples": size.num_samples,
-            "num_iterations": size.num_iterations,
-        }
-        return ICEM(
-            self.bounds, replace(self.config, **sizes, num_elites=elites, num_kept=min(self.config.num_kept, elites))
-        )
-
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
         c = self.config
-        check_problem(z, generators, guess, context_actions, horizon=c.horizon, bounds=self.bounds)
         shape = (c.num_iterations, c.num_samples, num_knots(c.horizon, c.knot_steps), self.bounds.dim)
-        noise = coloured_noise(generators, shape, c.noise_exponent, z)
-        problem = Imagination(model, z, cost, context_actions, c.micro_batch)
+        noise = coloured_noise(generators, shape, c.noise_exponent, problem.z)
         return cross_entropy_search(problem, self.bounds, c.search(), noise, guess, num_kept=c.num_kept)

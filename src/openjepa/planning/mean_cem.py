@@ -14,9 +14,9 @@ from torch import Tensor
 
 from openjepa.errors import ConfigError
 from openjepa.nn.host import to_device, to_host
-from openjepa.planning.candidates import Imagination, check_problem, white_noise
+from openjepa.planning.candidates import Imagination, Search, white_noise
 from openjepa.planning.categorical import require_box
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, Plan
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class MeanCEMConfig:
             raise ConfigError(f"`micro_batch` must be positive, or None for no limit; got {self.micro_batch}.")
 
 
-class MeanCEM:
+class MeanCEM(Search):
     """Cross-entropy method that returns its last mean; see `openjepa.protocols.Planner`.
 
     With a guess, the guess is returned where the mean costs more.
@@ -91,28 +91,15 @@ class MeanCEM:
 
     def __init__(self, bounds: ActionBounds, config: MeanCEMConfig | None = None) -> None:
         require_box(bounds, "MeanCEM")
-        self.bounds = bounds
         self.config = config or MeanCEMConfig()
+        super().__init__(bounds, self.config.horizon, self.config.micro_batch)
         axes = [axis for axis, *_ in (*self.config.fixed, *self.config.forced)]
         if any(not 0 <= axis < bounds.dim for axis in axes):
             raise ConfigError(f"`fixed` and `forced` must name axes below {bounds.dim}; got {axes}.")
 
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
         c = self.config
-        check_problem(z, generators, guess, context_actions, horizon=c.horizon, bounds=self.bounds)
-        noise = white_noise(generators, (c.num_iterations, c.num_samples, c.horizon, self.bounds.dim), z)
-        problem = Imagination(model, z, cost, context_actions, c.micro_batch)
+        noise = white_noise(generators, (c.num_iterations, c.num_samples, c.horizon, self.bounds.dim), problem.z)
         return self.search(problem, noise, guess)
 
     @torch.no_grad()

@@ -1,8 +1,7 @@
 """Model-predictive path integral control: the mean moves to the cost-weighted average of candidates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,8 +9,8 @@ from torch import Tensor
 from openjepa.errors import ConfigError
 from openjepa.planning.candidates import (
     Imagination,
+    SampledSearch,
     centre,
-    check_problem,
     half_range,
     hold,
     num_knots,
@@ -19,8 +18,7 @@ from openjepa.planning.candidates import (
     white_noise,
 )
 from openjepa.planning.categorical import categorical_search
-from openjepa.planning.sizes import SearchSize
-from openjepa.protocols import ActionBounds, PathCost, Plan, WorldModel
+from openjepa.protocols import ActionBounds, Plan
 
 CHANCE = 0.05  # for categories, the share of uniform chance that every iteration keeps
 
@@ -60,46 +58,20 @@ class MPPIConfig:
             raise ConfigError(f"`std` and `temperature` must be > 0; got {self.std} and {self.temperature}.")
 
 
-class MPPI:
+class MPPI(SampledSearch):
     """MPPI over plans, for all environments at once; see `openjepa.protocols.Planner`.
 
     Candidate 0 is the mean, candidate 1 the best plan so far; the better of the last mean and the best plan
     ever scored is returned.
     """
 
+    config: MPPIConfig
+
     def __init__(self, bounds: ActionBounds, config: MPPIConfig | None = None) -> None:
-        self.bounds = bounds
-        self.config = config or MPPIConfig()
+        super().__init__(bounds, config or MPPIConfig())
 
-    @property
-    def size(self) -> SearchSize:
-        """How much it searches."""
-        return SearchSize(self.config.horizon, self.config.num_samples, self.config.num_iterations)
-
-    def resized(self, size: SearchSize) -> "MPPI":
-        """The same planner, with another size."""
-        sizes: dict[str, Any] = {
-            "horizon": size.horizon,
-            "num_samples": size.num_samples,
-            "num_iterations": size.num_iterations,
-        }
-        return MPPI(self.bounds, replace(self.config, **sizes))
-
-    @torch.no_grad()
-    def plan(
-        self,
-        model: WorldModel,
-        z: Tensor,
-        cost: PathCost,
-        *,
-        generators: Sequence[torch.Generator],
-        guess: Tensor | None = None,
-        context_actions: Tensor | None = None,
-    ) -> Plan:
-        """See `openjepa.protocols.Planner.plan`."""
-        c, bounds = self.config, self.bounds
-        check_problem(z, generators, guess, context_actions, horizon=c.horizon, bounds=bounds)
-        problem = Imagination(model, z, cost, context_actions, c.micro_batch)
+    def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
+        c, bounds, z = self.config, self.bounds, problem.z
         batch, knots = len(z), num_knots(c.horizon, c.knot_steps)
         noise = white_noise(generators, (c.num_iterations, c.num_samples, knots, bounds.dim), z)
         if bounds.categories:

@@ -37,10 +37,10 @@ from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
-from openjepa.recipes.world_model import PlayConfig, build, world_of
+from openjepa.recipes.world_model import SMALL_PLAY, PlayConfig, build, world_of
 from openjepa.train import TrainConfig
 
-TOY = {"play.episodes": 8, "play.num_envs": 8, "play.steps": 8, "play.held_out": 0.3, "batch_size": 4}
+TOY = {**SMALL_PLAY, "play.steps": 8}
 RADII = (0.03, 0.05)  # m, within which a rate is stated
 
 
@@ -84,6 +84,18 @@ def arm() -> ArmRecipeConfig:
     )
 
 
+def felt(world: str, policy: str) -> ArmRecipeConfig:
+    """Fewer but longer episodes, in which the arm feels where its hand is, and a longer second training."""
+    config = arm()
+    return replace(
+        config,
+        play=replace(config.play, world=world, policy=policy, options={"proprio": True}, steps=47, episodes=640),
+        method=replace(config.method, displacement_from="proprio"),
+        train=replace(config.train, steps=1000),
+        act=replace(config.act, refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05)),
+    )
+
+
 def arm_around() -> ArmRecipeConfig:
     """A wall on the table. How far it is around the wall is learned from play, in places that the latent tells.
 
@@ -91,15 +103,11 @@ def arm_around() -> ArmRecipeConfig:
     where its hand is: where the wall holds it, actions are not displacements, and only who knows where the hand is in
     the scene can foretell that it will be held. What acts sees pictures alone.
     """
-    config = arm()
+    config = felt("arm-around", "arm")
     return replace(
         config,
-        play=replace(config.play, world="arm-around", options={"proprio": True}, steps=47, episodes=640),
-        method=replace(config.method, displacement_from="proprio"),
-        train=replace(config.train, steps=1000),
         act=replace(
             config.act,
-            refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
             critic="places",
             distance=TemporalDistanceConfig(steps=800, max_gap=30),
             failed_plans=FailedPlanConfig(radius_share=3.5),
@@ -118,17 +126,11 @@ def arm_push() -> ArmRecipeConfig:
     moment is proposed, imagined and repaired. With the true places in the latent's stead that pushes
     (`benchmarks/pushing.py`); the latent itself does not say well enough where the block is, and few goals are reached.
     """
-    config = arm()
+    config = felt("arm-push", "arm-push")
     return replace(
         config,
-        play=replace(
-            config.play, world="arm-push", policy="arm-push", options={"proprio": True}, steps=47, episodes=640
-        ),
-        method=replace(config.method, displacement_from="proprio"),
-        train=replace(config.train, steps=1000),
         act=replace(
             config.act,
-            refine=RefineConfig(steps=1500, rollout=10, hard_share=0.5, noise=0.05),
             critic="steps",
             planner=CEMConfig(horizon=12, knot_steps=2, num_samples=64, num_elites=8, num_iterations=3, init_std=0.4),
             policy=GoalPolicyConfig(hidden_dim=256, depth=3, batch_size=512, steps=3000),

@@ -53,10 +53,6 @@ def _rate(row: Mapping[str, Any]) -> Interval:
     return Interval(row["success"], low, high)
 
 
-def _once(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['first_hit']:.0f} %"
-
-
 def _player(episode: PlayedEpisode) -> tuple[Any, str]:
     replay = Replay(episode.frames, episode.goal_frame, episode.success)
     pictures = draw_replay(replay, scale=max(1, PANEL // episode.frames.shape[-2]))

@@ -20,10 +20,10 @@ from openjepa.methods.refine import RefineConfig
 from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
-from openjepa.recipes.world_model import PlayConfig, build
+from openjepa.recipes.world_model import SMALL_PLAY, PlayConfig, build
 from openjepa.train import TrainConfig
 
-TOY = {"play.episodes": 8, "play.num_envs": 8, "play.steps": 12, "play.held_out": 0.3, "batch_size": 4}
+TOY = {**SMALL_PLAY, "play.steps": 12}
 # Steps of the shortest way, and the budget: the bins that are judged.
 BINS = {"near": ((4, 20), 50), "middle": ((25, 40), 100), "distant": ((45, 70), 160), "far": ((80, 150), 300)}
 

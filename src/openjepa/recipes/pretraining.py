@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from openjepa.config import alike
 from openjepa.envs.shapes import ShapeClips, ShapesConfig, ShapeSource, draw_clips
 from openjepa.errors import ConfigError
 from openjepa.eval.health.online_probe import OnlineProbe, OnlineProbeConfig
@@ -77,20 +78,9 @@ class DrawConfig:
         """The same in the size and number of frames that an encoder takes."""
         if encoder.img_size[0] != encoder.img_size[1]:
             raise ConfigError(f"`img_size` must be a square for shapes that are drawn; got {encoder.img_size}.")
-        return ShapesConfig(
-            size=encoder.img_size[0],
-            num_frames=encoder.num_frames,
-            num_classes=self.classes,
-            radius=self.radius,
-            speed=self.speed,
-            rotation=self.rotation,
-            distractors=self.distractors,
-            background=self.background,
-            noise=self.noise,
-            batch_size=batch_size,
-            num_items=self.items,
-            seed=seed,
-        )
+        size, frames = encoder.img_size[0], encoder.num_frames
+        drawn = alike(ShapesConfig, self, size=size, num_frames=frames, num_classes=self.classes, num_items=self.items)
+        return replace(drawn, batch_size=batch_size, seed=seed)
 
 
 @dataclass(frozen=True)

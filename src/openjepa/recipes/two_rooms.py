@@ -30,17 +30,10 @@ from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.planning import CEMConfig
 from openjepa.recipes import Recipe
 from openjepa.recipes.acting import ActConfig, WorldModelConfig, finish
-from openjepa.recipes.world_model import PlayConfig, build
+from openjepa.recipes.world_model import SMALL_PLAY, PlayConfig, build
 from openjepa.train import TrainConfig
 
-TOY = {
-    "play.episodes": 8,
-    "play.num_envs": 8,
-    "play.steps": 12,
-    "play.held_out": 0.3,
-    "batch_size": 4,
-}
-
+TOY = {**SMALL_PLAY, "play.steps": 12}
 
 # A latent of what stays in an episode and what moves, for worlds that are drawn anew in each.
 SCENE_AND_MOTION = LeWMConfig(
@@ -158,21 +151,11 @@ def replay(config: WorldModelConfig, run_dir: Path, seed: int) -> Replay:
 TWO_ROOMS = Recipe(
     "world model of Two-Rooms from random play; acts on image goals", two_rooms(), build, TOY, judge, replay, finish
 )
-RANDOM_DOORS = Recipe(
-    "the same with wall and door drawn per episode, judged on unseen layouts",
-    random_doors(),
-    build,
-    TOY,
-    judge,
-    replay,
-    finish,
+RANDOM_DOORS = replace(
+    TWO_ROOMS, summary="the same with wall and door drawn per episode, judged on unseen layouts", config=random_doors()
 )
-OBJECT_ROOMS = Recipe(
-    "two rooms with coloured things, elsewhere in every episode; goals in words too",
-    object_rooms(),
-    build,
-    TOY,
-    judge,
-    replay,
-    finish,
+OBJECT_ROOMS = replace(
+    TWO_ROOMS,
+    summary="two rooms with coloured things, elsewhere in every episode; goals in words too",
+    config=object_rooms(),
 )

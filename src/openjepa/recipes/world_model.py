@@ -20,6 +20,8 @@ from openjepa.protocols import TrajectoryBatch, World
 from openjepa.recipes import Experiment
 from openjepa.train import TrainConfig
 
+SMALL_PLAY = {"play.episodes": 8, "play.num_envs": 8, "play.held_out": 0.3, "batch_size": 4}  # what a test records
+
 
 @dataclass(frozen=True)
 class PlayConfig:

@@ -11,6 +11,7 @@ from openjepa.envs.arm_play import BEHIND, CARRY_HEIGHT, PUSH_HEIGHT
 from openjepa.errors import ConfigError
 from openjepa.losses.displacement import UNIT
 from openjepa.methods.lewm import LeWM
+from openjepa.nn.host import Array
 from openjepa.protocols import ActionBounds
 
 ABOVE = 0.04  # m over the top of a wall
@@ -32,20 +33,12 @@ class DirectController:
         self.model, self.bounds = model.eval(), bounds
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Looks at the goals."""
         self._goal = self._poses(goal_frames)
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, A]."""
         with torch.no_grad():
             way = self.model.displacement(self._goal - self._poses(frames))
@@ -53,7 +46,7 @@ class DirectController:
             return self.bounds.clip(metres).numpy().astype(np.float32)
 
     @torch.no_grad()
-    def _poses(self, frames: np.ndarray | Tensor) -> Tensor:
+    def _poses(self, frames: Array) -> Tensor:
         c = self.model.config
         return self.model.encode(torch.as_tensor(frames).unsqueeze(1))[:, 0, 0, c.scene_dim : c.embed_dim]
 
@@ -71,22 +64,14 @@ class ArmOracle:
         self.config = config
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Remembers the goals' true states."""
         if goal_proprio is None:
             raise ConfigError("`proprio` must be the true states; got None. Wrap the world in `StateView`.")
         self._goals = np.asarray(goal_proprio, np.float64)
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, 3]."""
         if proprio is None:
             raise ConfigError("`proprio` must be the true states; got None. Wrap the world in `StateView`.")

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from openjepa.agent import Agent, AgentConfig
 from openjepa.envs.policies import Policy
 from openjepa.envs.two_rooms import STEP, TwoRoomsConfig
 from openjepa.envs.two_rooms_oracle import TwoRoomsSimulator, path_distance
 from openjepa.errors import ConfigError
+from openjepa.nn.host import Array
 from openjepa.nn.random import keyed_seed
 from openjepa.planning import CEM, CEMConfig
 from openjepa.planning.costs import PathCost
@@ -102,21 +102,13 @@ class PolicyPlayer:
         self.policy, self.seed = policy, seed
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Begins an episode in every environment."""
         ids = range(len(goal_frames)) if env_ids is None else env_ids
         self.policy.reset([keyed_seed(self.seed, int(i)) for i in ids])
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, A]."""
         return self.policy.act(None if proprio is None else np.asarray(proprio))
 
@@ -135,20 +127,12 @@ class StraightLinePlayer:
         self._goal: np.ndarray | None = None
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Remembers the goals' true positions."""
         self._goal = _positions(goal_proprio)
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, 2] with a norm of at most 1."""
         if self._goal is None:
             raise ConfigError("`act` must follow `start`, which gives the goal.")
@@ -183,7 +167,7 @@ def simulator_player(
     )
 
 
-def _positions(states: np.ndarray | Tensor | None) -> np.ndarray:
+def _positions(states: Array | None) -> np.ndarray:
     if states is None:
         raise ConfigError("`proprio` must be the true states; got None. Wrap the world in `StateView`.")
     return np.asarray(states)[:, :2]

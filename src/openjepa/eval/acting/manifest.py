@@ -196,7 +196,7 @@ def draw_two_rooms_pairs(
                 statistics["dropped_too_near"] += 1
             else:
                 break
-        pairs.append(Pair(i, _plain(start[0]), _plain(goal[0]), distance, group))
+        pairs.append(Pair(i, plain_state(start[0]), plain_state(goal[0]), distance, group))
     protocol = {
         "pairs": "drawn",
         "success": "distance_px < reached_px",
@@ -266,8 +266,8 @@ def draw_recorded_pairs(
     found = tuple(
         Pair(
             number,
-            _plain(starts[number]),
-            _plain(goals[number]),
+            plain_state(starts[number]),
+            plain_state(goals[number]),
             float(distances[number]),
             groups[number],
             episode,
@@ -314,7 +314,8 @@ def _draw_inside_room(rng: np.random.Generator, layout: np.ndarray, margin: floa
             return position
 
 
-def _plain(state: np.ndarray) -> tuple[float, ...]:
+def plain_state(state: np.ndarray) -> tuple[float, ...]:
+    """A state [P] as a pair keeps it: float32 numbers."""
     return tuple(float(x) for x in np.asarray(state, np.float32))
 
 

@@ -170,28 +170,6 @@ class SuccessReport:
         }
 
 
-SUCCESS_COLUMNS = (
-    "",
-    "reached",
-    "by group",
-    "there at the end",
-    "median steps",
-    "ms per decision",
-)
-
-
-def success_row(report: SuccessReport) -> list[str | Interval | float | None]:
-    """One row of the table with `SUCCESS_COLUMNS`, for `eval.report.Report.table`."""
-    return [
-        report.name,
-        report.success,
-        ", ".join(f"{name} {rate.percent()}" for name, rate in report.success_by_group.items()) or None,
-        report.success_at_end,
-        report.steps_to_goal.get("0.5"),
-        report.times.median_ms,
-    ]
-
-
 def success_difference(first: SuccessReport, second: SuccessReport, *, seed: int = 0) -> Interval:
     """First-hit rate of one player minus that of another on the same pairs, by a paired bootstrap.
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import Tensor
 
 from openjepa.errors import DataError
 from openjepa.eval.acting.manifest import Manifest
+from openjepa.nn.host import Array
 from openjepa.protocols import ActionBounds
 
 
@@ -39,21 +39,13 @@ class RecordedWay:
         self._step = 0
 
     def start(
-        self,
-        goal_frames: np.ndarray | Tensor,
-        env_ids: Sequence[int] | None = None,
-        goal_proprio: np.ndarray | Tensor | None = None,
+        self, goal_frames: Array, env_ids: Sequence[int] | None = None, goal_proprio: Array | None = None
     ) -> None:
         """Begins an episode in every environment; `env_ids` are the numbers of the pairs."""
         self._ids = list(range(len(goal_frames))) if env_ids is None else [int(i) for i in env_ids]
         self._step = 0
 
-    def act(
-        self,
-        frames: np.ndarray | Tensor,
-        proprio: np.ndarray | Tensor | None = None,
-        active: np.ndarray | Tensor | None = None,
-    ) -> np.ndarray:
+    def act(self, frames: Array, proprio: Array | None = None, active: Array | None = None) -> np.ndarray:
         """Returns actions [B, A]."""
         step, self._step = self._step, self._step + 1
         ways = [self.ways[i] for i in self._ids]

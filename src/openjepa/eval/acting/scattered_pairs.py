@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from openjepa.errors import DataError
-from openjepa.eval.acting.manifest import STREAM, Manifest, Pair
+from openjepa.eval.acting.manifest import STREAM, Manifest, Pair, plain_state
 from openjepa.protocols import World
 
 TRIES = 50  # draws for one pair
@@ -61,7 +61,7 @@ def draw_scattered_pairs(
                 f"none after {number}."
             )
         group: Sequence[str | None] = world.groups(start, goal) or [None]
-        pairs.append(Pair(number, _plain(start[0]), _plain(goal[0]), distance, group[0]))
+        pairs.append(Pair(number, plain_state(start[0]), plain_state(goal[0]), distance, group[0]))
     rules = {"pairs": "scattered", "min_distance": min_distance, "scene_columns": int(scene.sum()), **(protocol or {})}
     return Manifest(task, rules, seed, {"drawn": count + dropped, "dropped_too_near": dropped}, tuple(pairs))
 
@@ -73,7 +73,3 @@ def scene_columns(states: Mapping[int, np.ndarray]) -> np.ndarray:
     within = np.max([np.ptp(x, axis=0) for x in rows], axis=0)
     between = np.ptp(np.stack([x[0] for x in rows]), axis=0)
     return (within <= 1e-6 * np.maximum(scale, 1e-12)) & (between > 1e-6 * np.maximum(scale, 1e-12))
-
-
-def _plain(state: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(x) for x in np.asarray(state, np.float32))

@@ -27,11 +27,6 @@ class BlindMap:
     frame: Tensor
     unseen: Tensor
 
-    @property
-    def blind_share(self) -> float:
-        """Share of the motion in the pictures that the latent does not hold, 0 to 1."""
-        return float(self.blind.sum() / self.motion.sum().clamp_min(1e-9))
-
 
 @torch.no_grad()
 def blind_map(held_out: TrajectoryBatch, sight: Sight) -> BlindMap:

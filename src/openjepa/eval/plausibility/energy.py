@@ -223,7 +223,19 @@ class CausalEnergy(Judge):
         return CausalEnergy(fresh.to(device), batch_size=self.batch_size, name=f"untrained {seed}")
 
 
-class RolloutEnergy(Judge):
+class OneStepJudge(Judge):
+    """What judges every frame but the first by the one before."""
+
+    rows = ("1 ahead",)
+    window = 2
+
+    def positions(self, length: int) -> np.ndarray:
+        """Every frame but the first."""
+        window_starts(length, self.window)
+        return np.arange(1, length)
+
+
+class RolloutEnergy(OneStepJudge):
     """Energies of any world model with `encode` and `rollout`: squared one-step errors, under given actions.
 
     Args:
@@ -232,16 +244,8 @@ class RolloutEnergy(Judge):
         size: side of its pictures in pixels.
     """
 
-    rows = ("1 ahead",)
-    window = 2
-
     def __init__(self, model: Any, actions: Tensor, *, size: int | None = None, name: str = "model") -> None:
         self.model, self.actions, self.size, self.name = model, actions, size, name
-
-    def positions(self, length: int) -> np.ndarray:
-        """Every frame but the first."""
-        window_starts(length, self.window)
-        return np.arange(1, length)
 
     @torch.no_grad()
     def energies(self, clips: Tensor) -> np.ndarray:
@@ -261,7 +265,7 @@ class RolloutEnergy(Judge):
         raise ConfigError("a world model from elsewhere must be built anew by its owner for an untrained control.")
 
 
-class ChangeEnergy(Judge):
+class ChangeEnergy(OneStepJudge):
     """The controls without a predictor: how much each frame differs from the one before.
 
     Args:
@@ -270,16 +274,8 @@ class ChangeEnergy(Judge):
         size: side of the pictures in pixels.
     """
 
-    rows = ("1 ahead",)
-    window = 2
-
     def __init__(self, encode: Any = None, *, name: str = "pixel difference", size: int | None = None) -> None:
         self.encode, self.name, self.size = encode, name, size
-
-    def positions(self, length: int) -> np.ndarray:
-        """Every frame but the first."""
-        window_starts(length, self.window)
-        return np.arange(1, length)
 
     def scan(self, length: int) -> Scan:
         """Keeps the features of the last frame, and the first frame."""

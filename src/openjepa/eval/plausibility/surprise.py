@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from openjepa.data.clips import PART, Clip
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.intervals import Interval, cluster_bootstrap
 from openjepa.eval.plausibility.conformal import Calibration, p_values
 from openjepa.eval.plausibility.energy import ChangeEnergy, EnergyModel, copy_last, nan_mean
+from openjepa.nn.host import Array
 
 T = TypeVar("T")
 NETWORKS = 20  # untrained ones
@@ -28,17 +28,17 @@ TINTED = "light changes colour"
 WARM = (1.0, 0.85, 0.65)  # share of red, green and blue that is left of the light
 
 
-def curves(model: EnergyModel, clips: np.ndarray | Tensor) -> np.ndarray:
+def curves(model: EnergyModel, clips: Array) -> np.ndarray:
     """Returns the energy over time [B, P] of clips [B, T, 3, H, W] uint8: the mean over contexts or horizons."""
     return nan_mean(model.energies(torch.as_tensor(clips)), 1)
 
 
-def clip_scores(model: EnergyModel, clips: np.ndarray | Tensor) -> np.ndarray:
+def clip_scores(model: EnergyModel, clips: Array) -> np.ndarray:
     """Returns the score of each single clip [B]: its highest energy."""
     return np.nanmax(curves(model, clips), 1)
 
 
-def pair_scores(model: EnergyModel, clips: np.ndarray | Tensor) -> np.ndarray:
+def pair_scores(model: EnergyModel, clips: Array) -> np.ndarray:
     """Returns the score of each clip of a matched pair [B]: its mean energy."""
     return nan_mean(curves(model, clips), 1)
 
@@ -62,7 +62,7 @@ def accuracy(right: Sequence[float] | np.ndarray, clusters: Sequence[int] | np.n
     return cluster_bootstrap(right, clusters, resamples=4000)
 
 
-def tint_light(clips: np.ndarray | Tensor, start: int | None = None) -> np.ndarray:
+def tint_light(clips: Array, start: int | None = None) -> np.ndarray:
     """Returns the same clips [B, T, 3, H, W], whose light turns warm from frame `start` on; None is the middle.
 
     What happens stays what it was. A model that finds this strange mistakes the new for the impossible.

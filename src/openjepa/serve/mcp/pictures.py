@@ -14,14 +14,6 @@ SIDE = 8192  # pixels of a picture that is opened at all
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
 
-def to_png(frame: np.ndarray, scale: int = 1) -> bytes:
-    """A frame [3, H, W] uint8 as PNG, every pixel `scale` x `scale` large."""
-    large = frame.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(large)).save(out, "PNG")
-    return out.getvalue()
-
-
 def strip(frames: list[np.ndarray]) -> np.ndarray:
     """Frames [3, H, W] side by side with a white line between them; [3, H, W']."""
     gap = np.full((3, frames[0].shape[1], 2), 255, np.uint8)

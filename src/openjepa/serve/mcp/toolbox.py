@@ -15,10 +15,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
 
+from openjepa.data.images import to_png
 from openjepa.errors import DataError
 from openjepa.nn.action_bounds import ActionBounds
 from openjepa.nn.written_actions import write_actions
-from openjepa.serve.mcp.pictures import to_png
 from openjepa.serve.mcp.tools import Server
 
 OFFERED = ("imagine", "compare_futures", "plan", "distance")

@@ -11,13 +11,13 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
 
+from openjepa.data.images import to_png
 from openjepa.errors import DataError, OpenJEPAError, brief, did_you_mean
 from openjepa.serve.mcp import answers
 from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.answers import Shown
 from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
-from openjepa.serve.mcp.pictures import to_png
 from openjepa.serve.mcp.video_tools import VideoTools
 from openjepa.serve.mcp.work import Job, Worker
 

@@ -31,7 +31,7 @@ from openjepa.planning.risk import CVaR, RiskCost, RiskMeasure, expected, worst
 from openjepa.protocols import World, WorldModel
 from openjepa.recipes import Recipe
 from openjepa.recipes.remembered_play import Memory, remember
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, with_seed
+from openjepa.recipes.world_model import SMALL_PLAY, LearnConfig, PlayConfig, build, with_seed
 from openjepa.studies.bridge.oracle import BridgeSimulator, track_distance
 from openjepa.train import TrainConfig, load_method
 
@@ -241,11 +241,6 @@ BRIDGE_RECIPE = Recipe(
     "a short bridge that may break, a long detour: planning by the mean, by CVaR and by the worst case",
     bridge(),
     build,
-    {
-        "play.episodes": 8,
-        "play.num_envs": 8,
-        "play.held_out": 0.3,
-        "batch_size": 4,
-    },
+    SMALL_PLAY,
     judge,
 )

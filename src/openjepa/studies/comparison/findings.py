@@ -19,7 +19,6 @@ from openjepa.studies.comparison.scale import CONDITIONS, HIDDEN, SHIFTS, Cell, 
 
 Results = Mapping[str, Mapping[str, Any]]
 RESAMPLES = 4000
-LATENT_METHODS = (rivals.LATENT, rivals.LATENT_ONLY)
 
 
 def findings(results: Results, scale: Scale, *, quick: bool) -> dict[str, Any]:

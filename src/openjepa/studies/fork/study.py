@@ -28,7 +28,7 @@ from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.nn.random import keyed_generator, keyed_seed
 from openjepa.planning.support import NearestNeighbours
 from openjepa.recipes import Recipe
-from openjepa.recipes.world_model import LearnConfig, PlayConfig, build, open_store, with_seed
+from openjepa.recipes.world_model import SMALL_PLAY, LearnConfig, PlayConfig, build, open_store, with_seed
 from openjepa.studies.fork.clips import Clips, draw_clips
 from openjepa.studies.fork.futures import FuturesReport, Outcomes, judge_futures
 from openjepa.studies.fork.futures_figures import Fan, draw_fans, reliability
@@ -277,11 +277,6 @@ FORK_RECIPE = Recipe(
     "a road that forks by a hidden coin: several futures from pixels, with their probabilities",
     fork(),
     build,
-    {
-        "play.episodes": 8,
-        "play.num_envs": 8,
-        "play.held_out": 0.3,
-        "batch_size": 4,
-    },
+    SMALL_PLAY,
     judge,
 )
