@@ -12,7 +12,7 @@ from PIL import Image
 from openjepa.data.crops import CropConfig
 from openjepa.data.images import ImageConfig, ImageSource, image_folder, read_image
 from openjepa.data.items import DatasetItems
-from openjepa.data.sampling import Slots
+from openjepa.data.sampling import JoinedItems, Slots, mixture_weights
 from openjepa.data.shards import ShardItems
 from openjepa.errors import ConfigError, DataError
 
@@ -243,8 +243,9 @@ def test_mixtures_draw_by_share_not_by_size():
         def __len__(self):
             return self.count
 
-    weights = np.repeat([0.75 / 10, 0.25 / 1000], [10, 1000])  # two sets, one behind the other
-    slots = Slots(Count(1010), batch_size=4000, sampling="uniform", weights=weights, seed=1)
+    parts = [Count(10), Count(1000)]
+    joined = JoinedItems(parts)
+    slots = Slots(joined, batch_size=4000, sampling="uniform", weights=mixture_weights(parts, [0.75, 0.25]), seed=1)
     numbers = slots.numbers(0)
     assert abs((numbers < 10).mean() - 0.75) < 0.03
     assert numbers.max() < 1010

@@ -5,7 +5,7 @@ processes.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
@@ -180,6 +180,52 @@ class Slots:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}
+
+
+class JoinedItems:
+    """Several sets as one, in order.
+
+    Args:
+        parts: the sets.
+    """
+
+    def __init__(self, parts: Sequence[Items]) -> None:
+        self.parts = tuple(parts)
+        self._ends = np.cumsum([len(p) for p in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def _find(self, index: int) -> tuple[Items, int]:
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[part], index - (int(self._ends[part - 1]) if part else 0)
+
+    def name(self, index: int) -> str:
+        """What the set of the sample calls it."""
+        items, i = self._find(index)
+        return items.name(i)
+
+    def content(self, index: int) -> Any:
+        """What the set of the sample gives."""
+        items, i = self._find(index)
+        return items.content(i)
+
+    def label(self, index: int) -> int | None:
+        """What the set of the sample says."""
+        items, i = self._find(index)
+        return items.label(i)
+
+
+def mixture_weights(parts: Sequence[Items], shares: Sequence[float]) -> np.ndarray:
+    """Weights [samples] with which every part gets its share of the draws, whatever its size.
+
+    Args:
+        parts: the sets, as handed to `JoinedItems`.
+        shares: share of each, up to a factor, > 0.
+    """
+    if len(parts) != len(shares) or min(shares) <= 0:
+        raise ConfigError(f"`shares` must be one positive number per set; got {list(shares)}.")
+    return np.concatenate([np.full(len(p), s / len(p)) for p, s in zip(parts, shares, strict=True)])
 
 
 def chunks(count: int, size: int) -> Iterator[range]:

@@ -79,8 +79,7 @@ class VideoSource:
     Args:
         items: files, shards or a data set.
         config: clips, batch and sampling.
-        weights: probability of each video up to a factor, with `sampling` uniform; for sets of videos
-            that get shares of the draws whatever their size, the share over the number of its videos.
+        weights: probability of each video up to a factor, with `sampling` uniform; see `mixture_weights`.
         ends: [N] seconds of each video that clips are cut from, counted from its first frame; None for all.
     """
 
