@@ -215,6 +215,23 @@ def test_drift_is_stationary_with_the_right_correlation():
     assert abs(np.corrcoef(actions[0, :, 0], actions[1, :, 0])[0, 1] - 0.85) < 0.03
 
 
+def test_gentle_play_has_a_strength_in_every_episode():
+    bounds = ActionBounds(np.float32([-4, 0]), np.float32([4, 8]))
+    plain, gentle = make_policy("drift", bounds), make_policy("drift", bounds, gentle=0.1)
+    plain.reset(range(1000))
+    gentle.reset(range(1000))
+    middle, pairs = np.array([0, 4]), [(plain.act(None), gentle.act(None)) for _ in range(3)]
+    strengths = np.stack([((soft - middle) / (hard - middle)).mean(1) for hard, soft in pairs])
+    np.testing.assert_allclose(strengths[1:], strengths[:1].repeat(2, 0), rtol=1e-3)
+    assert 0.1 <= strengths.min() < 0.102
+    assert 0.98 < strengths.max() <= 1.001
+    assert abs(np.log10(strengths).mean() + 0.5) < 0.02  # uniform in the logarithm, from -1 to 0
+    with pytest.raises(ConfigError, match="`gentle` must be above 0 and at most 1; got 0"):
+        make_policy("drift", bounds, gentle=0.0)
+    with pytest.raises(ConfigError, match="`gentle` play must have actions in a box"):
+        make_policy("one-hot", ActionBounds.of_categories([3]), gentle=0.1)
+
+
 def test_one_hot_play_chooses_all_alike():
     policy = make_policy("one-hot", ActionBounds.of_categories([3, 2]))
     policy.reset(range(300))

@@ -53,6 +53,7 @@ class Agent:
         reflex: Mode-1, distilled from this agent's own plans (`openjepa distill`); the configurator says when it acts.
 
     Attributes:
+        span: primitive actions from one look to the next.
         stuck_map: the critic, where it is a map that also remembers steps which led nowhere; else None.
         last_plan: the plan behind the present actions, or None; rows are the environments that were active then.
         planned_for: which environments these are.
@@ -80,6 +81,7 @@ class Agent:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
         self.model, self.planner, self.cost, self.bounds = model, planner, cost, bounds
         self.config = config or AgentConfig()
+        self.span = self.config.frameskip // self.config.looks
         if self.config.failed_plans is not None and isinstance(cost, RiskCost):
             raise ConfigError("`failed_plans` must be None under a `RiskCost`, whose futures are many.")
         self.stuck_map: Landmarks | None = None
@@ -190,7 +192,7 @@ class Agent:
         primitive = block.unflatten(1, (self.config.frameskip, -1))[:, now.part]  # [B, A]
         actions[now.active] = to_host(primitive.float())[now.active]
         now.part += 1
-        if now.part == self.config.span:
+        if now.part == self.span:
             now.part = 0
             now.executed += 1
             now.memory.act(block)
@@ -302,7 +304,7 @@ class Agent:
         if self.config.looks == 1:
             return shift(plan, executed)
         primitive = plan.unflatten(2, (self.config.frameskip, -1)).flatten(1, 2)
-        return shift(primitive, executed * self.config.span).unflatten(1, (-1, self.config.frameskip)).flatten(2)
+        return shift(primitive, executed * self.span).unflatten(1, (-1, self.config.frameskip)).flatten(2)
 
     def _bound_cost(self, now: Episode, rows: Tensor, there: Tensor, setup: Setup | None) -> PathCost:
         """The cost of the goals of some environments, with what failed plans taught; `there` is on the device."""

@@ -85,8 +85,3 @@ class AgentConfig:
                 f"`reach` must be above 0 and `edge_patience` at least 1 or None; got {self.reach} and "
                 f"{self.edge_patience}."
             )
-
-    @property
-    def span(self) -> int:
-        """Primitive actions from one look to the next."""
-        return self.frameskip // self.looks

@@ -154,6 +154,34 @@ class OneHotRandom:
         return actions
 
 
+class Gentle:
+    """Another play with a strength of its own in every episode: near rest, things move otherwise than when hurled.
+
+    Args:
+        policy: whose actions are drawn towards the middle of the box.
+        bounds: of the actions.
+        least: share of the strength in the gentlest episode, above 0 up to 1; shares are uniform in their logarithm.
+    """
+
+    def __init__(self, policy: Policy, bounds: ActionBounds, least: float) -> None:
+        check_box(bounds, "gentle")
+        if not 0 < least <= 1:
+            raise ConfigError(f"`gentle` must be above 0 and at most 1; got {least}.")
+        self.policy, self.bounds, self.least = policy, bounds, least
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins an episode in every environment and draws its strength."""
+        self.policy.reset(seeds)
+        draws = [np.random.default_rng((STREAM, int(seed), 1)).random() for seed in seeds]
+        self._strength = self.least ** np.array(draws)[:, None]
+
+    def act(self, states: np.ndarray | None = None) -> np.ndarray:
+        """Returns actions [B, A]."""
+        middle = (self.bounds.low + self.bounds.high) / 2
+        actions = middle + self._strength * (self.policy.act(states) - middle)
+        return actions.clip(self.bounds.low, self.bounds.high).astype(np.float32)
+
+
 class PushTowardsBlock:
     """Scripted play for Push-T: mostly pushes at the block, from random sides; reads the true state.
 
@@ -209,7 +237,14 @@ POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
 }
 
 
-def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = (), keep: float | None = None) -> Policy:
+def make_policy(
+    name: str,
+    bounds: ActionBounds,
+    *,
+    favoured: Sequence[int] = (),
+    keep: float | None = None,
+    gentle: float | None = None,
+) -> Policy:
     """Makes a policy by its name in `POLICIES`.
 
     Args:
@@ -218,12 +253,15 @@ def make_policy(name: str, bounds: ActionBounds, *, favoured: Sequence[int] = ()
         favoured: choices that `one-hot` play prefers.
         keep: how lasting `smooth` and `drift` play are, see there; None is their own. Where things are slow, actions
             must last for them to get anywhere.
+        gentle: share of its strength that play has in the gentlest episodes, see `Gentle`; None is always all of it.
 
     Raises:
         ConfigError: for an unknown name, with the nearest one, or one that cannot play such actions.
     """
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
+    if gentle is not None:
+        return Gentle(make_policy(name, bounds, favoured=favoured, keep=keep), bounds, gentle)
     if favoured and name == "one-hot":
         return OneHotRandom(bounds, favoured=favoured)
     if keep is not None and name in ("smooth", "drift"):

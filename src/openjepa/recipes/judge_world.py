@@ -230,7 +230,7 @@ def _play_bin(
     for name, player in players.items():
         if name == "openjepa":
             shown = [pair.pair_id for pair in one.pairs.pairs[:SHOWN]]
-            looking = partial(make, draw_every=agent.config.span)
+            looking = partial(make, draw_every=agent.span)
             report = evaluate(player, looking, one.pairs, judged, name=name, keep=shown)
             kept = report.kept
         else:

@@ -216,6 +216,7 @@ def _play(
         policy=config.policy or found.policy,
         favoured=() if config.policy else found.favoured,
         keep=None if config.policy else found.keep,
+        gentle=None if config.policy else found.gentle,
         episodes=episodes,
         steps=steps,
         num_envs=config.num_envs,

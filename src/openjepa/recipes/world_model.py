@@ -33,6 +33,7 @@ class PlayConfig:
         policy: what plays.
         favoured: choices that `one-hot` play prefers.
         keep: how lasting `smooth` and `drift` play are, 0 to 1; None is their own.
+        gentle: share of its strength that play has in its gentlest episodes; None is always all of it.
         episodes: recorded, >= 2.
         steps: of an episode.
         num_envs: played at once.
@@ -48,6 +49,7 @@ class PlayConfig:
     policy: str = "smooth"
     favoured: tuple[int, ...] = ()
     keep: float | None = None
+    gentle: float | None = None
     episodes: int = 1500
     steps: int = 40
     num_envs: int = 100
@@ -80,11 +82,8 @@ class LearnConfig:
         play = self.play
         world = play.world.replace("/", "-").replace(":", "-")
         size = "" if play.image_size is None else f"-{play.image_size}px"
-        beside = {
-            name: value
-            for name, value in (("env", play.options), ("play", play.favoured), ("keep", play.keep))
-            if value
-        }
+        options = (("env", play.options), ("play", play.favoured), ("keep", play.keep), ("gentle", play.gentle))
+        beside = {name: value for name, value in options if value}
         own = f"-{hashlib.sha256(json.dumps(beside, sort_keys=True).encode()).hexdigest()[:8]}" if beside else ""
         name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
         return play.data or Path("runs/data") / name
@@ -129,7 +128,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     ):
         collect(
             world,
-            make_policy(play.policy, world.bounds, favoured=play.favoured, keep=play.keep),
+            make_policy(play.policy, world.bounds, favoured=play.favoured, keep=play.keep, gentle=play.gentle),
             store,
             play.episodes,
             play.steps,

@@ -79,7 +79,7 @@ class Session:
                 "an episode must begin with a picture `goal`; got none. Send it with the first observation."
             )
         before = self.planner.cut_short
-        steps = range(self.agent.config.span)  # until the agent looks again
+        steps = range(self.agent.span)  # until the agent looks again
         actions = np.stack([self.agent.act(frame[None], proprio)[0] for _ in steps])
         plan = self.agent.last_plan
         assert plan is not None
@@ -124,7 +124,7 @@ def metadata(agent: Agent, card: AgentCard, budget_ms: float | None) -> dict[str
         "observation_keys": list(PICTURES),
         "goal_key": GOAL,
         "goals": list(card.goals),
-        "action_horizon": agent.config.span,
+        "action_horizon": agent.span,
         "action_dim": agent.bounds.dim,
         "action_low": agent.bounds.low,
         "action_high": agent.bounds.high,
