@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
+from openjepa.agent.memory import FailedPlans
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.planning import CEM, CEMConfig, PathCost
@@ -219,6 +220,23 @@ def test_frames_of_a_state_lie_a_model_step_apart_however_often_it_looks() -> No
     assert Pairs.clips[1:] == [[0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [1, 5], [2, 6]]
 
 
+def test_with_several_looks_what_was_done_in_a_model_step_is_compared_with_what_came(monkeypatch) -> None:
+    class Sums(PointWorld):
+        def rollout(self, z: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+            return z[:, -1:] + actions.sum(-1).cumsum(1)[..., None, None]
+
+    told: list[list[float]] = []
+    monkeypatch.setattr(FailedPlans, "compare", lambda _, *states: told.append([z.item() for z in states]))
+    config = AgentConfig(frameskip=4, looks=2, failed_plans=FailedPlanConfig())
+    agent = Agent(Sums(), Spy(3, 4), PathCost(), LINE, config)
+    agent.start(goal_frames([[0.0]]))
+    for t in range(7):
+        agent.act(goal_frames([[t / 32]]))
+    first = 1.00 + 1.01 + 2.00 + 2.01  # two actions of the first plan, two of the second
+    second = 2.00 + 2.01 + 3.00 + 3.01
+    np.testing.assert_allclose(told, [[0, first, 4 / 32], [2 / 32, 2 / 32 + second, 6 / 32]], rtol=1e-6)
+
+
 def test_random_numbers_are_keyed_by_seed_environment_and_decision() -> None:
     agent, spy = spied(seed=1)
     agent.start(goal_frames([[0.0], [0.0]]), env_ids=[3, 5])
@@ -274,7 +292,7 @@ def test_mistakes_are_named(disc: ActionBounds) -> None:
     with pytest.raises(ConfigError, match=r"`looks` must be a divisor of `frameskip` \(8\); got 3"):
         AgentConfig(frameskip=8, looks=3)
     with pytest.raises(ConfigError, match=r"`looks` above 1 must go with `replan_every` 1"):
-        AgentConfig(frameskip=8, looks=2, failed_plans=FailedPlanConfig())
+        AgentConfig(frameskip=8, looks=2, replan_every=2)
 
     class Net(torch.nn.Module, PointWorld):
         pass

@@ -196,6 +196,9 @@ class Agent:
             now.part = 0
             now.executed += 1
             now.memory.act(block)
+            if self.config.looks > 1:
+                done = block[:, : self.span * self.bounds.dim].clone()
+                now.lately = [*now.lately, (now.memory.now, done)][-self.config.looks :]
         return actions.numpy()
 
     def _begin_step(self, now: Episode, frames: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None) -> None:
@@ -332,10 +335,19 @@ class Agent:
         return now.failed_plans.doubt(cost, now.memory.now[there], horizon, there)
 
     def _compare(self, now: Episode, rows: Tensor) -> None:
-        """Tells the memory of failures where the last plans were to end and where they did."""
+        """Tells the memory of failures where the last plans, or actions, were to lead and where they did."""
         if now.failed_plans is None:
             return
         z = now.memory.now
+        if self.config.looks > 1:
+            if len(now.lately) == self.config.looks:
+                there = to_device(rows, z.device)
+                start, imagined = z.clone(), z.clone()
+                start[there] = now.lately[0][0][there]
+                block = torch.cat([actions for _, actions in now.lately], 1)[there]  # [R, frameskip * A]
+                imagined[there] = self.model.rollout(start[there].unsqueeze(1), block.unsqueeze(1))[:, 0].to(z)
+                now.failed_plans.compare(start, imagined, z)
+            return
         if self.last_plan is not None and now.planned_at is not None:
             known = torch.isin(self.planned_for, rows).nonzero().squeeze(1)
             still = to_device(self.planned_for[known], z.device)

@@ -39,7 +39,8 @@ class AgentConfig:
         frameskip: primitive actions per model step, >= 1; a model action is executed in that many parts.
         looks: times in a model step at which the agent looks and plans anew, a divisor of `frameskip`; more than 1 for
             what moves fast, where a whole model step without looking is long. It goes with `replan_every` and
-            `context_len` 1 and without `failed_plans` and `stuck_steps`: no plan is followed for long enough to fail.
+            `context_len` 1 and without `stuck_steps`; what failed is then what the actions of the last model step
+            were to do, as no plan is followed for so long.
         warm_start: whether a search starts from the last plan, shifted by what was executed.
         reach: model steps to a subgoal at most, > 0; for an agent with a map.
         edge_patience: decisions without progress after which the agent no longer believes, until the episode ends, the
@@ -74,11 +75,9 @@ class AgentConfig:
             )
         if self.looks < 1 or self.frameskip % self.looks:
             raise ConfigError(f"`looks` must be a divisor of `frameskip` ({self.frameskip}); got {self.looks}.")
-        remembers = self.failed_plans is not None or self.stuck_steps
-        if self.looks > 1 and (self.replan_every > 1 or self.context_len > 1 or remembers):
+        if self.looks > 1 and (self.replan_every > 1 or self.context_len > 1 or self.stuck_steps):
             raise ConfigError(
-                "`looks` above 1 must go with `replan_every` 1 and `context_len` 1, and without `failed_plans` and "
-                "`stuck_steps`."
+                "`looks` above 1 must go with `replan_every` 1 and `context_len` 1, and without `stuck_steps`."
             )
         if self.reach <= 0 or (self.edge_patience is not None and self.edge_patience < 1):
             raise ConfigError(

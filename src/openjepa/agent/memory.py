@@ -213,6 +213,7 @@ class Episode:
         elif stuck_map is not None:
             self.failed_plans = StuckSteps(stuck_map)
         self.planned_at: Tensor | None = None  # [B, N, D], states at the last plan
+        self.lately: list[tuple[Tensor, Tensor]] = []  # of a model step with several looks: states, and actions since
         self.plan: Tensor | None = None  # [B, H, A]
         self.executed = 0  # model steps of the plan
         self.part = 0  # primitive actions of the present model action

@@ -56,7 +56,7 @@ class ActConfig:
         aggregate: of the distance over the horizon: `mean`, `closest` or `final`.
         replan_every: model steps between two plans.
         looks: times in a model step at which the agent looks and plans anew, a divisor of the frameskip; more than 1
-            with `replan_every` 1 and without `failed_plans`.
+            with `replan_every` 1.
         failed_plans: when the agent remembers a plan that the world did not follow; None to forget at once.
         budget: environment steps that an episode has.
         pairs: judged pairs of start and goal.

@@ -33,7 +33,10 @@ from openjepa.recipes.world_model import open_store, world_of
 NEAR = 25  # environment steps between start and goal, where episodes are long enough
 FAR_BUDGET = 100  # environment steps for a goal of another episode
 LOW_CEILING = 0.5  # reached by the recorded way, below which goals are such that nothing stays there
-HIGH_FLOOR = 0.3  # a success rate of chance, or of doing nothing, above which a table proves nothing
+HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
+SOLVED = (
+    0.2  # share of near pairs that doing nothing solves, from which on they must lie farther apart: chance does more
+)
 SHOWN = 4  # episodes of a bin on the page
 RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
 
@@ -181,7 +184,7 @@ def _offset(world: World, states: dict[int, np.ndarray], usual: int, longest: in
     offset = usual
     while 2 * offset <= longest:
         solved = [world.is_success(rows[:-offset], rows[offset:]) for rows in states.values() if len(rows) > offset]
-        if np.concatenate(solved).mean() <= HIGH_FLOOR:
+        if np.concatenate(solved).mean() < SOLVED:
             break
         offset *= 2
     return offset

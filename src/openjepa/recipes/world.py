@@ -304,7 +304,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         aggregate="discounted" if found.state == "pair" and is_scaled else "mean",
         replan_every=found.replan_every,
         looks=found.looks,
-        failed_plans=FailedPlanConfig() if found.critic == "steps" and found.looks == 1 else None,
+        failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
         reach=found.reach,
         edge_patience=EDGE_PATIENCE if found.landmarks else None,
