@@ -37,7 +37,7 @@ class TextHeadConfig:
         directions: numbers that a clause looks at in a state.
         code_dim: width of what a clause says of them.
         hidden_dim: of the network that compares both.
-        dropout: share of token features that training hides, in [0, 1).
+        dropout: share of features that training hides, of all tokens of a text the same ones, in [0, 1).
         out_of_context: share of texts whose words training shows by themselves alone, in [0, 1).
     """
 
@@ -45,7 +45,7 @@ class TextHeadConfig:
     clauses: int = 2
     subjects: int = 16
     predicates: int = 32
-    glances: int = 2
+    glances: int = 4
     directions: int = 8
     code_dim: int = 16
     hidden_dim: int = 64
@@ -119,7 +119,9 @@ class TokenReader(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B, L, E] and which of them are words, mask [B, L] bool, to [B, Q, width]."""
-        in_text, alone = (self.dropout(unit(half)) for half in tokens.float().chunk(2, -1))
+        in_text, alone = (
+            unit(half) * self.dropout(torch.ones_like(half[:, :1])) for half in tokens.float().chunk(2, -1)
+        )
         in_text = self.project(in_text)
         if self.training:
             in_text = in_text * (torch.rand(len(tokens), 1, 1, device=tokens.device) >= self.out_of_context)
