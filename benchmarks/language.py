@@ -34,7 +34,7 @@ from openjepa.language import load
 from openjepa.language.facts import Fact, Facts
 from openjepa.language.rivals import ParsedCost, Parser, PointCost, fit_probe
 from openjepa.language.sayings import Saying, Sayings, Split, truth
-from openjepa.language.stream import evenly, held, kept, moments
+from openjepa.language.stream import evenly, kept, moments
 from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.worded_tasks import Tasks, by_cost, by_picture, draw_tasks, play_tasks
 from openjepa.recipes.words import WordsConfig, learn_words, lesson_of, look, meaning_of
@@ -252,26 +252,33 @@ class Bench:
 
     def stream(self) -> dict[str, Any]:
         """Descriptions that a stream needs, beside uniform sampling at the same accuracy; it moves, then rests."""
-        clips = [self._moving_and_resting(seed) for seed in range(24)]
+        clips = [self._moving_and_resting(seed) for seed in range(60)]
         said = [self.language.probabilities(z) for z, _ in clips]
         spoken = [moments(one, self.language.change) for one in said]
-        share = np.mean([kept(s > 0.5, y, m) for s, (_, y), m in zip(said, clips, spoken, strict=True)])
-        count = np.mean([len(m) for m in spoken])
         length = len(said[0])
-        for uniform in range(1, length + 1):
-            even = evenly(length, uniform)
-            reached = np.mean([kept(s > 0.5, y, even) for s, (_, y) in zip(said, clips, strict=True)])
-            if reached >= share:
-                break
-        always = np.mean([kept(s > 0.5, y, range(length)) for s, (_, y) in zip(said, clips, strict=True)])
-        assert int(held(spoken[0], length).max()) < length
+
+        def rights(marks: Callable[[int], Sequence[int]]) -> np.ndarray:
+            return np.array([kept(s > 0.5, y, marks(i)) for i, (s, (_, y)) in enumerate(zip(said, clips, strict=True))])
+
+        own, counts = rights(lambda i: spoken[i]), np.array([len(m) for m in spoken])
+        even = np.stack([rights(lambda _, n=n: evenly(length, n)) for n in range(1, length + 1)])  # type: ignore[misc]
+
+        def uniform(rows: np.ndarray) -> int:
+            reached = even[:, rows].mean(1) >= own[rows].mean()
+            return int(reached.argmax()) + 1 if reached.any() else length
+
+        everything, rng = np.arange(len(clips)), np.random.default_rng(29)
+        drawn = [rng.integers(len(clips), size=len(clips)) for _ in range(1000)]
+        ratios = [uniform(rows) / counts[rows].mean() for rows in drawn]
         return {
+            "clips": len(clips),
             "frames": length,
-            "accuracy": float(share),
-            "accuracy_of_every_frame": float(always),
-            "descriptions": float(count),
-            "uniform_descriptions": uniform,
-            "fewer": float(uniform / count),
+            "accuracy": float(own.mean()),
+            "accuracy_of_every_frame": float(even[-1].mean()),
+            "descriptions": float(counts.mean()),
+            "uniform_descriptions": uniform(everything),
+            "fewer": float(uniform(everything) / counts.mean()),
+            "fewer_ci95": np.percentile(ratios, (2.5, 97.5)).tolist(),  # of clips drawn anew
         }
 
     def _moving_and_resting(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -179,6 +179,7 @@ def test_a_missing_encoder_is_named_with_its_remedy(monkeypatch):
 def test_streams_by_hand():
     said = torch.tensor([[0.0], [0.0], [1.0], [1.0], [0.0], [0.0]])
     assert moments(said, 0.5) == [0, 2, 4]
+    assert moments(torch.tensor([[0.9], [0.6], [0.4], [0.1]]), 0.5) == [0, 3]  # less sure is not otherwise, nor 0.4
     assert evenly(6, 3) == [0, 2, 4]
     assert evenly(6, 2) == [0, 3]
     assert held([0, 3], 6).tolist() == [0, 0, 0, 3, 3, 3]

@@ -9,7 +9,7 @@ import torch
 from openjepa.envs import make_world
 from openjepa.errors import ConfigError, DataError
 from openjepa.language.facts import Fact, Facts
-from openjepa.language.held_out_phrases import HELD_OUT, OTHER_WORDS, UNJOINED
+from openjepa.language.held_out_phrases import HELD_OUT, OTHER_VERBS, OTHER_WORDS, UNJOINED
 from openjepa.language.meaning import FactMeaning, TaskMeaning, tasks_of
 from openjepa.language.phrases import TRAINED
 from openjepa.language.rivals import Parser
@@ -87,6 +87,31 @@ def test_held_out_phrases_are_not_trained_on():
         assert not set(TRAINED.places[relation]) & {*templates, *OTHER_WORDS.get(relation, ())}
     for part in ("goals", "statements", "questions", "joints", "anything"):
         assert not set(getattr(TRAINED, part)) & set(getattr(HELD_OUT, part)), part
+    trained = {word for phrase in _all_phrases(TRAINED) for word in _words(phrase)}
+    new = [w for table in (HELD_OUT.colours, HELD_OUT.nouns) for words in table.values() for w in words]
+    new += [*OTHER_VERBS, *(phrase for phrases in OTHER_WORDS.values() for phrase in phrases)]
+    every = [f" {' '.join(_words(phrase))} " for phrase in _all_phrases(TRAINED)]
+    for phrase in new:  # a new word, or known words that are never said one after the other
+        start = f" {' '.join(_words(phrase.split(' {')[0]))} "
+        assert set(_words(phrase)) - trained or not any(start in known for known in every), "it is trained on"
+
+
+def test_no_phrase_means_two_relations_or_stands_twice():
+    for part in (TRAINED.places, TRAINED.colours, TRAINED.nouns):
+        every = [phrase for phrases in part.values() for phrase in phrases]
+        assert len(set(every)) == len(every)
+
+
+def _all_phrases(stock):
+    for part in (stock.places, stock.colours, stock.nouns):
+        for phrases in part.values():
+            yield from phrases
+    for part in ("goals", "statements", "questions", "joints", "anything"):
+        yield from getattr(stock, part)
+
+
+def _words(phrase):
+    return re.findall("[a-z0-9]+", phrase.lower())
 
 
 def test_truth_of_pairs_and_denials():

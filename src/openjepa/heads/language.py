@@ -37,26 +37,28 @@ class TextHeadConfig:
         directions: numbers that a clause looks at in a state.
         code_dim: width of what a clause says of them.
         hidden_dim: of the network that compares both.
-        dropout: share of token features that training hides, in [0, 1).
+        dropout: share of features that training hides, of all tokens of a text the same ones, in [0, 1).
         out_of_context: share of texts whose words training shows by themselves alone, in [0, 1).
+        unread: share of words that training does not let tell subjects, which have names of several words, in [0, 1).
     """
 
     width: int = 128
     clauses: int = 2
     subjects: int = 16
     predicates: int = 32
-    glances: int = 2
+    glances: int = 4
     directions: int = 8
     code_dim: int = 16
     hidden_dim: int = 64
     dropout: float = 0.2
     out_of_context: float = 0.3
+    unread: float = 0.1
 
     def __post_init__(self) -> None:
         check_counts(self, "width", "clauses", "subjects", "predicates", "glances", "directions")
         check_counts(self, "code_dim", "hidden_dim")
-        if self.width % 4 or not 0 <= self.dropout < 1 or not 0 <= self.out_of_context < 1:
-            raise ConfigError("`width` must be a multiple of 4, `dropout` and `out_of_context` in [0, 1).")
+        if self.width % 4 or not all(0 <= x < 1 for x in (self.dropout, self.out_of_context, self.unread)):
+            raise ConfigError("`width` must be a multiple of 4, `dropout`, `out_of_context`, `unread` in [0, 1).")
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,16 @@ class Choice:
 class TokenReader(nn.Module):
     """Tokens [B, L, E] of a frozen text encoder to pooled features [B, Q, width], one for each learned question.
 
-    The first half of a token is its word in the text, the second the word by itself.
+    The first half of a token is its word in the text, the second the word by itself. The questions `of_names` also
+    learn to do without some words: who reads "the red disc" may know only one of both words.
     """
 
-    def __init__(self, token_dim: int, questions: int, config: TextHeadConfig) -> None:
+    def __init__(self, token_dim: int, questions: int, config: TextHeadConfig, of_names: slice | None = None) -> None:
         super().__init__()
         if token_dim % 2:
             raise ConfigError(f"`token_dim` must be even: words in their text and by themselves; got {token_dim}.")
         width = config.width
-        self.out_of_context = config.out_of_context
+        self.out_of_context, self.unread, self.of_names = config.out_of_context, config.unread, of_names
         self.dropout = nn.Dropout(config.dropout)
         self.project, self.project_alone = nn.Linear(token_dim // 2, width), nn.Linear(token_dim // 2, width)
         self.layer = nn.TransformerEncoderLayer(
@@ -119,7 +122,9 @@ class TokenReader(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B, L, E] and which of them are words, mask [B, L] bool, to [B, Q, width]."""
-        in_text, alone = (self.dropout(unit(half)) for half in tokens.float().chunk(2, -1))
+        in_text, alone = (
+            unit(half) * self.dropout(torch.ones_like(half[:, :1])) for half in tokens.float().chunk(2, -1)
+        )
         in_text = self.project(in_text)
         if self.training:
             in_text = in_text * (torch.rand(len(tokens), 1, 1, device=tokens.device) >= self.out_of_context)
@@ -128,6 +133,11 @@ class TokenReader(nn.Module):
         seen = self.layer(x, src_key_padding_mask=~mask)
         score = torch.einsum("qw,blw->bql", self.questions, self.keys(seen))
         score = score.masked_fill(~mask[:, None], -torch.inf)
+        if self.training and self.of_names is not None:
+            unread = torch.rand(len(tokens), 1, words.shape[1], device=tokens.device) < self.unread
+            unread[..., 0] = False  # something is read
+            names = score[:, self.of_names].masked_fill(unread, -torch.inf)
+            score = torch.cat([score[:, : self.of_names.start], names, score[:, self.of_names.stop :]], 1)
         return torch.einsum("bql,blw->bqw", score.softmax(-1), self.values(words))
 
 
@@ -145,7 +155,8 @@ class SetEnergy(nn.Module):
         self.config = c = config or TextHeadConfig()
         self.token_dim, self.state_dim = token_dim, state_dim
         self.standardize = Standardize(state_dim)
-        self.reader = TokenReader(token_dim, 2 * c.clauses * c.glances + c.glances, c)
+        of_subjects = slice(c.glances, c.glances * (1 + c.clauses))
+        self.reader = TokenReader(token_dim, 2 * c.clauses * c.glances + c.glances, c, of_subjects)
         read = c.glances * c.width
         self.to_subject, self.to_predicate = _log_odds(read, c, c.subjects), _log_odds(read, c, c.predicates)
         self.to_sign = _log_odds(read, c, 1)

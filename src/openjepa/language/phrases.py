@@ -1,11 +1,13 @@
 """A stock of paraphrases: what people may call a fact, ask of it, and want by it.
 
 Everything here was written for this project. `held_out_phrases` has the words and templates that are never trained on.
-In a block of text the phrases are parted by `|`.
+In a block of text the phrases are parted by `|`; `further_places` and `further_words` are blocks alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from openjepa.language import further_places, further_words
 
 Words = Mapping[str, Sequence[str]]
 
@@ -40,7 +42,12 @@ def _phrases(text: str) -> tuple[str, ...]:
     return tuple(phrase.strip() for phrase in " ".join(text.split()).split("|"))
 
 
-TRAINED = Stock(
+def _with(words: Words, further: Mapping[str, str]) -> Words:
+    """Words with further ones of each kind."""
+    return {name: (*phrases, *_phrases(further[name])) for name, phrases in words.items()}
+
+
+FIRST = Stock(
     places={
         "touching": _phrases("""
             touching {o} | in contact with {o} | on {o} | up against {o} | at {o} | right at {o} | against {o} |
@@ -273,6 +280,17 @@ TRAINED = Stock(
         {a} plus {b} | {a}, moreover {b} | {a}, in addition {b} | on the one hand {a}, on the other hand {b} |
         {a} and, likewise, {b} | at once {a} and {b} | not only {a} but {b} | {a} and then, too, {b}
         """),
+)
+
+TRAINED = Stock(
+    places=_with(FIRST.places, further_places.PLACES),
+    colours=_with(FIRST.colours, further_words.COLOURS),
+    nouns=_with(FIRST.nouns, further_words.NOUNS),
+    anything=(*FIRST.anything, *_phrases(further_words.ANYTHING)),
+    goals=(*FIRST.goals, *_phrases(further_words.GOALS)),
+    statements=(*FIRST.statements, *_phrases(further_words.STATEMENTS)),
+    questions=(*FIRST.questions, *_phrases(further_words.QUESTIONS)),
+    joints=(*FIRST.joints, *_phrases(further_words.JOINTS)),
 )
 
 CHOICES = {  # question: relations of things, or of rooms, that answer it

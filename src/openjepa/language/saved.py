@@ -23,7 +23,7 @@ from openjepa.language.encoders import TextEncoder
 from openjepa.language.language import Language, Refusal
 from openjepa.planning.costs import PathCost
 
-FORMAT = 3
+FORMAT = 4
 CARD, WEIGHTS = "language.json", "language.safetensors"
 
 

@@ -55,7 +55,7 @@ class WordsConfig:
     """
 
     encoder: str = DEFAULT
-    texts: int = 5000
+    texts: int = 6000
     episodes: int = 1500
     frames: int = 6
     places: int = 768
