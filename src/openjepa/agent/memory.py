@@ -68,7 +68,7 @@ class ShortTermMemory:
 class Moves:
     """Whether environments still move, without a map: how far their states went from one decision to the next.
 
-    Who is beside a goal and plans to stay there rests, which is not to be stuck.
+    Who is beside a goal, no farther than one decision goes, and plans to stay there rests, which is not to be stuck.
 
     Args:
         batch: number B of environments.
@@ -217,7 +217,7 @@ class Episode:
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
         self.pursuit = None if hierarchy is None else Pursuit(hierarchy, z_goal)
         self.moves = None if config.configurator is None else Moves(len(z_goal))
-        self._reach, self._looks = config.reach, config.looks
+        self._stride, self._looks = config.replan_every, config.looks
         self._keeps = keeps
         self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
         self.memory = ShortTermMemory(config.context_len)
@@ -240,7 +240,7 @@ class Episode:
         members = rows.tolist()
         if self.moves is not None:
             left = [] if self.routes is None else self.routes.left(members, z)
-            self.moves.look(members, z, [steps <= self._reach for steps in left] or None)
+            self.moves.look(members, z, [steps <= self._stride for steps in left] or None)
         if self.routes is None:
             return [None] * len(rows)
         rests = [] if self.moves is None else [row for row in members if self.moves.rests[row]]
