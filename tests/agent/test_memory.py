@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
-from openjepa.agent.memory import DoubtfulCost, FailedPlans
+from openjepa.agent.memory import DoubtfulCost, FailedPlans, Moves
 from openjepa.errors import ConfigError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.planning import CEM, CEMConfig, PathCost
@@ -84,3 +84,16 @@ def test_options_out_of_range_and_many_futures_are_named(disc: ActionBounds) -> 
         FailedPlanConfig(capacity=0)
     with pytest.raises(ConfigError, match="`failed_plans` must be None under a `RiskCost`"):
         Agent(PointWorld(), CEM(disc), RiskCost(PathCost()), disc, AgentConfig(failed_plans=FailedPlanConfig()))
+
+
+def test_who_is_to_stay_beside_a_goal_rests_and_is_not_stuck() -> None:
+    moves = Moves(3)
+    for x in (0.0, 1.0, 2.0):
+        moves.look([0, 1, 2], torch.full((3, 1, 2), x), [True, True, False])
+    for count in (1, 2):
+        moves.expect([0, 1, 2], torch.tensor([0.01, 1.0, 0.01]))  # the second one is to go on, but cannot
+        moves.look([0, 1, 2], torch.full((3, 1, 2), 2.0), [True, True, False])
+        assert moves.rests == [True, False, False]
+        assert moves.idle == [0, count, count]  # the third one is far from its goal
+    moves.look([0], torch.full((1, 1, 2), 2.0))  # nothing is known of the way
+    assert moves.idle[0] == 1

@@ -54,6 +54,16 @@ def test_an_unknown_goal_is_infinitely_far():
     assert routes.look([0], corridor([0])) == [math.inf]
 
 
+def test_no_edge_fails_while_an_environment_rests():
+    routes = Routes(ladder(), corridor([9]), patience=1)
+    for _ in range(5):
+        assert routes.look([0], corridor([8]), rests=[0]) == [1]
+    assert routes.failed == [[]]
+    assert routes.idle == [0]
+    routes.look([0], corridor([8]))
+    assert len(routes.failed[0]) == 1
+
+
 def agent(places, **options):
     bounds = ActionBounds(-np.ones(2, np.float32), np.ones(2, np.float32))
     search = CEM(bounds, CEMConfig(4, num_samples=32, num_elites=4))
@@ -83,3 +93,17 @@ def test_every_environment_is_thought_about_by_itself():
     plan = player.last_plan.actions[0]
     assert torch.equal(plan, plan[:1].expand_as(plan))
     assert "wander" in player.thoughts[0][1]
+
+
+def test_beside_its_goal_an_agent_that_plans_to_stay_does_not_wander():
+    places = fit_landmarks(corridor(torch.tensor([[-3, -2, -1, 0, 1, 2, 3]])), LandmarkConfig(reversible=True))
+    player = agent(places, configurator=ConfiguratorConfig(patience=1), edge_patience=2)
+    player.start(frames(0.47, 3), [4, 5])
+    modes = []
+    for position in (-1, 0, *[0.53] * 6):  # it stays across the border of two places, one step apart by the map
+        for _ in range(2):
+            player.act(frames(position, -3))  # the other one never moves
+        modes.append([setup.mode for setup, _ in player.thoughts])
+    assert [near for near, _ in modes[2:]] == ["direct"] * 6
+    assert player._episode.routes.failed[0] == []
+    assert [far for _, far in modes[2:]] == ["wander"] * 6

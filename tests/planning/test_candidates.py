@@ -3,7 +3,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from openjepa.planning.candidates import around, coloured_noise, half_range, hold, shift, to_knots, white_noise
+from openjepa.planning.candidates import (
+    around,
+    coloured_noise,
+    half_range,
+    held_noise,
+    hold,
+    shift,
+    to_knots,
+    white_noise,
+)
 from openjepa.protocols import ActionBounds
 
 
@@ -12,6 +21,12 @@ def test_each_row_is_drawn_from_its_own_stream(streams: Any) -> None:
     rows = white_noise(streams(3), (4, 2), like)
     assert torch.equal(white_noise(streams(3)[1:2], (4, 2), like)[0], rows[1])
     assert not torch.equal(rows[0], rows[1])
+
+
+def test_held_noise_is_the_same_in_each_part(streams: Any) -> None:
+    noise = held_noise(streams(2), (5, 4, 6), 3, torch.zeros(1))
+    assert torch.equal(noise, white_noise(streams(2), (5, 4, 2), torch.zeros(1)).repeat(1, 1, 1, 3))
+    assert torch.equal(held_noise(streams(2), (5, 6), 1, torch.zeros(1)), white_noise(streams(2), (5, 6), noise))
 
 
 def test_coloured_noise_has_unit_power_and_the_named_spectrum(streams: Any) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_mean_cost_goes_straight_to_the_goal(name: str, box: ActionBounds, strea
         PointWorld(), torch.zeros(1, 1, 1, 2), bind(PathCost(), goal), generators=streams(1)
     )
     assert (plan.actions[0, :2, 0] > 0.5).all()
+
+
+def test_parts_that_are_held_pull_in_one_direction(box: ActionBounds, recording_world: Any, streams: Any) -> None:
+    wide, z = box.with_frameskip(3), torch.zeros(1, 1, 1, 6)
+    options = CEMConfig(horizon=4, num_samples=50, num_elites=8, knot_steps=2, holds_parts=True)
+    cost = bind(PathCost(), torch.ones(1, 1, 6))
+    plan = CEM(wide, options).plan(recording_world, z, cost, generators=streams(1))
+    for actions in (*recording_world.seen, plan.actions):
+        primitive = actions.unflatten(-1, (3, 2))
+        torch.testing.assert_close(primitive, primitive[..., :1, :].expand_as(primitive))
+    guess = torch.linspace(-0.2, 0.2, 24).view(1, 4, 6)
+    kept = CEM(wide, replace(options, knot_steps=1, init_std=1e-6, min_std=0.0)).plan(
+        recording_world, z, cost, generators=streams(1), guess=guess
+    )
+    torch.testing.assert_close(kept.actions, guess, atol=1e-4, rtol=0)  # a guess keeps its own
 
 
 def test_init_std_is_a_standard_deviation_in_half_ranges(recording_world: Any, streams: Any) -> None:

@@ -19,10 +19,10 @@ from openjepa.planning.candidates import (
     Search,
     around,
     centre,
+    held_noise,
     hold,
     num_knots,
     to_knots,
-    white_noise,
 )
 from openjepa.planning.cem import CEM, CEMConfig
 from openjepa.planning.costs import GoalCost
@@ -146,7 +146,7 @@ class ProposeVerifyRepair(Search):
         last = proposed if guess is None else to_knots(guess, search.knot_steps)
         middle = centre(self.bounds, z).expand_as(proposed)
         centres = torch.stack([proposed, last, middle], 1)[:, to_device(self._kind, z.device)]  # [B, S, K, A]
-        noise = white_noise(generators, centres.shape[1:], z)
+        noise = held_noise(generators, centres.shape[1:], self.repair.parts, z)
         plans = hold(around(centres, to_device(self._width, z), noise, self.bounds), search.knot_steps, search.horizon)
         if guess is not None and c.num_last:
             plans[:, c.num_policy] = guess  # to the step, whatever its knots

@@ -236,6 +236,7 @@ class Agent:
         if now.plan is None:
             now.plan = plan.actions.new_zeros(len(now.active), *plan.actions.shape[1:])
         now.plan[there] = plan.actions
+        now.expect(rows, there, plan.z_path[:, self.config.replan_every - 1])
         self.last_plan, self.planned_for, now.executed = plan, rows, 0
         self.decisions += 1
 

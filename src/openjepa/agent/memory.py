@@ -11,6 +11,7 @@ of the imagined way, and its radius r is a share of that gap. After the heuristi
 (Korf 1990, LRTA*), which raise the value of a dead end where it was met; here the model is doubted instead.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,29 +68,41 @@ class ShortTermMemory:
 class Moves:
     """Whether environments still move, without a map: how far their states went from one decision to the next.
 
+    Who is beside a goal, no farther than one decision goes, and plans to stay there rests, which is not to be stuck.
+
     Args:
         batch: number B of environments.
         still_share: of the usual move, the mean of those so far, below which an environment stands still.
 
     Attributes:
-        idle: of each environment, decisions in a row at which it stood still.
+        idle: of each environment, decisions in a row at which it stood still and did not rest.
+        rests: whether each environment was to stay where it is, near its goal.
     """
 
     def __init__(self, batch: int, still_share: float = 0.25) -> None:
         self.idle, self.still_share = [0] * batch, still_share
+        self.rests = [False] * batch
         self._last: list[Tensor | None] = [None] * batch
+        self._meant = [math.inf] * batch
         self._moves: list[list[float]] = [[] for _ in range(batch)]
 
-    def look(self, rows: Sequence[int], z: Tensor) -> None:
-        """Notes the states [R, N, D] of environments `rows` at a decision."""
-        for row, state in zip(rows, to_host(z), strict=True):
+    def look(self, rows: Sequence[int], z: Tensor, near: Sequence[bool] | None = None) -> None:
+        """Notes the states [R, N, D] of environments `rows` at a decision, and which of them are known to be near."""
+        beside = [False] * len(rows) if near is None else near
+        for row, state, close in zip(rows, to_host(z), beside, strict=True):
             last, self._last[row] = self._last[row], state
             if last is None:
                 continue
             move = float((state - last).norm())
-            usual = sum(self._moves[row]) / max(1, len(self._moves[row]))
-            self.idle[row] = self.idle[row] + 1 if move <= self.still_share * usual else 0
+            little = self.still_share * sum(self._moves[row]) / max(1, len(self._moves[row]))
+            self.rests[row] = close and self._meant[row] <= little
+            self.idle[row] = self.idle[row] + 1 if move <= little and not self.rests[row] else 0
             self._moves[row].append(move)
+
+    def expect(self, rows: Sequence[int], ways: Tensor) -> None:
+        """Notes how far [R] environments are to go until the next decision."""
+        for row, way in zip(rows, to_host(ways).tolist(), strict=True):
+            self._meant[row] = way
 
 
 class FailedPlans:
@@ -204,6 +217,7 @@ class Episode:
         self.routes = None if landmarks is None else Routes(landmarks, z_goal, config.edge_patience)
         self.pursuit = None if hierarchy is None else Pursuit(hierarchy, z_goal)
         self.moves = None if config.configurator is None else Moves(len(z_goal))
+        self._stride, self._looks = config.replan_every, config.looks
         self._keeps = keeps
         self._lived: list[tuple[int, list[int], Tensor]] = []  # model step, environments, their states
         self.memory = ShortTermMemory(config.context_len)
@@ -224,9 +238,19 @@ class Episode:
         z = self.memory.now[there]
         if self._keeps:
             self._lived.append((step, rows.tolist(), to_host(z)))
+        members = rows.tolist()
         if self.moves is not None:
-            self.moves.look(rows.tolist(), z)
-        return [None] * len(rows) if self.routes is None else list(self.routes.look(rows.tolist(), z))
+            left = [] if self.routes is None else self.routes.left(members, z)
+            self.moves.look(members, z, [steps <= self._stride for steps in left] or None)
+        if self.routes is None:
+            return [None] * len(rows)
+        rests = [] if self.moves is None else [row for row in members if self.moves.rests[row]]
+        return list(self.routes.look(members, z, rests))
+
+    def expect(self, rows: Tensor, there: Tensor, ends: Tensor) -> None:
+        """Notes where some environments are to be at the next decision: states [R, N, D]."""
+        if self.moves is not None:
+            self.moves.expect(rows.tolist(), (ends - self.memory.now[there]).flatten(1).norm(dim=1) / self._looks)
 
     def experiences(self) -> list[Experience]:
         """What every environment lived through, those that never acted left out."""

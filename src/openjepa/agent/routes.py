@@ -8,7 +8,7 @@ when they fail.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -39,12 +39,13 @@ class Routes:
         self._best = [math.inf] * len(z_goal)
         self._ways: dict[tuple[int, bool, frozenset[int]], Tensor] = {}
 
-    def look(self, rows: Sequence[int], z: Tensor) -> list[float]:
+    def look(self, rows: Sequence[int], z: Tensor, rests: Collection[int] = ()) -> list[float]:
         """Says how far some environments are, and deletes the edges that failed.
 
         Args:
             rows: R numbers of environments.
             z: [R, N, D], where they are.
+            rests: environments that are to stay where they are, at which no edge fails.
 
         Returns:
             steps to each goal, infinity where no way is known.
@@ -54,9 +55,10 @@ class Routes:
             left = float(self.ways(row)[here])
             if left < self._best[row]:
                 self._best[row], self.idle[row] = left, 0
-            else:
+            elif row not in rests:
                 self.idle[row] += 1
-            if self.patience is not None and self.idle[row] >= self.patience and 0 < left < self.landmarks.far:
+            failed = self.patience is not None and self.idle[row] >= self.patience and row not in rests
+            if failed and 0 < left < self.landmarks.far:
                 self._delete(row, here)
                 self.idle[row] = 0
                 left = self._best[row] = float(self.ways(row)[here])

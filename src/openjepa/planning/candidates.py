@@ -184,6 +184,12 @@ def white_noise(generators: Sequence[torch.Generator], shape: Sequence[int], lik
     return to_device(torch.stack(rows), like)
 
 
+def held_noise(generators: Sequence[torch.Generator], shape: Sequence[int], parts: int, like: Tensor) -> Tensor:
+    """White noise [B, *shape], the same in all equal parts of its last axis: the primitive actions of a model step."""
+    noise = white_noise(generators, (*shape[:-1], shape[-1] // parts), like)
+    return noise if parts == 1 else noise.repeat(*[1] * len(shape), parts)
+
+
 def coloured_noise(
     generators: Sequence[torch.Generator], shape: Sequence[int], exponent: float, like: Tensor
 ) -> Tensor:

@@ -16,10 +16,10 @@ from openjepa.planning.candidates import (
     SampledSearch,
     centre,
     half_range,
+    held_noise,
     hold,
     num_knots,
     to_knots,
-    white_noise,
 )
 from openjepa.planning.categorical import categorical_search, elite_weights
 from openjepa.protocols import ActionBounds, Plan
@@ -39,6 +39,9 @@ class CEMConfig:
         min_std: lower limit of the standard deviation, in half ranges, >= 0; for categories, the share of uniform
             chance that every iteration keeps, < 1.
         knot_steps: model steps for which each free action is held, >= 1.
+        holds_parts: whether the primitive actions of a model action vary as one: drawn each by itself they pull in
+            different directions, so with a frameskip a search moves slowly, and in many dimensions. A guess keeps its
+            own.
         momentum: share of the old mean and std that an iteration keeps, in [0, 1).
         early_stop: an environment stops when the elites' std falls below this many half ranges; None is off. Unused
             for categories.
@@ -53,6 +56,7 @@ class CEMConfig:
     init_std: float = 0.7
     min_std: float = 0.05
     knot_steps: int = 1
+    holds_parts: bool = False
     momentum: float = 0.0
     early_stop: float | None = None
     micro_batch: int | None = 2048
@@ -90,10 +94,15 @@ class CEM(SampledSearch):
     def _kept(self, num_samples: int) -> dict[str, int]:
         return {"num_elites": min(self.config.num_elites, max(2, num_samples // 2))}
 
+    @property
+    def parts(self) -> int:
+        """Parts of an action that its noise is the same in."""
+        return self.bounds.frameskip if self.config.holds_parts else 1
+
     def _plan(self, problem: Imagination, generators: Sequence[torch.Generator], guess: Tensor | None) -> Plan:
         c = self.config
         shape = (c.num_iterations, c.num_samples, num_knots(c.horizon, c.knot_steps), self.bounds.dim)
-        noise = white_noise(generators, shape, problem.z)
+        noise = held_noise(generators, shape, self.parts, problem.z)
         return cross_entropy_search(problem, self.bounds, c, noise, guess)
 
 

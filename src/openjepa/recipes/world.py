@@ -276,6 +276,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
     chosen = bool(found.categories)
+    held = found.knot_steps > 1 and found.frameskip > 1  # so are the primitive actions, which leaves a small search
     act = ActConfig(
         refine=RefineConfig(
             steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else 1000),
@@ -292,13 +293,14 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             sees_scene=not found.scene_dim,
         ),
         policy=GoalPolicyConfig(steps=config.fit_steps or 400),
-        proposals=ProposalConfig(accept_gain=1.0 if found.state == "pair" else ProposalConfig.accept_gain),
+        proposals=ProposalConfig(accept_gain=1.0 if found.state == "pair" or held else ProposalConfig.accept_gain),
         planner=CEMConfig(
             horizon=found.horizon,
-            num_samples=128,
-            num_elites=16,
-            num_iterations=4 if found.looks == 1 else 2,  # a plan that was made a moment ago is a good start
+            num_samples=64 if held else 128,
+            num_elites=8 if held else 16,
+            num_iterations=3 if held else 4 if found.looks == 1 else 2,  # a plan made a moment ago is a good start
             knot_steps=found.knot_steps,
+            holds_parts=held,
         ),
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         aggregate="discounted" if found.state == "pair" and is_scaled else "mean",
