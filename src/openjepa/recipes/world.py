@@ -300,7 +300,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             num_elites=8 if held else 16,
             num_iterations=3 if held else 4 if found.looks == 1 else 2,  # a plan made a moment ago is a good start
             knot_steps=found.knot_steps,
-            holds_parts=held,
+            holds_parts=held or (found.state == "pair" and found.frameskip > 1 and not chosen),
         ),
         exhaustive=ExhaustiveConfig(found.horizon, choices=found.choices) if found.looks_at_all else None,
         aggregate="discounted" if found.state == "pair" and is_scaled else "mean",
