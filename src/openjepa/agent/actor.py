@@ -92,6 +92,7 @@ class ProposeVerifyRepair(Search):
         self.policy = policy
         self.config = config or ProposalConfig()
         self.repair = CEM(bounds, repair or CEMConfig(num_samples=64, num_elites=8, num_iterations=2))
+        self._parts = self.repair.parts
         super().__init__(bounds, self.repair.horizon, self.repair.micro_batch)
         c = self.config
         kinds = ((c.num_policy, c.near_std), (c.num_last, c.near_std), (c.num_wide, c.wide_std))
@@ -146,7 +147,7 @@ class ProposeVerifyRepair(Search):
         last = proposed if guess is None else to_knots(guess, search.knot_steps)
         middle = centre(self.bounds, z).expand_as(proposed)
         centres = torch.stack([proposed, last, middle], 1)[:, to_device(self._kind, z.device)]  # [B, S, K, A]
-        noise = held_noise(generators, centres.shape[1:], self.repair.parts, z)
+        noise = held_noise(generators, centres.shape[1:], self._parts, z)
         plans = hold(around(centres, to_device(self._width, z), noise, self.bounds), search.knot_steps, search.horizon)
         if guess is not None and c.num_last:
             plans[:, c.num_policy] = guess  # to the step, whatever its knots
