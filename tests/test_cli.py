@@ -429,6 +429,13 @@ def test_the_doctor_counts_lost_data_and_draws_where_the_model_is_blind(capsys):
     assert [thing["size_px"] for thing in json.loads(out)["sight"]["things"]] == [pytest.approx(4)]
 
 
+def test_the_run_of_a_demonstration_is_named(capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    for folder in (tmp_path, tmp_path / "run"):
+        (folder / "config.json").write_text('{"play": {}}')
+    assert f"Its run is `{tmp_path / 'run'}`." in fails(capsys, "plan", str(tmp_path))
+
+
 def test_what_the_doctor_cannot_do_is_one_line(capsys):
     run_dir = str(trained(capsys))
     assert (

@@ -52,7 +52,9 @@ def open_run(path: Path) -> Run:
         raise CheckpointError(f"`{path}` must be a run directory with a config.json; there is none. Train first.")
     recorded = read_record(path).get("recipe")
     if not isinstance(recorded, dict) or "recipe" not in recorded:
-        raise ConfigError(f"{file} names no recipe: this run was not made by `openjepa train`.")
+        inner = path / "run"  # a demonstration keeps its run beside its report
+        where = f" Its run is `{inner}`." if (inner / "config.json").is_file() else ""
+        raise ConfigError(f"{file} names no recipe: this run was not made by `openjepa train`.{where}")
     options = dict(recorded)
     name = options.pop("recipe")
     recipe = load_experiment(name)
