@@ -257,11 +257,11 @@ class Bench:
         spoken = [moments(one, self.language.change) for one in said]
         length = len(said[0])
 
-        def rights(marks: Callable[[int], Sequence[int]]) -> np.ndarray:
-            return np.array([kept(s > 0.5, y, marks(i)) for i, (s, (_, y)) in enumerate(zip(said, clips, strict=True))])
+        def rights(marks: Sequence[Sequence[int]]) -> np.ndarray:
+            return np.array([kept(s > 0.5, y, m) for s, (_, y), m in zip(said, clips, marks, strict=True)])
 
-        own, counts = rights(lambda i: spoken[i]), np.array([len(m) for m in spoken])
-        even = np.stack([rights(lambda _, n=n: evenly(length, n)) for n in range(1, length + 1)])  # type: ignore[misc]
+        own, counts = rights(spoken), np.array([len(m) for m in spoken])
+        even = np.stack([rights([evenly(length, n)] * len(clips)) for n in range(1, length + 1)])
 
         def uniform(rows: np.ndarray) -> int:
             reached = even[:, rows].mean(1) >= own[rows].mean()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig
-from openjepa.agent.memory import DoubtfulCost, FailedPlans, Moves
+from openjepa.agent.memory import DoubtfulCost, Episode, FailedPlans, Moves
 from openjepa.errors import ConfigError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.planning import CEM, CEMConfig, PathCost
@@ -97,3 +97,12 @@ def test_who_is_to_stay_beside_a_goal_rests_and_is_not_stuck() -> None:
         assert moves.idle == [0, count, count]  # the third one is far from its goal
     moves.look([0], torch.full((1, 1, 2), 2.0))  # nothing is known of the way
     assert moves.idle[0] == 1
+
+
+def test_a_diary_counts_model_steps_however_often_an_agent_looks():
+    config = AgentConfig(frameskip=4, looks=2)
+    episode = Episode(config, torch.zeros(1, 1, 1), [0], None, None, None, None, keeps=True)
+    for decision in range(5):
+        episode.memory.see(torch.full((1, 1, 1), float(decision)))
+        episode.look(torch.tensor([0]), torch.tensor([0]), decision)
+    assert [(step, z.item()) for step, _, z in episode._lived] == [(0, 0), (1, 2), (2, 4)]

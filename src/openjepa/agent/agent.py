@@ -196,7 +196,7 @@ class Agent:
             now.part = 0
             now.executed += 1
             now.memory.act(block)
-            if self.config.looks > 1:
+            if self.config.looks > 1 and now.failed_plans is not None:
                 done = block[:, : self.span * self.bounds.dim].clone()
                 now.lately = [*now.lately, (now.memory.now, done)][-self.config.looks :]
         return actions.numpy()
@@ -218,7 +218,7 @@ class Agent:
 
     def _replan(self, now: Episode, rows: Tensor) -> None:
         there = to_device(rows, now.z_goal.device)
-        left = now.look(rows, there, self.decisions * self.config.replan_every)
+        left = now.look(rows, there, self.decisions)
         self._compare(now, rows)
         self.headed_for = now.z_goal.clone() if self.headed_for is None else self.headed_for
         setups: list[tuple[Setup | None, str]] = [(None, "")] * len(rows)

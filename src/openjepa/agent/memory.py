@@ -233,11 +233,11 @@ class Episode:
         self.part = 0  # primitive actions of the present model action
         self.active = torch.ones(len(z_goal), dtype=torch.bool)
 
-    def look(self, rows: Tensor, there: Tensor, step: int) -> list[float | None]:
+    def look(self, rows: Tensor, there: Tensor, decision: int) -> list[float | None]:
         """Steps to the goals of some environments as far as a map knows them; notes what moves and comes nearer."""
         z = self.memory.now[there]
-        if self._keeps:
-            self._lived.append((step, rows.tolist(), to_host(z)))
+        if self._keeps and decision % self._looks == 0:
+            self._lived.append((decision // self._looks * self._stride, rows.tolist(), to_host(z)))
         members = rows.tolist()
         if self.moves is not None:
             left = [] if self.routes is None else self.routes.left(members, z)

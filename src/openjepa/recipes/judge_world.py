@@ -34,9 +34,7 @@ NEAR = 25  # environment steps between start and goal, where episodes are long e
 FAR_BUDGET = 100  # environment steps for a goal of another episode
 LOW_CEILING = 0.5  # reached by the recorded way, below which goals are such that nothing stays there
 HIGH_FLOOR = 0.3  # a success rate of chance above which a table proves nothing
-SOLVED = (
-    0.2  # share of near pairs that doing nothing solves, from which on they must lie farther apart: chance does more
-)
+SOLVED = 0.2  # share of near pairs that doing nothing solves, from which on they must lie farther apart
 SHOWN = 4  # episodes of a bin on the page
 RADIUS_SHARE = 0.1  # of the median distance of two states: what counts as reached where nobody says it
 

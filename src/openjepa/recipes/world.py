@@ -46,7 +46,8 @@ LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_ga
 SCENE_LANDMARKS = replace(LANDMARKS, capacity=600, sample=30_000, reversible=True, connected=True)
 TRAIN = TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300)
 PLAY_SHARE, FEWEST_EPISODES = 0.4, 20  # of a limit of time for play, and what is recorded in any case
-EDGE_PATIENCE = 4  # decisions without progress after which an edge of the map is no longer believed
+EDGE_PATIENCE = 4  # decisions without progress, one in a model step, after which an edge of the map is not believed
+PATIENCE = 2  # the same, at which nothing moved, after which the agent wanders
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
 
 
@@ -309,8 +310,8 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         failed_plans=FailedPlanConfig() if found.critic == "steps" else None,
         landmarks=(SCENE_LANDMARKS if found.scene_dim else LANDMARKS) if found.landmarks else None,
         reach=found.reach,
-        edge_patience=EDGE_PATIENCE if found.landmarks else None,
-        configurator=ConfiguratorConfig() if found.landmarks else None,
+        edge_patience=EDGE_PATIENCE * found.looks if found.landmarks else None,
+        configurator=ConfiguratorConfig(patience=PATIENCE * found.looks) if found.landmarks else None,
         pairs=config.pairs,
         pairs_seed=config.pairs_seed,
     )
