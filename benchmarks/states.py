@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from openjepa.agent import Agent, AgentConfig
-from openjepa.agent.landmarks import StuckSteps, fit_landmarks
+from openjepa.agent.landmarks import fit_landmarks
+from openjepa.agent.stuck_steps import StuckSteps
 from openjepa.config import override
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.data.frame_mean import frame_statistics

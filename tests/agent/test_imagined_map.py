@@ -9,7 +9,7 @@ import torch
 from openjepa.agent import AgentCard, AgentConfig, load_agent, save_agent
 from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.imagined_map import ImagineConfig, Imagining, held_actions, imagine_map
-from openjepa.agent.saved import CARD
+from openjepa.agent.saved_parts import CARD
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.files import sha256

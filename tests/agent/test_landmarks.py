@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from openjepa.agent.landmarks import LandmarkConfig, StuckSteps, fit_landmarks
+from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
+from openjepa.agent.stuck_steps import StuckSteps
 from openjepa.errors import ConfigError
 from openjepa.planning.costs import PathCost, bind, final
 

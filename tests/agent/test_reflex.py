@@ -14,7 +14,8 @@ from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
 from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import PlanShape, Reflex
 from openjepa.agent.reflex_player import ReflexPlayer
-from openjepa.agent.saved import CARD, add_reflex, note_judged
+from openjepa.agent.saved import add_reflex, note_judged
+from openjepa.agent.saved_parts import CARD
 from openjepa.errors import CheckpointError, ConfigError, ShapeError
 from openjepa.eval.health.conformance import PointWorld
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig

@@ -10,7 +10,8 @@ import torch
 
 from openjepa.agent import Agent, AgentCard, AgentConfig, FailedPlanConfig, load_agent, read_card, save_agent
 from openjepa.agent.landmarks import LandmarkConfig, fit_landmarks
-from openjepa.agent.saved import CARD, note_judged
+from openjepa.agent.saved import note_judged
+from openjepa.agent.saved_parts import CARD
 from openjepa.errors import CheckpointError, ConfigError, ShapeError
 from openjepa.files import SEAL
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead

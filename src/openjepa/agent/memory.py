@@ -20,9 +20,10 @@ from torch import Tensor
 
 from openjepa.agent.agent_config import AgentConfig, FailedPlanConfig
 from openjepa.agent.experience import Experience
-from openjepa.agent.landmarks import Landmarks, StuckSteps
+from openjepa.agent.landmarks import Landmarks
 from openjepa.agent.pursuit import Pursuit
 from openjepa.agent.routes import Routes
+from openjepa.agent.stuck_steps import StuckSteps
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_host
 from openjepa.planning.costs import GoalCost, SelfAimed

@@ -22,31 +22,35 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from openjepa.agent.agent import Agent
 from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.experience import grown, recall
 from openjepa.agent.imagined_map import ImagineConfig, Imagining
-from openjepa.agent.landmarks import Embedding, LandmarkConfig, Landmarks
 from openjepa.agent.reflex import Reflex, blank_reflex, describe_reflex
 from openjepa.agent.saved_hierarchy import blank_hierarchy, describe_hierarchy
+from openjepa.agent.saved_parts import (
+    CARD,
+    FORMAT,
+    MEMORY,
+    describe_cost,
+    describe_memory,
+    described_part,
+    load_part,
+    open_cost,
+    open_memory,
+)
 from openjepa.agent.saved_planner import describe_planner, open_planner
 from openjepa.config import from_dict, to_dict
 from openjepa.errors import CheckpointError, ConfigError, OpenJEPAError, brief
 from openjepa.files import cause_of, read_json, replace_text, sealed_json, sha256, sync
-from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
-from openjepa.planning.costs import MovingDistance, PathCost, closest, discounted, final, l1, mean, squared_l2
 from openjepa.protocols import ActionBounds
-from openjepa.train.checkpoint import build_method, describe_method, load_weights
+from openjepa.train.checkpoint import build_method
 from openjepa.version import __version__
 
-FORMAT = 2  # of `agent.json`
 READABLE = (1, FORMAT)  # in format 1 a map was another one, and is refused; all else is the same
-CARD, WORLD_MODEL, CRITIC, MEMORY = "agent.json", "world_model", "critic", "memory"
-HIERARCHY, EXPERIENCE, REFLEX, IMAGINES = "hierarchy", "experience", "reflex", "imagines"
-AGGREGATES = {"mean": mean, "closest": closest, "final": final, "discounted": discounted}
-DISTANCES = {"squared_l2": squared_l2, "l1": l1}
+WORLD_MODEL, HIERARCHY, EXPERIENCE, REFLEX, IMAGINES = "world_model", "hierarchy", "experience", "reflex", "imagines"
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,13 @@ def save_agent(folder: Path, agent: Agent, card: AgentCard) -> Path:
         CheckpointError: where the disk is full or refuses.
     """
     parts: dict[str, nn.Module] = {}
-    described: dict[str, Any] = {WORLD_MODEL: _part(parts, WORLD_MODEL, agent.model)}
-    described["cost"] = _describe_cost(agent.cost, parts)
+    described: dict[str, Any] = {WORLD_MODEL: described_part(parts, WORLD_MODEL, agent.model)}
+    described["cost"] = describe_cost(agent.cost, parts)
     described["planner"] = describe_planner(agent.planner, parts)
     if isinstance(agent, Imagining):
         described[IMAGINES] = {"scene_dim": agent.scene_dim, "config": to_dict(agent.imagines)}
     elif agent.landmarks is not None:
-        described[MEMORY] = _describe_memory(agent, parts)
+        described[MEMORY] = describe_memory(agent, parts)
     if agent.hierarchy is not None:
         parts[HIERARCHY] = agent.hierarchy
         described[HIERARCHY] = describe_hierarchy(agent.hierarchy)
@@ -208,23 +212,23 @@ def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False)
         options = replace(from_dict(AgentConfig, content["options"]), device=device)
         bounds = card.bounds.with_frameskip(options.frameskip)
         model: Any = build_method(content[WORLD_MODEL], source=str(folder / CARD))
-        _load(folder, WORLD_MODEL, model)
-        cost = _open_cost(folder, content["cost"], device)
-        planner = open_planner(content["planner"], bounds, lambda name, part: _load(folder, name, part).to(device))
+        load_part(folder, WORLD_MODEL, model)
+        cost = open_cost(folder, content["cost"], device)
+        planner = open_planner(content["planner"], bounds, lambda name, part: load_part(folder, name, part).to(device))
         if IMAGINES in content:
             known = content[IMAGINES]
             how = from_dict(ImagineConfig, known["config"])
             parts = model.to(device).eval(), planner, cost, card.bounds, options, card.frame_shape
             return Imagining(*parts, scene_dim=known["scene_dim"], imagines=how)
-        landmarks = _open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
+        landmarks = open_memory(folder, content[MEMORY], cost, device) if MEMORY in content else None
         hierarchy = None
         if HIERARCHY in content:
             hierarchy = blank_hierarchy(content[HIERARCHY], model)
-            _load(folder, HIERARCHY, hierarchy).to(device)
+            load_part(folder, HIERARCHY, hierarchy).to(device)
         reflex = None
         if REFLEX in content:
             reflex = blank_reflex(content[REFLEX], bounds)
-            _load(folder, content[REFLEX]["file"], reflex).to(device)
+            load_part(folder, content[REFLEX]["file"], reflex).to(device)
         diary = None
         if remember and landmarks is not None:
             diary = folder / EXPERIENCE
@@ -242,110 +246,6 @@ def load_agent(path: Path | str, *, device: str = "cpu", remember: bool = False)
             f"{why} It was written by openjepa {content.get('openjepa', '?')} in format {content['format']}. Train "
             "again, or install that version."
         ) from error
-
-
-# ----------------------------------------------------------------------------------------------------
-# Parts
-
-
-def _part(parts: dict[str, nn.Module], name: str, module: Any) -> dict[str, Any]:
-    if not isinstance(module, nn.Module):
-        raise ConfigError(f"the {name.replace('_', ' ')} must be an `nn.Module` to be saved; got {type(module)}.")
-    parts[name] = module
-    return describe_method(module)
-
-
-def _describe_cost(cost: Any, parts: dict[str, nn.Module]) -> dict[str, Any]:
-    if not isinstance(cost, PathCost):
-        raise ConfigError(f"the cost must be a `PathCost` to be saved; got {type(cost).__name__}.")
-    aggregate = next((name for name, known in AGGREGATES.items() if known is cost.aggregate), None)
-    if aggregate is None:
-        raise ConfigError(f"the aggregate of a saved cost must be one of {', '.join(AGGREGATES)}.")
-    described = {"aggregate": aggregate, "stride": cost.stride, "pose_dim": cost.pose_dim}
-    if isinstance(cost.distance, Landmarks):
-        parts[CRITIC] = cost.distance
-        return {**described, "landmarks": _describe_landmarks(cost.distance)}
-    if isinstance(cost.distance, TemporalDistanceHead):
-        parts[CRITIC] = cost.distance
-        read, width = cost.distance.read, len(cost.distance.standardize.mean)
-        read_from, config = None if read is None else read.shape[1], to_dict(cost.distance.config)
-        return {**described, "critic": {"width": width, "read_from": read_from, "config": config}}
-    if isinstance(cost.distance, MovingDistance):
-        return {**described, "moving": {"scene_dim": cost.distance.scene_dim}}
-    distance = next((name for name, known in DISTANCES.items() if known is cost.distance), None)
-    if distance is None:
-        raise ConfigError(
-            "the distance of a saved cost must be a `TemporalDistanceHead`, `Landmarks`, `MovingDistance`, `l1` or "
-            "`squared_l2`."
-        )
-    return {**described, "distance": distance}
-
-
-def _open_cost(folder: Path, described: Mapping[str, Any], device: str) -> PathCost:
-    distance: Any = DISTANCES.get(described.get("distance", ""))
-    if "critic" in described:
-        critic = described["critic"]
-        config = from_dict(TemporalDistanceConfig, critic["config"])
-        head = TemporalDistanceHead(1, critic["width"], config, critic.get("read_from"))
-        distance = _load(folder, CRITIC, head).to(device)
-    if "moving" in described:
-        distance = MovingDistance(described["moving"]["scene_dim"])
-    if "landmarks" in described:
-        distance = _open_landmarks(folder, CRITIC, described["landmarks"]).to(device)
-    if distance is None or described["aggregate"] not in AGGREGATES:
-        raise CheckpointError(f"{folder / CARD}: the cost {dict(described)} is unknown to this version.")
-    return PathCost(distance, AGGREGATES[described["aggregate"]], described["stride"], described.get("pose_dim"))
-
-
-def _describe_memory(agent: Agent, parts: dict[str, nn.Module]) -> dict[str, Any]:
-    landmarks, cost = agent.landmarks, agent.cost
-    assert landmarks is not None
-    in_space = landmarks.embedding is not None
-    critic = cost.distance if isinstance(cost, PathCost) else None
-    if in_space and not (isinstance(critic, TemporalDistanceHead) and landmarks.embedding == critic.embedding):
-        raise ConfigError("the map of a saved agent must be drawn in the space of its own critic, or in none.")
-    parts[MEMORY] = landmarks
-    return {**_describe_landmarks(landmarks), "in_space_of_critic": in_space}
-
-
-def _open_memory(folder: Path, described: Mapping[str, Any], cost: PathCost, device: str) -> Landmarks:
-    critic, embedding = cost.distance, None
-    if described["in_space_of_critic"]:
-        if not isinstance(critic, TemporalDistanceHead):
-            raise CheckpointError(f"{folder / CARD}: the map needs a critic, and the agent has none.")
-        embedding = critic.embedding
-    return _open_landmarks(folder, MEMORY, described, embedding).to(device)
-
-
-def _describe_landmarks(landmarks: Landmarks) -> dict[str, Any]:
-    return {
-        "count": len(landmarks),
-        "edges": landmarks.edges.shape[1],
-        "shape": list(landmarks.places.shape[1:]),
-        "scenes": list(landmarks.num_scenes),
-        "config": None if landmarks.config is None else to_dict(landmarks.config),
-    }
-
-
-def _open_landmarks(
-    folder: Path, name: str, described: Mapping[str, Any], embedding: Embedding | None = None
-) -> Landmarks:
-    if "shape" not in described:
-        raise CheckpointError(
-            f"{folder / CARD} must hold a map of format {FORMAT}; it holds one of format 1, which is measured "
-            "otherwise. Train again, or install the version that wrote it."
-        )
-    tokens, dim = described["shape"]
-    scenes, width = described.get("scenes", (0, 0))
-    landmarks = Landmarks(described["count"], described["edges"], (tokens, dim), embedding, (scenes, width))
-    _load(folder, name, landmarks)
-    if described.get("config") is not None:
-        landmarks.config = from_dict(LandmarkConfig, described["config"])
-    return landmarks
-
-
-# ----------------------------------------------------------------------------------------------------
-# Files
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -388,13 +288,3 @@ def _check_files(folder: Path, content: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{path} is missing: the agent is not whole. Copy it again.")
         if sha256(path) != wanted:
             raise CheckpointError(f"{path} is damaged: its SHA-256 differs from {CARD}. Copy the agent again.")
-
-
-def _load(folder: Path, name: str, module: nn.Module) -> nn.Module:
-    path = folder / f"{name}.safetensors"
-    tensors: dict[str, Tensor] = load_weights(path)
-    try:
-        module.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit its description: {str(error).splitlines()[-1].strip()}") from None
-    return module.eval().requires_grad_(False)

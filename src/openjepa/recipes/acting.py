@@ -11,7 +11,8 @@ import torch
 from openjepa.agent import Agent, AgentConfig, FailedPlanConfig, ProposalConfig, ProposeVerifyRepair
 from openjepa.agent.configurator import ConfiguratorConfig
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
-from openjepa.agent.saved import AGGREGATES, CARD, AgentCard, read_card, save_agent
+from openjepa.agent.saved import AgentCard, read_card, save_agent
+from openjepa.agent.saved_parts import AGGREGATES, CARD
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
 from openjepa.files import sha256

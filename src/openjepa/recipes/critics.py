@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openjepa.agent.landmarks import LandmarkConfig, Landmarks, fit_landmarks
-from openjepa.agent.saved import AGGREGATES
+from openjepa.agent.saved_parts import AGGREGATES
 from openjepa.errors import ConfigError
 from openjepa.heads.critic import TemporalDistanceHead, fit_temporal_distance
 from openjepa.methods.lewm import LeWM
