@@ -5,6 +5,7 @@
 
 import atexit
 import copy
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class Stage:
         self.space = self.envs[0].action_space
         self.bounds = self.adapter.bounds or bounds_of(self.space, options.name)
         self.can_end = self.adapter.can_end if options.can_end is None else options.can_end
+        if not self.can_end:  # play goes on by intention
+            warnings.filterwarnings("ignore", message=".*already returned terminated.*")
         self.frames = np.zeros((count, 3, *options.size), np.uint8)
         self.ended = np.zeros(count, bool)
         self._seeds, self._steps = np.zeros(count, np.int64), np.zeros(count, int)

@@ -299,7 +299,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             horizon=found.horizon,
             num_samples=64 if held else 128,
             num_elites=8 if held else 16,
-            num_iterations=3 if held else 4 if found.looks == 1 else 2,  # a plan made a moment ago is a good start
+            num_iterations=3 if held else 4 if found.looks == 1 else 1,  # a plan made a moment ago is a good start
             knot_steps=found.knot_steps,
             holds_parts=held or (found.state == "pair" and found.frameskip > 1 and not chosen),
         ),
