@@ -116,18 +116,24 @@ class Stage:
     def step(self, actions: np.ndarray) -> None:
         """Takes actions [count, A] float64 within the bounds where no episode is over."""
         for i, action in enumerate(actions):
-            if self.ended[i]:
-                continue
-            if self.adapter.to_env is not None:
-                own = self.adapter.to_env(self.envs[i], action)
-            else:
-                own = to_space(self.space, self.bounds, action)
-            with self._guard("step"):
-                self._observations[i], _, terminated, truncated, _ = self.envs[i].step(own)
-            self.ended[i] = (bool(terminated) and self.can_end) or bool(truncated)
-            self._steps[i] += 1
-            if self.options.draw_every and self._steps[i] % self.options.draw_every == 0:
-                self._show(i, self._observations[i])
+            if not self.ended[i]:
+                self._step_one(i, action)
+                if self.options.draw_every and self._steps[i] % self.options.draw_every == 0:
+                    self._show(i, self._observations[i])
+
+    def replay(self, ways: Sequence[tuple[int, np.ndarray]]) -> None:
+        """Starts an episode in every environment and takes its actions [T, A] again; only the end is drawn.
+
+        Args:
+            ways: seed and actions of each.
+        """
+        for i, (seed, actions) in enumerate(ways):
+            self._reset_one(i, seed)
+            for action in np.asarray(actions, np.float64):
+                if not self.ended[i]:
+                    self._step_one(i, action)
+            self._steps[i] = 0
+            self._show(i, self._observations[i])
 
     def states(self) -> np.ndarray:
         """The simulator's truth [count, P] float64."""
@@ -183,6 +189,16 @@ class Stage:
         with self._guard("reset"):
             self._observations[i], _ = self.envs[i].reset(seed=seed)
         self._seeds[i], self._steps[i], self.ended[i] = seed, 0, False
+
+    def _step_one(self, i: int, action: np.ndarray) -> None:
+        if self.adapter.to_env is not None:
+            own = self.adapter.to_env(self.envs[i], action)
+        else:
+            own = to_space(self.space, self.bounds, action)
+        with self._guard("step"):
+            self._observations[i], _, terminated, truncated, _ = self.envs[i].step(own)
+        self.ended[i] = (bool(terminated) and self.can_end) or bool(truncated)
+        self._steps[i] += 1
 
     def _own_state(self, i: int) -> np.ndarray:
         """State [P] float64 of one environment, without its seed."""
@@ -283,6 +299,7 @@ class Stage:
 DEEDS: dict[str, Callable[[Stage, Any], None]] = {
     "reset": Stage.reset,
     "reset_to": Stage.reset_to,
+    "replay": Stage.replay,
     "restore": Stage.restore,
     "step": Stage.step,
 }

@@ -30,6 +30,7 @@ from openjepa.errors import ConfigError, MissingDependencyError, check_shape, re
 ADAPTERS: dict[str, Callable[[], StateAdapter]] = {"gym_pusht/PushT-v0": push_t_adapter}
 PACKAGES = {"minigrid": "minigrid", "gymnasium_robotics": "robotics", "gym_pusht": "pusht"}  # and our extras
 DEFAULT_STEPS = 100  # of an episode of play, where the environment has no limit of its own
+PLACE_NAMES = ("episode", "step")  # of a recorded episode, from which a state that cannot be set is reached again
 
 
 class GymnasiumWorld:
@@ -53,6 +54,9 @@ class GymnasiumWorld:
             or physics take longer than sending a frame. What is seen does not depend on it.
         draw_every: steps since the reset between two that are drawn, which saves the drawing where nobody looks; frames
             stay as they were until then, for ever with 0.
+        recorded: seeds and actions [T, A] of recorded episodes, by number. An environment that cannot be put into a
+            state is put where they were, by playing them again; its states then end with `PLACE_NAMES`, which are -1
+            once it has left that place.
         env_options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
@@ -73,6 +77,7 @@ class GymnasiumWorld:
         can_end: bool | None = None,
         workers: int = 1,
         draw_every: int = 1,
+        recorded: Mapping[int, tuple[int, np.ndarray]] | None = None,
         env_options: Mapping[str, Any] | None = None,
         **make_kwargs: Any,
     ) -> None:
@@ -106,7 +111,11 @@ class GymnasiumWorld:
         self.adapter, self.bounds = self._stage.adapter, self._stage.bounds
         self.frame_shape = (3, size[0], size[1])
         self.has_states, self.state_names = self._stage.has_states, self._stage.state_names
-        self.can_reset_to = self._stage.can_reset_to
+        self.can_reset_to = self._stage.can_reset_to or bool(recorded)
+        self._recorded = {} if self._stage.can_reset_to else dict(recorded or {})
+        if self._recorded and self.has_states:
+            self.state_names = (*self.state_names, *PLACE_NAMES)
+        self._places = np.full((num_envs, 2), -1.0)
         self.max_steps = max_steps or (spec.max_episode_steps if spec else None) or DEFAULT_STEPS
 
     @property
@@ -117,7 +126,7 @@ class GymnasiumWorld:
     @cached_property
     def can_snapshot(self) -> bool:
         """Whether `snapshot` works: states can be set, or environments of this process copied."""
-        return self.can_reset_to or (self._pool is None and self._stage.can_copy())
+        return self._stage.can_reset_to or (self._pool is None and self._stage.can_copy())
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Starts an episode in every environment from its own seed; frames [B, 3, H, W]."""
@@ -134,7 +143,15 @@ class GymnasiumWorld:
                 "from recorded frames."
             )
         check_shape(states, f"B={self.num_envs} P={len(self.state_names)}", name="states")
-        return self._play("reset_to", states)
+        if not self._recorded:
+            return self._play("reset_to", states)
+        places = np.asarray(states)[:, -2:].astype(int)
+        if not {int(episode) for episode, _ in places} <= set(self._recorded):
+            raise ConfigError("`states` must be states of recorded episodes; got others, which cannot be set.")
+        found = ((self._recorded[int(episode)], int(step)) for episode, step in places)
+        frames = self._play("replay", [(int(seed), actions[:step]) for (seed, actions), step in found])
+        self._places = places.astype(np.float64)
+        return frames
 
     def snapshot(self) -> list[Any]:
         """What `restore` needs to come back, in this process.
@@ -186,9 +203,8 @@ class GymnasiumWorld:
 
     def states(self) -> np.ndarray:
         """The simulator's truth [B, P] float32, as the adapter reads it."""
-        if self._pool is None or not self.has_states:
-            return self._stage.states().astype(np.float32)
-        return self._pool.states.astype(np.float32)
+        known = self._stage.states() if self._pool is None or not self.has_states else self._pool.states
+        return np.concatenate([known, self._places], 1)[:, : len(self.state_names)].astype(np.float32)
 
     def proprio(self) -> np.ndarray | None:
         """What the agent can measure about itself [B, P] float32, where the adapter knows."""
@@ -199,7 +215,7 @@ class GymnasiumWorld:
 
     def distance(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Distance of states [B, P] and goals [B, P] in the adapter's unit; [B]."""
-        return self.adapter.distance(self._without_seed(states), self._without_seed(goals))
+        return self.adapter.distance(self._own(states), self._own(goals))
 
     def is_success(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Whether each goal counts as reached; [B] bool."""
@@ -210,7 +226,7 @@ class GymnasiumWorld:
                 f"`{self.name}` does not say when a goal is reached. Give `success_distance`, in the unit of "
                 "its states, or an `adapter` with `is_success`."
             )
-        return self.adapter.is_success(self._without_seed(states), self._without_seed(goals))
+        return self.adapter.is_success(self._own(states), self._own(goals))
 
     def groups(self, starts: np.ndarray, goals: np.ndarray) -> list[str] | None:
         """None: nothing is known about kinds of pairs."""
@@ -223,13 +239,15 @@ class GymnasiumWorld:
             self._pool.close()
 
     def _play(self, deed: str, rows: Any) -> np.ndarray:
+        self._places[:] = -1
         if self._pool is not None:
             return self._pool.play(deed, rows)
         DEEDS[deed](self._stage, rows)
         return self._stage.frames.copy()
 
-    def _without_seed(self, states: np.ndarray) -> np.ndarray:
-        return np.asarray(states)[..., : len(self.state_names) - 2 * self._stage.keeps_seed]
+    def _own(self, states: np.ndarray) -> np.ndarray:
+        beside = 2 * self._stage.keeps_seed + len(PLACE_NAMES) * bool(self._recorded)
+        return np.asarray(states)[..., : len(self.state_names) - beside]
 
 
 def _make(env: Any, arguments: Mapping[str, Any]) -> Any:

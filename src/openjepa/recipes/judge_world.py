@@ -21,11 +21,14 @@ from openjepa.eval.acting.manifest import Manifest, draw_recorded_pairs
 from openjepa.eval.acting.offline import judge_offline
 from openjepa.eval.acting.outcomes import PlayedEpisode, SuccessReport
 from openjepa.eval.acting.recorded_way import RecordedWay
+from openjepa.eval.acting.replaying import Ways, placed, ways_to_replay
 from openjepa.eval.acting.scattered_pairs import draw_scattered_pairs
 from openjepa.eval.acting.success_rate import JudgeConfig, Player, evaluate
 from openjepa.planning.costs import PathCost
 from openjepa.protocols import World
 from openjepa.recipes.judged_page import write_judged_page
+from openjepa.recipes.measured_choices import SHARED
+from openjepa.recipes.measured_motion import measure_motion, read_clips
 from openjepa.recipes.remembered_play import remember
 from openjepa.recipes.world import ResolvedWorld
 from openjepa.recipes.world_model import open_store, world_of
@@ -101,14 +104,24 @@ def _judge_live(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], dict[str, tuple[PlayedEpisode, ...]]]:
     """Rows by bin and player, and episodes of the agent by bin."""
-    world = world_of(config.play)
+    world, ways, states = world_of(config.play), Ways(), dict[int, np.ndarray]()
     try:
-        if not (world.can_reset_to and world.has_states):
-            say(f"`{world.name}` cannot be put into a state, so no frozen pairs can be played: judged offline only.")
-            return {}, {}
-        states = {}
         if "states" in [column.name for column in store.columns]:
             states = {int(i): np.asarray(store.rows_of("states", int(i))) for i in held_out}
+        if states and not world.can_reset_to:
+            ways = ways_to_replay(
+                store, held_out, lambda n, known: world_of(config.play, n, judged=True, recorded=known)
+            )
+        if ways:
+            world.close()
+            world, states = world_of(config.play, judged=True, recorded=ways), placed(states)
+            say(f"`{world.name}` cannot be put into a state: starts and goals are reached by playing episodes again")
+        if not (world.can_reset_to and world.has_states):
+            say(
+                f"`{world.name}` can neither be put into a state nor reach one again, so no pairs can be played: "
+                "judged offline only."
+            )
+            return {}, {}
         if radius is None:
             radius = _radius(world, states)
             if radius is not None:
@@ -117,12 +130,15 @@ def _judge_live(
             world.success_distance = radius
         else:
             raise ConfigError(f"`radius` is for Gymnasium environments; `{world.name}` has a rule of its own.")
-        bins = _bins(world, states, config, manifest, say)
+        scene = (
+            0.0 if not ways else measure_motion(read_clips(store, frameskip=config.frameskip), seed=config.seed).scene
+        )
+        bins = _bins(world, states, config, manifest, say, is_one_scene=scene <= SHARED)
     finally:
         world.close()
 
     def make(num_envs: int, draw_every: int = 1) -> World:
-        made = world_of(config.play, num_envs, judged=True, draw_every=draw_every)
+        made = world_of(config.play, num_envs, judged=True, draw_every=draw_every, recorded=ways)
         if radius is not None and isinstance(made, GymnasiumWorld):
             made.success_distance = radius
         return made
@@ -152,6 +168,8 @@ def _bins(
     config: ResolvedWorld,
     manifest: Path | None,
     say: Callable[[str], None],
+    *,
+    is_one_scene: bool,
 ) -> list[Bin]:
     if manifest is not None:
         return [Bin("pairs", Manifest.load(manifest), config.budget or FAR_BUDGET)]
@@ -169,6 +187,9 @@ def _bins(
     try:
         near = draw_recorded_pairs(world, states, act.pairs, offset=offset, pairs_per_episode=each, **shared)
         found.append(Bin("near", near, config.budget or 2 * offset, offset))
+        if not is_one_scene:
+            say("far pairs are left out: scenes of episodes differ, and a goal of another one cannot be reached")
+            return found
         far = float(np.median([pair.distance for pair in near.pairs]))
         scattered = draw_scattered_pairs(world, states, act.pairs, min_distance=far, **shared)
         found.append(Bin("far", scattered, config.budget or max(FAR_BUDGET, 2 * offset)))
@@ -239,7 +260,8 @@ def _play_bin(
             looking = partial(make, draw_every=0 if is_blind else config.frameskip)
             report = evaluate(player, looking, one.pairs, untimed, name=name)
         rows[name] = _row(report)
-        say(f"{one.name}: {name:18s} there at the last step {report.success_at_end.percent()}")  # type: ignore[union-attr]
+        at_end, once = report.success_at_end, f"{report.success.estimate:.0%}"
+        say(f"{one.name}: {name:18s} there at the last step {at_end.percent()}, at some step {once}")  # type: ignore[union-attr]
     floor = rows["random"]["success"]
     rows["floor_is_high"] = bool(floor > HIGH_FLOOR)
     if rows["floor_is_high"]:

@@ -5,9 +5,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
 from openjepa.data.frame_mean import frame_statistics
@@ -141,18 +144,26 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     return EpisodeStore.open(path)
 
 
-def world_of(play: PlayConfig, num_envs: int = 1, *, judged: bool = False, draw_every: int = 1) -> World:
+def world_of(
+    play: PlayConfig,
+    num_envs: int = 1,
+    *,
+    judged: bool = False,
+    draw_every: int = 1,
+    recorded: Mapping[int, tuple[int, np.ndarray]] | None = None,
+) -> World:
     """The world of the play, with that many environments.
 
     Args:
         play: names it.
         num_envs: number of environments.
-        judged: whether its own task ends no episode.
+        judged: whether neither its own task nor its own limit of steps ends an episode.
         draw_every: environment steps between two that are drawn, where drawing can be saved; 0 draws none.
+        recorded: episodes through which a world is put into states that cannot be set, see `GymnasiumWorld`.
     """
     options: dict[str, Any] = {}
     if judged and is_environment_id(play.world):
-        options = {"can_end": False, "draw_every": draw_every}
+        options = {"can_end": False, "draw_every": draw_every, "recorded": recorded, "max_episode_steps": -1}
     return make_world(
         play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from openjepa.envs.gymnasium_world import PLACE_NAMES
 from openjepa.errors import DataError
 from openjepa.eval.acting.manifest import STREAM, Manifest, Pair, plain_state
 from openjepa.protocols import World
@@ -37,11 +38,15 @@ def draw_scattered_pairs(
         protocol: thresholds of the world's success, plain values by name.
 
     Raises:
-        DataError: where there are fewer than two episodes, or no two states are so far apart.
+        DataError: where there are fewer than two episodes, no two states are so far apart, or scenes cannot be set.
     """
     if len(states) < 2:
         raise DataError(f"far pairs must come from at least 2 held-out episodes; got {len(states)}. Hold out more.")
     scene = scene_columns(states)
+    if world.state_names[-len(PLACE_NAMES) :] == PLACE_NAMES:
+        scene[-len(PLACE_NAMES) :] = False
+        if scene.any():
+            raise DataError("far pairs must lie in one scene; it differs between episodes, and cannot be set.")
     ids = sorted(states)
     rng = np.random.default_rng((STREAM, seed, 1))
     pairs: list[Pair] = []
