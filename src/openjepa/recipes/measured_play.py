@@ -24,7 +24,7 @@ from openjepa.recipes.measured_choices import (
 from openjepa.recipes.measured_motion import categories_of, idle_choices, measure_motion, read_clips
 
 USUAL_SIDE, PROBE_SIDE = 64, 128  # px of recorded frames, and of those that are looked at
-EPISODES, STEPS = 32, 100
+EPISODES, STEPS = 16, 100
 SEEN_PX = 5.0  # side of what moves, below which an encoder with patches of 4 px hardly finds it
 USUAL_STEPS, LONGEST = 60, 200  # environment steps of an episode
 GENTLE = 0.1  # share of the strength of play in its gentlest episode, where at full strength things are hurled
