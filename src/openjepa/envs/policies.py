@@ -238,12 +238,7 @@ POLICIES: dict[str, Callable[[ActionBounds], Policy]] = {
 
 
 def make_policy(
-    name: str,
-    bounds: ActionBounds,
-    *,
-    favoured: Sequence[int] = (),
-    keep: float | None = None,
-    gentle: float | None = None,
+    name: str, bounds: ActionBounds, *, favoured: Sequence[int] = (), gentle: float | None = None
 ) -> Policy:
     """Makes a policy by its name in `POLICIES`.
 
@@ -251,8 +246,6 @@ def make_policy(
         name: of the policy.
         bounds: of its actions.
         favoured: choices that `one-hot` play prefers.
-        keep: how lasting `smooth` and `drift` play are, see there; None is their own. Where things are slow, actions
-            must last for them to get anywhere.
         gentle: share of its strength that play has in the gentlest episodes, see `Gentle`; None is always all of it.
 
     Raises:
@@ -261,11 +254,9 @@ def make_policy(
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     if gentle is not None:
-        return Gentle(make_policy(name, bounds, favoured=favoured, keep=keep), bounds, gentle)
+        return Gentle(make_policy(name, bounds, favoured=favoured), bounds, gentle)
     if favoured and name == "one-hot":
         return OneHotRandom(bounds, favoured=favoured)
-    if keep is not None and name in ("smooth", "drift"):
-        return SmoothRandom(bounds, keep) if name == "smooth" else Drift(bounds, keep)
     return POLICIES[name](bounds)
 
 

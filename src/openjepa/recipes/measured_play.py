@@ -28,7 +28,6 @@ EPISODES, STEPS = 16, 100
 SEEN_PX = 5.0  # side of what moves, below which an encoder with patches of 4 px hardly finds it
 USUAL_STEPS, LONGEST = 60, 200  # environment steps of an episode
 GENTLE = 0.1  # share of the strength of play in its gentlest episode, where at full strength things are hurled
-KEEP = 0.85  # share of an action's heading or value that lasts to the next model step
 RECORDED = 36_000  # environment steps in all
 
 
@@ -41,7 +40,6 @@ class PlayChoices:
         steps: environment steps of an episode.
         policy: what plays.
         favoured: choices that it prefers.
-        keep: how lasting its actions are; None is the policy's own.
         gentle: share of its strength in the gentlest episodes; None is always all of it.
         step_seconds: wall-clock time of a recorded environment step; 0 where nothing was played.
         lines: one line of reason for each choice that is not the usual one.
@@ -51,7 +49,6 @@ class PlayChoices:
     steps: int
     policy: str
     favoured: tuple[int, ...] = ()
-    keep: float | None = None
     gentle: float | None = None
     step_seconds: float = 0.0
     lines: tuple[str, ...] = ()
@@ -106,14 +103,11 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
         if count**2 > frameskip * USUAL_STEPS / 2:
             why = f"whoever strolls among {count} by {count} cells from one place on must stroll long to see all"
         lines.append(f"episode-steps {steps}: {why}")
-    keep = gentle = None
+    gentle = None
     rolls = not categories and choose_state(motion)[0] == "pair"
     if rolls and choose_frameskip(store, is_chosen=False, enough=ENOUGH_WITH_INERTIA)[0] == 1:
         gentle = GENTLE
         lines.append(
             f"play.gentle {gentle:g}: at full strength things are hurled, so every episode has a strength of its own"
         )
-    if frameskip > 1 and rolls:
-        keep = round(KEEP ** (1 / frameskip), 3)
-        lines.append(f"play.keep {keep}: what moves has inertia, and actions last {frameskip} times as long as usual")
-    return PlayChoices(side, steps, usual.policy, favoured, keep, gentle, lines=tuple(lines))
+    return PlayChoices(side, steps, usual.policy, favoured, gentle, lines=tuple(lines))

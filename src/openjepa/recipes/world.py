@@ -216,7 +216,6 @@ def _play(
         dict(options),
         policy=config.policy or found.policy,
         favoured=() if config.policy else found.favoured,
-        keep=None if config.policy else found.keep,
         gentle=None if config.policy else found.gentle,
         episodes=episodes,
         steps=steps,

@@ -35,7 +35,6 @@ class PlayConfig:
         options: of that world, by name.
         policy: what plays.
         favoured: choices that `one-hot` play prefers.
-        keep: how lasting `smooth` and `drift` play are, 0 to 1; None is their own.
         gentle: share of its strength that play has in its gentlest episodes; None is always all of it.
         episodes: recorded, >= 2.
         steps: of an episode.
@@ -51,7 +50,6 @@ class PlayConfig:
     options: dict[str, Any] = field(default_factory=dict)
     policy: str = "smooth"
     favoured: tuple[int, ...] = ()
-    keep: float | None = None
     gentle: float | None = None
     episodes: int = 1500
     steps: int = 40
@@ -85,7 +83,7 @@ class LearnConfig:
         play = self.play
         world = play.world.replace("/", "-").replace(":", "-")
         size = "" if play.image_size is None else f"-{play.image_size}px"
-        options = (("env", play.options), ("play", play.favoured), ("keep", play.keep), ("gentle", play.gentle))
+        options = (("env", play.options), ("play", play.favoured), ("gentle", play.gentle))
         beside = {name: value for name, value in options if value}
         own = f"-{hashlib.sha256(json.dumps(beside, sort_keys=True).encode()).hexdigest()[:8]}" if beside else ""
         name = f"{world}-{play.policy}-{play.episodes}x{play.steps}{size}{own}-seed{self.seed}"
@@ -131,7 +129,7 @@ def open_store(config: LearnConfig) -> EpisodeStore:
     ):
         collect(
             world,
-            make_policy(play.policy, world.bounds, favoured=play.favoured, keep=play.keep, gentle=play.gentle),
+            make_policy(play.policy, world.bounds, favoured=play.favoured, gentle=play.gentle),
             store,
             play.episodes,
             play.steps,
