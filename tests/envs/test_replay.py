@@ -5,6 +5,7 @@ import pytest
 
 from openjepa.data import EpisodeStore
 from openjepa.envs import GymnasiumWorld, collect, make_policy
+from openjepa.envs.gymnasium_stage import glimpse
 from openjepa.envs.gymnasium_world import PLACE_NAMES
 from openjepa.errors import ConfigError, DataError
 from openjepa.eval.acting.manifest import draw_recorded_pairs
@@ -48,14 +49,18 @@ def played(tmp_path_factory):
         yield store
 
 
+def states_of(store):
+    return {i: np.asarray(store.rows_of("states", i)) for i in range(len(store))}
+
+
 def make(num_envs, ways, **options):
     return GymnasiumWorld(lambda: Slippery(**options), num_envs, recorded=ways, success_distance=0.01, draw_every=0)
 
 
 def test_recorded_states_are_reached_again(played):
-    ways = ways_to_replay(played, range(5), make)
+    ways = ways_to_replay(played, states_of(played), make)
     assert sorted(ways) == [0, 1, 2, 3, 4]
-    states = placed({i: np.asarray(played.rows_of("states", i)) for i in range(5)})
+    states = placed(states_of(played))
     world = make(2, ways)
     assert world.state_names == ("observation0", *PLACE_NAMES)
     assert world.can_reset_to
@@ -74,8 +79,8 @@ def test_recorded_states_are_reached_again(played):
 
 
 def test_pairs_are_drawn_from_recorded_episodes(played):
-    ways = ways_to_replay(played, range(5), make)
-    states = placed({i: np.asarray(played.rows_of("states", i)) for i in range(5)})
+    ways = ways_to_replay(played, states_of(played), make)
+    states = placed(states_of(played))
     world = make(1, ways)
     for pairs in (
         draw_recorded_pairs(world, states, 4, offset=10, task="slippery"),
@@ -88,8 +93,8 @@ def test_pairs_are_drawn_from_recorded_episodes(played):
 
 
 def test_a_scene_of_its_own_in_every_episode_leaves_no_far_pairs(played):
-    ways = ways_to_replay(played, range(5), make)
-    states = placed({i: np.asarray(played.rows_of("states", i)) for i in range(5)})
+    ways = ways_to_replay(played, states_of(played), make)
+    states = placed(states_of(played))
     layouts = {i: np.concatenate([np.full((len(rows), 1), i / 7), rows], 1) for i, rows in states.items()}
     with pytest.raises(DataError, match="in one scene"):
         draw_scattered_pairs(make(1, ways), layouts, 4, min_distance=0.1, task="slippery")
@@ -99,7 +104,7 @@ def test_a_world_that_does_not_repeat_itself_is_noticed(played):
     def elsewhere(num_envs, ways):
         return make(num_envs, ways, luck=np.random.default_rng(0))
 
-    assert ways_to_replay(played, range(5), elsewhere) == {}
+    assert ways_to_replay(played, states_of(played), elsewhere) == {}
 
 
 def test_episodes_of_unknown_seed_are_not_played_again(tmp_path, played):
@@ -107,4 +112,35 @@ def test_episodes_of_unknown_seed_are_not_played_again(tmp_path, played):
         episode = played.episode(0)
         store.append(type(episode)(episode.frames, episode.actions, states=episode.states))
     with EpisodeStore.open(tmp_path / "foreign") as store:
-        assert ways_to_replay(store, [0], make) == {}
+        assert ways_to_replay(store, states_of(store), make) == {}
+
+
+def test_where_nobody_tells_a_state_the_picture_is_one(tmp_path):
+    class Painter(Slippery):
+        observation_space = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
+
+    with EpisodeStore.create(tmp_path / "store") as store:
+        world = GymnasiumWorld(Painter, 2)
+        assert not world.has_states
+        collect(world, make_policy("drift", world.bounds), store, 3, 12, seed=1, with_states=False)
+
+    def seen(num_envs, ways):
+        return GymnasiumWorld(Painter, num_envs, recorded=ways, sees_states=True, draw_every=0)
+
+    with EpisodeStore.open(tmp_path / "store") as store:
+        states = {i: glimpse(np.asarray(store.rows_of("frames", i))) for i in range(3)}
+        ways = ways_to_replay(store, states, seen)
+    world = seen(1, ways)
+    assert world.state_names[0] == "picture0"
+    wanted = placed(states)[2][5:6]
+    world.reset_to(wanted)
+    np.testing.assert_allclose(world.states(), wanted, atol=1e-6)
+    world.step(np.ones((1, 1)))
+    assert abs(world.states() - wanted)[:, :-2].max() > 0  # drawn although nobody asked, as the picture is the state
+    assert GymnasiumWorld(Slippery, 1, sees_states=True).state_names == ("observation0",)  # what is told is better
+
+
+def test_a_glimpse_is_the_mean_of_each_cell():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 24, 40), np.uint8)
+    found = glimpse(frames).reshape(2, 3, 8, 8)
+    np.testing.assert_allclose(found[1, 2, 3, 5], frames[1, 2, 9:12, 25:30].mean() / 255)

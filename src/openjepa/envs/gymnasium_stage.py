@@ -21,6 +21,7 @@ from openjepa.errors import ConfigError, OpenJEPAError
 
 SUPERSAMPLE = 2  # pictures that can be drawn at any size are drawn so much larger, and shrunk with antialiasing
 SEED_NAMES = ("reset_seed_high", "reset_seed_low")  # 16 bits each, which float32 holds exactly
+GLIMPSE = 8  # cells of a side of a shrunk picture, by which a state is known where nothing else tells it
 NOTICED = 32  # grey levels of 255 by which a pixel of a frame must differ to count as another picture
 
 
@@ -36,6 +37,7 @@ class StageOptions:
         can_end: whether `terminated` ends an episode; None leaves it to the adapter.
         sets_size: whether the environment may be asked to draw at another size than its own.
         draw_every: steps since the reset between two that are drawn; 0 draws none.
+        sees_states: whether the picture is the state where an environment tells no other; then every step is drawn.
     """
 
     make: Callable[[], Any]
@@ -45,6 +47,15 @@ class StageOptions:
     can_end: bool | None = None
     sets_size: bool = True
     draw_every: int = 1
+    sees_states: bool = False
+
+
+def glimpse(frames: np.ndarray) -> np.ndarray:
+    """Pictures [..., C, H, W] uint8, shrunk to what tells them apart at a glance: [..., C * 64], 0 to 1."""
+    cuts = [np.linspace(0, side, min(GLIMPSE, side) + 1).round().astype(int) for side in frames.shape[-2:]]
+    rows = np.add.reduceat(frames.astype(np.float64), cuts[0][:-1], axis=-2)
+    cells = np.add.reduceat(rows, cuts[1][:-1], axis=-1) / np.multiply.outer(*(np.diff(cut) for cut in cuts))
+    return (cells / 255).reshape(*frames.shape[:-3], -1)
 
 
 def close_all(envs: list[Any], put_away: Callable[[Any], None] | None) -> None:
@@ -93,7 +104,9 @@ class Stage:
             self._show(i, observation)
         self._close = weakref.finalize(self, close_all, self.envs, self.adapter.put_away)
         atexit.register(self._close)  # after the first picture: before its renderer ends, which has just registered
-        self.has_states = self.adapter.read is not None or self._observes_a_vector()
+        is_told = self.adapter.read is not None or self._observes_a_vector()
+        self.has_states, self.sees_states = is_told or options.sees_states, options.sees_states and not is_told
+        self.draw_every = 1 if self.sees_states else options.draw_every
         self.can_reset_to, self.keeps_seed = self._try_to_reset_to()
         self.state_names = self._names()
 
@@ -118,7 +131,7 @@ class Stage:
         for i, action in enumerate(actions):
             if not self.ended[i]:
                 self._step_one(i, action)
-                if self.options.draw_every and self._steps[i] % self.options.draw_every == 0:
+                if self.draw_every and self._steps[i] % self.draw_every == 0:
                     self._show(i, self._observations[i])
 
     def replay(self, ways: Sequence[tuple[int, np.ndarray]]) -> None:
@@ -205,6 +218,8 @@ class Stage:
         if self.adapter.read is not None:
             with self._guard("be read"):
                 return np.asarray(self.adapter.read(self.envs[i]), np.float64)
+        if self.sees_states:
+            return glimpse(self.frames[i])
         if not self.has_states:
             raise ConfigError(
                 f"`{self.options.name}` observes no plain vector, so its state is unknown. Pass "
@@ -246,7 +261,7 @@ class Stage:
         if own.ndim != 1:
             raise ConfigError(f"an adapter's `read` must return a vector [P]; got {list(own.shape)}.")
         self.num_columns = len(own)
-        kind = "observation" if self.adapter.read is None else "state"
+        kind = "picture" if self.sees_states else "observation" if self.adapter.read is None else "state"
         numbered = tuple(f"{kind}{i}" for i in range(len(own)))
         names = self.adapter.names(self.envs[0]) if self.adapter.names is not None else numbered
         return (*names, *SEED_NAMES) if self.keeps_seed else names

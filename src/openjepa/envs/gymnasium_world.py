@@ -57,6 +57,7 @@ class GymnasiumWorld:
         recorded: seeds and actions [T, A] of recorded episodes, by number. An environment that cannot be put into a
             state is put where they were, by playing them again; its states then end with `PLACE_NAMES`, which are -1
             once it has left that place.
+        sees_states: whether a picture, shrunk to 8 x 8 cells, is the state where the environment tells no other.
         env_options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
@@ -78,6 +79,7 @@ class GymnasiumWorld:
         workers: int = 1,
         draw_every: int = 1,
         recorded: Mapping[int, tuple[int, np.ndarray]] | None = None,
+        sees_states: bool = False,
         env_options: Mapping[str, Any] | None = None,
         **make_kwargs: Any,
     ) -> None:
@@ -96,7 +98,7 @@ class GymnasiumWorld:
         elif arguments:
             raise ConfigError(f"options must be given where the environment is made; got {sorted(arguments)}.")
         sets_size = not {"width", "height"} & set(arguments)  # the user's own choice wins
-        staged = StageOptions(env, name, (size[0], size[1]), adapter, can_end, sets_size, draw_every)
+        staged = StageOptions(env, name, (size[0], size[1]), adapter, can_end, sets_size, draw_every, sees_states)
         self.name, self.num_envs, self.success_distance = name, num_envs, success_distance
         self.workers = min(workers, num_envs)
         self._stage = Stage(staged, num_envs if self.workers == 1 else 1)

@@ -155,13 +155,15 @@ def world_of(
     Args:
         play: names it.
         num_envs: number of environments.
-        judged: whether neither its own task nor its own limit of steps ends an episode.
+        judged: whether neither its own task nor its own limit of steps ends an episode; where nobody tells a state,
+            the picture is one.
         draw_every: environment steps between two that are drawn, where drawing can be saved; 0 draws none.
         recorded: episodes through which a world is put into states that cannot be set, see `GymnasiumWorld`.
     """
     options: dict[str, Any] = {}
     if judged and is_environment_id(play.world):
-        options = {"can_end": False, "draw_every": draw_every, "recorded": recorded, "max_episode_steps": -1}
+        options = {"can_end": False, "draw_every": draw_every, "max_episode_steps": -1}
+        options |= {"recorded": recorded, "sees_states": True}
     return make_world(
         play.world, num_envs, image_size=play.image_size, workers=play.workers, env_options=play.options, **options
     )

@@ -3,7 +3,7 @@
 Such a world must repeat itself: from the same seed the same actions must lead to the same end. `ways_to_replay` looks.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,16 +17,16 @@ CLOSE = 1e-3  # share of its spread by which a column of the state may differ th
 Ways = dict[int, tuple[int, np.ndarray]]
 
 
-def ways_to_replay(store: EpisodeStore, episodes: Iterable[int], make: Callable[[int, Ways], World]) -> Ways:
+def ways_to_replay(store: EpisodeStore, states: Mapping[int, np.ndarray], make: Callable[[int, Ways], World]) -> Ways:
     """Seed and actions [T, A] of recorded episodes by number; empty where playing them again leads elsewhere.
 
     Args:
-        store: episodes with states, recorded by `collect`; of others nobody knows the seed.
-        episodes: numbers of those that are asked for.
+        store: episodes that `collect` recorded; of others nobody knows the seed.
+        states: [T + 1, P] of those that are asked for, by number.
         make: makes a world of so many environments that knows these ways.
     """
     ways: Ways = {}
-    for i in map(int, episodes):
+    for i in states:
         info = store.record(i).info
         if not isinstance(info.get("seed"), int) or info.get("episode") != i:
             return {}
@@ -34,7 +34,7 @@ def ways_to_replay(store: EpisodeStore, episodes: Iterable[int], make: Callable[
     some = sorted(ways)[:TRIED]
     if not some:
         return {}
-    ends = placed({i: np.asarray(store.rows_of("states", i)) for i in some})
+    ends = placed({i: states[i] for i in some})
     wanted = np.stack([ends[i][-1] for i in some])
     world = make(len(some), ways)
     try:
