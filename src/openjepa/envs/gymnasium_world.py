@@ -274,7 +274,8 @@ def _make(env: Any, arguments: Mapping[str, Any]) -> Any:
     except TypeError as error:
         raise ConfigError(f"`{env_id}` refuses its options {dict(arguments)}: {error}.") from error
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-        raise MissingDependencyError(f"`{env_id}` needs a package that is not installed: {error}.") from error
+        cause = str(error).rstrip(".")
+        raise MissingDependencyError(f"`{env_id}` needs a package that is not installed: {cause}.") from error
     except gymnasium.error.Error as error:
         raise ConfigError(f"`{env_id}` cannot be made: {error}") from error
 
