@@ -17,6 +17,7 @@ from openjepa.envs import collect, default_policy, is_environment_id, make_polic
 from openjepa.recipes.measured_choices import (
     ENOUGH_WITH_INERTIA,
     LARGEST_SIDE,
+    change_by_lag,
     choose_frameskip,
     choose_size,
     choose_state,
@@ -28,6 +29,7 @@ EPISODES, STEPS = 16, 100
 SEEN_PX = 5.0  # side of what moves, below which an encoder with patches of 4 px hardly finds it
 USUAL_STEPS, LONGEST = 60, 200  # environment steps of an episode
 GENTLE = 0.1  # share of the strength of play in its gentlest episode, where at full strength things are hurled
+CALMED = 2 / 3  # times the change of a step under such play, below which it is the strength that hurls
 RECORDED = 36_000  # environment steps in all
 
 
@@ -73,12 +75,33 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
             steps, began = min(most, STEPS), time.perf_counter()
             collect(stage, make_policy(policy, stage.bounds), store, EPISODES, steps, seed, with_states=False)
             seconds = (time.perf_counter() - began) / max(1, int(store.lengths.sum()))
-            return replace(_choose(store, usual, most, seed), step_seconds=seconds)
+            found, is_hurled = _choose(store, usual, most, seed)
+            found = replace(found, step_seconds=seconds)
+            if not is_hurled:
+                return found
+            with EpisodeStore.create(Path(folder) / "gentle") as calm:
+                gentle = make_policy(policy, stage.bounds, gentle=GENTLE)
+                collect(stage, gentle, calm, EPISODES, steps, seed, with_states=False)
+                hurled, calmed = change_of_a_step(store), change_of_a_step(calm)
+            if calmed >= CALMED * hurled:  # something else drives it, a pendulum's weight: slow it never is
+                return found
+            line = (
+                f"play.gentle {GENTLE:g}: at full strength things are hurled ({hurled:.0%} of a picture's change in a "
+            )
+            line += f"step, {calmed:.0%} if every episode has a strength of its own)"
+            return replace(found, gentle=GENTLE, lines=(*found.lines, line))
     finally:
         stage.close()
 
 
-def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> PlayChoices:
+def change_of_a_step(store: EpisodeStore) -> float:
+    """How much of what pictures change in the long run they change in one step."""
+    change = change_by_lag(store, (1, 8, 32))
+    return change[1] / max(1e-12, *change.values())
+
+
+def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> tuple[PlayChoices, bool]:
+    """How to play, and whether things with inertia move so far in a step that the strength of play may be to blame."""
     categories = categories_of(np.asarray(store.column("actions")))
     frameskip, _ = choose_frameskip(store, is_chosen=bool(categories))
     clips = read_clips(store, frameskip=frameskip)
@@ -103,11 +126,5 @@ def _choose(store: EpisodeStore, usual: PlayChoices, most: int, seed: int) -> Pl
         if count**2 > frameskip * USUAL_STEPS / 2:
             why = f"whoever strolls among {count} by {count} cells from one place on must stroll long to see all"
         lines.append(f"episode-steps {steps}: {why}")
-    gentle = None
-    rolls = not categories and choose_state(motion)[0] == "pair"
-    if rolls and choose_frameskip(store, is_chosen=False, enough=ENOUGH_WITH_INERTIA)[0] == 1:
-        gentle = GENTLE
-        lines.append(
-            f"play.gentle {gentle:g}: at full strength things are hurled, so every episode has a strength of its own"
-        )
-    return PlayChoices(side, steps, usual.policy, favoured, gentle, lines=tuple(lines))
+    is_hurled = not categories and choose_state(motion)[0] == "pair" and change_of_a_step(store) >= ENOUGH_WITH_INERTIA
+    return PlayChoices(side, steps, usual.policy, favoured, lines=tuple(lines)), is_hurled
