@@ -66,6 +66,19 @@ def turn_and_step(rng, cell=6, steps=60):
     return Clip(np.stack(frames), np.stack(actions[:-1]))
 
 
+def lit(rng):
+    """The same with a light two cells wide around the arrow, which walls cut off."""
+    clip = turn_and_step(rng, steps=60)
+    frames = clip.frames.copy()
+    for picture, frame in zip(clip.frames, frames, strict=True):
+        rows, columns = np.nonzero(picture[0] >= 120)
+        y, x = rows.min() // 6, columns.min() // 6
+        light = frame[:, max(0, y - 2) * 6 : (y + 3) * 6, max(0, x - 2) * 6 : (x + 3) * 6]
+        light[light == 40] = 75
+        frame[0][frame[0] == 120] = 200
+    return Clip(frames, clip.actions)
+
+
 def clips(make, count=40, **options):
     rng = np.random.default_rng(0)
     return [make(rng, **options) for _ in range(count)]
@@ -270,3 +283,8 @@ def test_things_that_glide_are_convolved(tmp_path):
     found = resolved(tmp_path, clips(glide, inertia=0.0))
     assert (found.method.state, found.method.encoder.kind, found.act.critic) == ("frame", "conv", "steps")
     assert (found.act.exhaustive, found.method.variance_t_weight) == (None, 0.0)
+
+
+def test_cells_are_found_though_a_light_glides_along_walls():
+    found = measure_motion(clips(lit))
+    assert found.cell == pytest.approx(6, abs=0.2)

@@ -22,6 +22,7 @@ SEEN = 12.0  # grey levels by which a pixel must differ, so that noise and antia
 BACKGROUND = 0.35  # share of pixels in the foreground above which there is no common background
 PATCH, POOLED, PARTS = 24, 8, 8  # px around what moves, cells that it is shrunk to, principal components that are kept
 ROWS = 1500  # steps that the regression knows
+WHOLE = 0.25  # share by which what moves may be smaller or larger than usual where it is seen whole
 FEWEST = 30  # times that a choice must have been made before it counts as one that does nothing
 DETAIL = 4  # px in which two scenes must differ to be two
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -92,12 +93,9 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
     differs = [moving(clip.frames, median) for clip, median in zip(clips, background, strict=True)]
     centres = [centre_of(one) for one in differs]
     changes = [changed(clip.frames) for clip in clips]
-    ways = [np.diff(one, axis=0) for one in centres]  # each [T, 2], NaN where nothing is seen
-    moved = [way[change & np.isfinite(way).all(1)] for way, change in zip(ways, changes, strict=True)]
+    moved = ways_of(centres, changes)
     moves = np.concatenate(moved)
-    # a clip in which nothing leaves its place shows of what turns there a part that changes, and no place
-    longest = [float(np.abs(way).max(initial=0.0)) for way in moved]
-    leaving = [way for way, long in zip(moved, longest, strict=True) if long >= max(longest) / 2]
+    cells = (cell_of(leaving(moved)), cell_of(leaving(ways_of(core_centres(differs), changes))))
     still = 1 - float(np.concatenate(changes).mean())
     known, with_velocity = told_by_velocity(clips, differs, centres, seed)
     alike, scene = compare_scenes(clips)
@@ -106,7 +104,7 @@ def measure_motion(clips: Sequence[Clip], *, seed: int = 0) -> Motion:
         size=float(np.sqrt(np.mean([(one > SEEN).sum((1, 2)).mean() for one in differs]))),
         step=float(np.median(np.linalg.norm(moves, axis=1))) if len(moves) else 0.0,
         still=still,
-        cell=cell_of(np.concatenate(leaving)),
+        cell=next((cell for cell in cells if cell is not None), None),
         known=known,
         known_with_velocity=with_velocity,
         within=variance_within(clips),
@@ -204,6 +202,33 @@ def centre_of(differs: np.ndarray) -> np.ndarray:
 def changed(frames: np.ndarray) -> np.ndarray:
     """Whether any pixel changes between successive frames [T + 1, C, H, W]: [T] bool."""
     return np.array([(np.abs(b.astype(np.int16) - a) > SEEN).any() for a, b in itertools.pairwise(frames)], bool)
+
+
+def core_centres(differs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Centres of what differs most in each clip; NaN where it is not seen whole.
+
+    What moves may cast a light or a shade around it, which differs less; its centre glides as it meets a wall.
+    """
+    cores = [np.where(one > one.max(initial=0.0) / 2, one, 0) for one in differs]
+    sizes = [(one > 0).sum((1, 2)) for one in cores]
+    usual = np.median(np.concatenate(sizes))
+    whole = [np.abs(size - usual) <= WHOLE * usual for size in sizes]
+    return [np.where(seen[:, None], centre_of(one), np.nan) for one, seen in zip(cores, whole, strict=True)]
+
+
+def ways_of(centres: Sequence[np.ndarray], changes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Ways of centres [T + 1, 2] of each clip in the steps [T] in which anything changed, where they are known."""
+    ways = [np.diff(one, axis=0) for one in centres]
+    return [way[change & np.isfinite(way).all(1)] for way, change in zip(ways, changes, strict=True)]
+
+
+def leaving(ways: Sequence[np.ndarray]) -> np.ndarray:
+    """Ways of the clips in which things go far, [S, 2].
+
+    A clip in which nothing leaves its place shows of what turns there a part that changes, and no place.
+    """
+    longest = [float(np.abs(way).max(initial=0.0)) for way in ways]
+    return np.concatenate([way for way, long in zip(ways, longest, strict=True) if long >= max(longest) / 2])
 
 
 def cell_of(moves: np.ndarray) -> float | None:
