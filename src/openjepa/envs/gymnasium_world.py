@@ -61,6 +61,9 @@ class GymnasiumWorld:
         env_options: for `gymnasium.make`, those too that are called like an argument of this class.
         **make_kwargs: for `gymnasium.make`.
 
+    Attributes:
+        sees_states: whether pictures are its states.
+
     Raises:
         ConfigError: for an unknown id or option, or an action space that is not supported.
         MissingDependencyError: where Gymnasium or the environment's package is not installed.
@@ -113,6 +116,7 @@ class GymnasiumWorld:
         self.adapter, self.bounds = self._stage.adapter, self._stage.bounds
         self.frame_shape = (3, size[0], size[1])
         self.has_states, self.state_names = self._stage.has_states, self._stage.state_names
+        self.sees_states = self._stage.sees_states
         self.can_reset_to = self._stage.can_reset_to or bool(recorded)
         self._recorded = {} if self._stage.can_reset_to else dict(recorded or {})
         if self._recorded and self.has_states:

@@ -168,7 +168,7 @@ def _radius(world: World, states: dict[int, np.ndarray]) -> float | None:
 
 def _sees(world: World) -> bool:
     """Whether pictures are its states."""
-    return world.state_names[:1] == ("picture0",)
+    return isinstance(world, GymnasiumWorld) and world.sees_states
 
 
 def _bins(

@@ -85,10 +85,8 @@ def choose_play(world: str, options: Mapping[str, Any], *, seed: int) -> PlayCho
                 hurled, calmed = change_of_a_step(store), change_of_a_step(calm)
             if calmed >= CALMED * hurled:  # something else drives it, a pendulum's weight: slow it never is
                 return found
-            line = (
-                f"play.gentle {GENTLE:g}: at full strength things are hurled ({hurled:.0%} of a picture's change in a "
-            )
-            line += f"step, {calmed:.0%} if every episode has a strength of its own)"
+            shares = f"{hurled:.0%} of a picture's change comes in a step, {calmed:.0%}"
+            line = f"play.gentle {GENTLE:g}: {shares} where every episode has a strength of its own"
             return replace(found, gentle=GENTLE, lines=(*found.lines, line))
     finally:
         stage.close()
