@@ -160,7 +160,7 @@ def _with_one_origin(
     mean, directions = _whitened(moving, directions)
     fixed = scene_directions(moving, config.origin_dim)
     fixed = fixed / ((moving.mean(1) - mean) @ fixed).std(0).clamp_min(1e-8)
-    still = ((moving - mean) @ fixed).mean(1)
+    still = (moving - mean) @ fixed
     places = _apply(moving, mean, directions)
     generator = generator or torch.Generator().manual_seed(0)
     shift = common_origin(places, still, scene, actions, steps=config.origin_steps, generator=generator)
