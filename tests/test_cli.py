@@ -203,6 +203,8 @@ def test_errors_of_the_library_are_one_line(capsys, monkeypatch):
     assert fails(capsys, "list") == "two lines"
     broken(13, lambda n: PermissionError(n, "Permission denied", "/a/b"))
     assert fails(capsys, "list") == "Permission denied: /a/b"
+    broken(28, lambda n: OSError(n, "No space left on device"))  # a write that does not say where
+    assert fails(capsys, "list") == "No space left on device. Free some space and run the same command again"
     broken("ours", ZeroDivisionError)
     with pytest.raises(ZeroDivisionError):  # a bug of ours keeps its traceback
         cli.main(["list"])

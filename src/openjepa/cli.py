@@ -32,6 +32,7 @@ from openjepa.command_line.env_options import HELP as ENV_HELP
 from openjepa.command_line.env_options import split_env_options
 from openjepa.command_line.options import parse
 from openjepa.errors import ConfigError, OpenJEPAError, brief, unknown
+from openjepa.files import FULL
 from openjepa.version import __version__
 
 
@@ -246,7 +247,9 @@ def main(words: Sequence[str] | None = None) -> int:
             return OK
         if error.strerror is None:
             raise
-        return _complain(f"{error.strerror}: {brief(error.filename or 'unknown file', 200)}")
+        remedy = ". Free some space and run the same command again" if error.errno in FULL else ""
+        where = f": {brief(error.filename, 200)}" if error.filename else ""
+        return _complain(f"{error.strerror}{where}{remedy}")
     except KeyboardInterrupt:
         command = COMMANDS.get(name)
         if isinstance(command, Group):
