@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from openjepa.agent.memory import DoubtfulCost
 from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.host import to_device, to_host
 from openjepa.planning.candidates import (
@@ -64,6 +65,8 @@ class ProposalConfig:
 
 def cost_of_standing_still(z: Tensor, cost: PathCost, horizon: int) -> Tensor:
     """Cost [B] of staying in the last of the states [B, T, N, D] for a whole horizon."""
+    if isinstance(cost, DoubtfulCost):
+        return cost.staying
     path = z[:, -1:].expand(-1, horizon, -1, -1)
     return cost(path.unsqueeze(1)).squeeze(1)
 

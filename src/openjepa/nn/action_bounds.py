@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,11 @@ class ActionBounds:
         """Width A of an action."""
         return len(self.low)
 
+    @cached_property
+    def _box(self) -> dict[Any, Any]:
+        """Lowest and highest actions as tensors, by device and dtype."""
+        return {}
+
     def clip(self, actions: Tensor) -> Tensor:
         """Returns the nearest allowed actions [..., A].
 
@@ -71,10 +77,12 @@ class ActionBounds:
 
         if self.categories:
             return torch.cat([_one_hot(group) for group in actions.split(list(self.categories), -1)], -1)
-        from openjepa.nn.host import to_device
+        kind = actions.device, actions.dtype
+        if kind not in self._box:
+            from openjepa.nn.host import to_device
 
-        low, high = to_device(torch.as_tensor(self.low), actions), to_device(torch.as_tensor(self.high), actions)
-        actions = actions.clamp(low, high)
+            self._box[kind] = tuple(to_device(torch.as_tensor(edge), actions) for edge in (self.low, self.high))
+        actions = actions.clamp(*self._box[kind])
         if self.max_norm is None:
             return actions
         primitive = actions.unflatten(-1, (self.frameskip, -1))

@@ -321,13 +321,13 @@ def bind(cost: Cost | Bindable | SelfAimed, z_goal: Tensor, z: Tensor | None = N
             in the scene that is seen, and not again for every candidate; a `SelfAimed` cost needs it, and no goals.
     """
     check_shape(z_goal, "B N D", name="z_goal")
-    if isinstance(cost, SelfAimed):
-        if z is None:
-            raise ConfigError("`z` must be given: this cost finds its goals in what is seen.")
-        return cost.aim(z)
     if isinstance(cost, PathCost):
         if z is None or cost.embedding is None:
             return BoundCost(cost, z_goal)
         pose = slice(cost.pose_dim)
         return BoundCost(cost, z_goal, cost.embedding.embed_goal(z_goal[..., pose], z[..., pose]))
+    if isinstance(cost, SelfAimed):
+        if z is None:
+            raise ConfigError("`z` must be given: this cost finds its goals in what is seen.")
+        return cost.aim(z)
     return cost.bind(z_goal) if isinstance(cost, Bindable) else BoundCost(cost, z_goal)
