@@ -63,3 +63,12 @@ def test_contradictions_are_refused():
     for wrong in ({"low": [0.0]}, {"low": [0.0], "high": [1.0], "colour": 3}, {"low": ["a"], "high": [1.0]}):
         with pytest.raises(ConfigError, match="bounds of actions must have low, high and known options"):
             ActionBounds.from_dict(wrong)
+
+
+def test_bounds_that_an_agent_in_inference_clipped_with_serve_training():
+    box = ActionBounds(np.array([-0.1]), np.array([0.1]))
+    with torch.inference_mode():
+        box.clip(torch.ones(2, 1))
+    actions = torch.tensor([[0.05], [3.0]], requires_grad=True)
+    box.clip(actions).sum().backward()
+    assert actions.grad.tolist() == [[1.0], [0.0]]

@@ -81,7 +81,8 @@ class ActionBounds:
         if kind not in self._box:
             from openjepa.nn.host import to_device
 
-            self._box[kind] = tuple(to_device(torch.as_tensor(edge), actions) for edge in (self.low, self.high))
+            with torch.inference_mode(False):  # kept tensors serve training, too
+                self._box[kind] = tuple(to_device(torch.as_tensor(edge), actions) for edge in (self.low, self.high))
         actions = actions.clamp(*self._box[kind])
         if self.max_norm is None:
             return actions
