@@ -18,6 +18,7 @@ The last line is JSON: the row of the world that takes longest, and all rows und
 """
 
 import argparse
+import copy
 import json
 import platform
 import time
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from openjepa import protocols
 from openjepa.agent import Agent, ProposeVerifyRepair, load_agent
@@ -106,6 +107,14 @@ def no_policy(actor: ProposeVerifyRepair) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda z, z_goal: centre(actor.bounds, z).expand(len(z), knots, -1)
 
 
+def as_trained(module: nn.Module) -> Any:
+    """A copy whose weights lie in memory as PyTorch makes them; an agent lays them out for small batches."""
+    copied = copy.deepcopy(module)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.contiguous()
+    return copied
+
+
 def players(agent: Agent, world: str) -> dict[str, Agent]:
     """Ours, the peer, and ours with one measure less; all with the same weights."""
     actor, cost, model = agent.planner, agent.cost, agent.model
@@ -115,6 +124,7 @@ def players(agent: Agent, world: str) -> dict[str, Agent]:
     critic = cost.distance
     assert isinstance(critic, TemporalDistanceHead)
     plain, old, own = replace(cost, distance=EveryTime(critic)), VERSION_0_1[world], actor.config
+    former = replace(cost, distance=EveryTime(as_trained(critic)), stride=old.knot_steps)
 
     def rebuilt(planner: Planner = actor, cost: PathCost = cost, model: Any = model) -> Agent:
         return Agent(model, planner, cost, agent.bounds, agent.config)
@@ -125,7 +135,7 @@ def players(agent: Agent, world: str) -> dict[str, Agent]:
 
     return {
         "ours": rebuilt(),
-        "version_0_1": rebuilt(CEM(actor.bounds, old), replace(plain, stride=old.knot_steps), StepByStep(model)),
+        "version_0_1": rebuilt(CEM(actor.bounds, old), former, StepByStep(as_trained(model))),
         "rollout step by step": rebuilt(model=StepByStep(model)),
         "goal embedded with every batch": rebuilt(cost=plain),
         "search of 0.1.0 on our rollout and cost": rebuilt(CEM(actor.bounds, old)),

@@ -27,6 +27,7 @@ from openjepa.agent.perception import Perception
 from openjepa.agent.reflex import Reflex
 from openjepa.agent.setups import joined, means_of, resized, selected, wander
 from openjepa.errors import ConfigError, ShapeError, check_shape
+from openjepa.models.layout import lay_out_for_acting
 from openjepa.nn.host import to_device, to_host
 from openjepa.nn.random import keyed_generator
 from openjepa.planning.candidates import Imagination, centre, shift
@@ -80,6 +81,7 @@ class Agent:
         if isinstance(model, nn.Module) and model.training:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
         self.model, self.planner, self.cost, self.bounds = model, planner, cost, bounds
+        lay_out_for_acting(model, getattr(planner, "policy", None), getattr(cost, "distance", None))
         self.config = config or AgentConfig()
         self.span = self.config.frameskip // self.config.looks
         if self.config.failed_plans is not None and isinstance(cost, RiskCost):
