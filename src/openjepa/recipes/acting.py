@@ -1,5 +1,6 @@
 """From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from openjepa.protocols import ActionBounds, Planner
 from openjepa.recipes.critics import Critic, fit_critic, path_cost
 from openjepa.recipes.measured_motion import categories_of
 from openjepa.recipes.remembered_play import Memory, remember, remember_compact
+from openjepa.recipes.shown_actions import SHOWN, last_action_r2, under_other_actions
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -113,6 +115,7 @@ class Learned:
         policy: the actor's reactive mode, or None.
         landmarks: the map of remembered states, or None.
         memory: the training episodes in its latents.
+        notes: what was found on the way and chosen for it, a line each.
     """
 
     model: LeWM
@@ -120,6 +123,7 @@ class Learned:
     policy: GoalPolicy | None
     landmarks: Landmarks | None
     memory: Memory
+    notes: tuple[str, ...] = ()
 
 
 def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
@@ -133,10 +137,12 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
 def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned:
     """Refines the predictor, trains critic and policy and draws the map, on frozen latents.
 
-    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both, the
-    map is drawn in the critic's space.
+    Predictor and critic do not depend on each other and run side by side, each on one core, unless pictures show the
+    last action (`recipes/shown_actions.py`); the policy needs both, the map is drawn in the critic's space.
     """
     act = config.act
+    told = last_action_r2(model, memory) if act.critic == "steps" else 0.0
+    notes: tuple[str, ...] = ()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -150,10 +156,17 @@ def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            fitted = pool.submit(fit_critic, model, memory, config)
-            model, critic = refined.result(), fitted.result()
+            if told < SHOWN:
+                fitted = pool.submit(fit_critic, model, memory, config)
+                model, critic = refined.result(), fitted.result()
+            else:
+                model = refined.result()
+                critic = fit_critic(model, under_other_actions(model, memory, keyed_generator(config.seed, 5)), config)
+                notes = (f"critic: a picture shows the last action (R2 {told:.2f}), so it learns from imagined others",)
+                print(notes[0], file=sys.stderr)
         policy = _learn_policy(model, critic, memory, config)
-        return Learned(model, critic, policy, _draw_map(model, critic, memory, act.landmarks), memory)
+        drawn = _draw_map(model, critic, memory, act.landmarks)
+        return Learned(model, critic, policy, drawn, memory, notes)
     finally:
         torch.set_num_threads(threads)
 
@@ -219,7 +232,7 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
     if is_made_of(run_dir / "agent", checkpoint):
         return
     learned = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent(config, learned), config, run_dir, learned.memory, choices)
+    save_finished(make_agent(config, learned), config, run_dir, learned.memory, (*choices, *learned.notes))
 
 
 def is_made_of(folder: Path, checkpoint: str) -> bool:

@@ -39,7 +39,9 @@ LARGE_PX = 6.0  # side of what moves, from which on keypoints find it; below, ce
 LONGEST_GAP = 60  # model steps between two states that the critic learns from
 BEYOND = 4  # times the reach of a map, the same: what is farther the map knows, and walls show in near ones
 VELOCITY_GAP = 10  # the same where things have inertia: later, a pose tells little of when another is passed
-VELOCITY_PLAN = 15  # model steps of a plan where a state holds a velocity: a longer one sums up too many errors
+# Model steps of a plan where a state holds a velocity and a model step is several of the world's: a longer one sums up
+# too many errors.
+VELOCITY_PLAN = 15
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if window is None:
         window, line = choose_window(store.lengths, frameskip)
         lines.append(line)
-    limit = VELOCITY_PLAN if state == "pair" else LONGEST_PLAN
+    limit = VELOCITY_PLAN if state == "pair" and frameskip > 1 else LONGEST_PLAN
+    holds = not categories and (state == "frame" or frameskip == 1)  # pushes of single steps cancel each other
     whole = np.arange(len(store))  # what works at one door alone is seldom seen to work
     idle = idle_choices(clips_of(store, whole)) if len(categories) == 1 and frameskip == 1 else ()
     tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
@@ -184,7 +187,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
         embed_dim=config.embed_dim or 16,
         window=window,
         horizon=horizon,
-        knot_steps=1 if categories or state == "pair" else min(KNOT_STEPS, horizon),
+        knot_steps=min(KNOT_STEPS, horizon) if holds else 1,
         replan_every=1 if categories or state == "pair" or looks > 1 else min(2, horizon),
         max_gap=max_gap,
         critic=critic,

@@ -276,7 +276,8 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
     chosen = bool(found.categories)
-    held = found.knot_steps > 1 and found.frameskip > 1  # so are the primitive actions, which leaves a small search
+    # With held actions, a search is small; the primitive ones of a model step are then held, too.
+    held = found.knot_steps > 1 and (found.frameskip > 1 or found.state == "pair")
     act = ActConfig(
         refine=RefineConfig(
             steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else 1000),
