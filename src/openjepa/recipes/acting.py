@@ -16,6 +16,7 @@ from openjepa.agent.saved import AgentCard, read_card, save_agent
 from openjepa.agent.saved_parts import AGGREGATES, CARD
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
+from openjepa.eval.health.doctor import SHOWN_ACTION
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
@@ -29,7 +30,7 @@ from openjepa.protocols import ActionBounds, Planner
 from openjepa.recipes.critics import Critic, fit_critic, path_cost
 from openjepa.recipes.measured_motion import categories_of
 from openjepa.recipes.remembered_play import Memory, remember, remember_compact
-from openjepa.recipes.shown_actions import SHOWN, last_action_r2, under_other_actions
+from openjepa.recipes.shown_actions import last_action_r2, under_other_actions
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -156,7 +157,7 @@ def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            if told < SHOWN:
+            if told < SHOWN_ACTION:
                 fitted = pool.submit(fit_critic, model, memory, config)
                 model, critic = refined.result(), fitted.result()
             else:

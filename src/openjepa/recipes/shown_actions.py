@@ -11,41 +11,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from openjepa.data.whole_episodes import recorded
+from openjepa.eval.health.foretelling import shown_action
 from openjepa.heads.fitting import valid_states
 from openjepa.methods.lewm import LeWM
 from openjepa.recipes.remembered_play import Memory
 
-SHOWN = 0.5  # R2 of an action in the latent of the picture after it, from which on the picture shows it
 COPIES = 3  # of every episode, each with other actions
-RIDGE = 1e-4  # of the latents' mean variance
 AT_ONCE = 8192  # states that are imagined at once
 
 
-@torch.no_grad()
 def last_action_r2(model: LeWM, memory: Memory) -> float:
-    """How well one picture tells the action that led to it: R2 of the best-told part of an action, by a linear map.
-
-    Fitted on one half of the episodes and counted on the other. 0 where actions are choices, or episodes too few.
-    """
-    count = len(memory.latents)
-    if model.config.categories or count < 2:
+    """R2 of the best-told part of an action in the latent of the picture after it; 0 where actions are choices."""
+    if model.config.categories:
         return 0.0
-    poses = memory.latents[:, 1:, :, : model.config.embed_dim]
-    halves = []
-    for half in (slice(0, count // 2), slice(count // 2, None)):
-        known = memory.lengths[half] - 1
-        seen = valid_states(poses[half], known).flatten(1).double()
-        halves.append((seen, valid_states(memory.actions[half].unsqueeze(2), known).flatten(1).double()))
-    (x, a), (x_held, a_held) = halves
-    if len(x) <= x.shape[1] or not len(x_held):
-        return 0.0
-    centre, middle = x.mean(0), a.mean(0)
-    x, a = x - centre, a - middle
-    spread = x.T @ x
-    ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread), dtype=spread.dtype)
-    told = (x_held - centre) @ torch.linalg.solve(spread + ridge, x.T @ a) + middle
-    left = (told - a_held).square().mean(0)
-    return float((1 - left / a_held.var(0, unbiased=False).clamp_min(1e-12)).max().clamp_min(0))
+    poses = memory.latents[:, :, 0, : model.config.embed_dim]
+    return shown_action(poses, memory.actions, recorded(memory.lengths, *poses.shape[:2])) or 0.0
 
 
 @torch.no_grad()

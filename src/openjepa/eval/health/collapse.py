@@ -14,7 +14,7 @@ from torch import Tensor
 from openjepa.config import to_dict
 from openjepa.data.whole_episodes import recorded
 from openjepa.errors import check_shape
-from openjepa.eval.health.foretelling import Foretelling, foretell
+from openjepa.eval.health.foretelling import Foretelling, foretell, shown_action
 from openjepa.eval.health.latent_statistics import (
     covariance_spectrum,
     effective_rank,
@@ -62,6 +62,7 @@ class LatentDiagnostics:
         frames: frames of all episodes together.
         sight: what moves in the picture, and what of it can be read from the latent.
         foretelling: what fresh read-outs foretell of the latent's next change.
+        shown_action: R2 of the action that led to a picture, told by its latent alone.
     """
 
     episodes: int
@@ -86,6 +87,7 @@ class LatentDiagnostics:
     frames: int | None = None
     sight: Sight | None = None
     foretelling: Foretelling | None = None
+    shown_action: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns plain values for `metrics.jsonl` and `results.json`."""
@@ -219,10 +221,13 @@ def measure(
     )
     if not closely:
         return found
+    counts = recorded(lengths, *z.shape[:2])
+    memory = getattr(getattr(model, "states", None), "memory", 0)  # of a pair, the pose is what one picture tells
     return replace(
         found,
         sight=look(z, held_out, z_random=z_random, probes=probes, stride_px=first_stride(model)),
-        foretelling=foretell(z, actions, recorded(lengths, *z.shape[:2]), probes),
+        foretelling=foretell(z, actions, counts, probes),
+        shown_action=shown_action(z[..., : z.shape[-1] // (1 + memory)], actions, counts, probes),
     )
 
 

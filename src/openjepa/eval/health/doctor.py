@@ -75,6 +75,7 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
+SHOWN_ACTION = 0.5  # R2 from which on a picture is said to show the last action; where none does it was below 0.3
 
 
 @dataclass(frozen=True)
@@ -325,6 +326,12 @@ def _facts(found: LatentDiagnostics) -> tuple[str, ...]:
         lines.append(
             f"Fresh read-outs foretell the latent's next change with R2 {fresh.from_state:.2f} from one state, "
             f"{fresh.with_past:.2f} from two."
+        )
+    if found.shown_action is not None and found.shown_action >= SHOWN_ACTION:
+        lines.append(
+            f"A picture shows the action that led to it (R2 {found.shown_action:.2f} by one latent), and a goal's does "
+            "not: a distance between latents counts it, and so does a critic of play that holds its actions. "
+            "`openjepa train WORLD` fits the critic on states that are imagined under other actions."
         )
     return tuple(lines)
 

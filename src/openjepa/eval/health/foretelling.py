@@ -3,7 +3,7 @@
 A predictor may be blind because it was trained too briefly, or because nothing can be known. Small read-outs that are
 fitted here tell the two apart: with and without the state before (a gap says that one state misses velocity, heading
 or another thing that two neighbouring ones tell), and with shuffled actions (no loss says that actions do nothing to
-this latent).
+this latent). A linear one asks whether a picture shows the action that led to it.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from openjepa.errors import check_shape
-from openjepa.eval.probing.probes import MLPProbe, ProbeConfig, RidgeProbe, split_episodes
+from openjepa.eval.probing.probes import MLPProbe, ProbeConfig, RidgeProbe, r2, split_episodes
 
 FEWEST_EPISODES = 8  # below either number nothing is said: a read-out would judge its own noise
 FEWEST_STEPS = 100
@@ -71,6 +71,28 @@ def foretell(z: Tensor, actions: Tensor, valid: Tensor, config: ProbeConfig | No
     state, mixed = errors([now, moves], order)
     (past,) = errors([now, step, moves])
     return Foretelling(1 - state, 1 - past, mixed / max(state, 1e-12))
+
+
+def shown_action(z: Tensor, actions: Tensor, valid: Tensor, config: ProbeConfig | None = None) -> float | None:
+    """How well one latent tells the action that led to it: R2 of the best-told part of an action, by a linear read-out.
+
+    A picture that shows the last action (an arrow for a torque) differs from the same place in a goal picture, and in
+    play that holds its actions it tells what is near in time. None where there are too few episodes.
+
+    Args:
+        z: [E, T, D] latents, each of one picture.
+        actions: [E, T - 1, A].
+        valid: [E, T] bool, the latents that count.
+        config: split, penalty and seed.
+    """
+    config, known = config or ProbeConfig(), valid[:, 1:]
+    if not is_enough(valid):
+        return None
+    after, led = z[:, 1:].detach(), actions.detach().float()
+    train, test = split_episodes(len(z), config)
+    told = RidgeProbe(after[train][known[train]], led[train][known[train]], ridge=config.ridge)
+    scores = r2(told(after[test][known[test]]), led[test][known[test]])
+    return max((score for score in scores if score is not None), default=None)
 
 
 def is_enough(valid: Tensor) -> bool:
