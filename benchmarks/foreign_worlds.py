@@ -44,6 +44,8 @@ WORLDS = {
     "pointmaze": World("PointMaze_UMaze-v3"),
     "pendulum": World("Pendulum-v1"),
     "minigrid-empty": World("minigrid:MiniGrid-Empty-16x16-v0", ("--env.highlight", "false")),
+    "pointmaze-medium": World("PointMaze_Medium-v3"),
+    "minigrid-four-rooms": World("one_layout:OneFourRooms-v0", ("--env.highlight", "false")),
     "minigrid-empty-lit": World("minigrid:MiniGrid-Empty-16x16-v0"),
     "reacher": World("Reacher-v5", (), ("--radius", "0.5")),
 }
