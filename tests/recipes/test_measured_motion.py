@@ -271,6 +271,15 @@ def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, s
     assert any(line.startswith("state pair: ") for line in found.choices)
 
 
+@pytest.mark.parametrize(("frameskip", "horizon", "knots"), [(1, 24, 3), (2, 15, 1)])
+def test_what_moves_quickly_is_pushed_for_several_steps(tmp_path, frameskip, horizon, knots):
+    found = resolved(tmp_path, clips(glide, inertia=1.0, size=8), frameskip=frameskip)
+    assert found.act.refine.predictor.scaled
+    planner = found.act.planner
+    assert planner.horizon == min(horizon, 40 // frameskip)
+    assert planner.knot_steps == knots
+
+
 @pytest.mark.parametrize(("landmarks", "reach", "gap"), [(True, 1.5, 6), (True, None, 32), (False, 1.5, 39)])
 def test_a_critic_beside_a_map_learns_what_lies_near(tmp_path, landmarks, reach, gap):
     """Episodes of 40 steps, plans of 24; the map knows what is more than four times its reach away."""

@@ -57,5 +57,6 @@ def path_cost(model: LeWM, critic: Critic, config: "WorldModelConfig") -> PathCo
     """The intrinsic cost of a plan: the critic's distance to the goal, over the imagined path."""
     act = config.act
     pose_dim = model.config.embed_dim if model.states.memory else None
-    stride = 1 if act.exhaustive else act.planner.knot_steps
+    # Where nothing has inertia, a held action goes straight on, and its last step says enough.
+    stride = 1 if act.exhaustive or model.states.memory else act.planner.knot_steps
     return PathCost(critic or squared_l2, AGGREGATES[act.aggregate], stride=stride, pose_dim=pose_dim)

@@ -257,7 +257,8 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         **found.encoder_options,
     )
     is_scaled = found.encoder == "attn"
-    network = LatentPredictorConfig("mlp", 256, scaled=is_scaled)
+    in_units = is_scaled or found.state == "pair"  # a velocity is small beside a place
+    network = LatentPredictorConfig("mlp", 256, scaled=in_units)
     method = LeWMConfig(
         categories=found.categories * found.frameskip,
         action_dim=sum(found.categories) * found.frameskip or LeWMConfig.action_dim,
@@ -283,7 +284,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else 1000),
             rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
-            predictor=network if is_scaled else None,
+            predictor=network if in_units else None,
         ),
         critic=found.critic,
         distance=TemporalDistanceConfig(

@@ -8,7 +8,7 @@ from openjepa.command_line.runs import check_up
 from openjepa.data.data_use import data_use
 from openjepa.eval.health.collapse import latent_diagnostics
 from openjepa.eval.health.doctor import THRESHOLDS, degrees_of_freedom, diagnose
-from openjepa.eval.health.foretelling import Foretelling, foretell
+from openjepa.eval.health.foretelling import Foretelling, foretell, shown_action
 from openjepa.eval.health.prediction import Prediction
 from openjepa.eval.health.sight import SeenThing, Sight
 from openjepa.eval.probing.probes import ProbeConfig
@@ -224,6 +224,21 @@ def test_a_state_without_velocity_is_named_and_comes_before_the_block():
     assert diagnose(
         replace(known, foretelling=Foretelling(0.3, 0.47, 6.0))
     ).healthy  # noise: little is foretold by both
+
+
+def test_a_picture_that_shows_the_last_action_is_named():
+    actions, states = walk()
+    valid = torch.ones(states.shape[:2], dtype=torch.bool)
+    arrow = torch.cat([torch.zeros_like(actions[:, :1]), actions], 1)
+    z = lift(torch.cat([states[..., :2], arrow], -1))
+    told, hidden = (shown_action(seen, actions, valid) for seen in (z, lift(states[..., :2])))
+    assert told is not None
+    assert hidden is not None
+    assert told > 0.99
+    assert hidden < 0.3
+    known = latent_diagnostics(z, actions=actions, prediction=GOOD, probes=QUICK)
+    facts = [diagnose(replace(known, shown_action=score)).text() for score in (told, hidden, None)]
+    assert ["shows the action that led to it" in text for text in facts] == [True, False, False]
 
 
 def test_data_that_no_window_holds_are_lost():
