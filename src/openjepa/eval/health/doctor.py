@@ -75,7 +75,7 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
-SHOWN_ACTION = 0.5  # R2 from which on a picture is said to show the last action; where none does it was below 0.3
+SHOWN_ACTION = 0.5  # R2 from which on a picture is said to show the last action; with an arrow 0.87 to 0.98, else 0.05
 
 
 @dataclass(frozen=True)
