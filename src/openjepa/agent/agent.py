@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openjepa.agent.actor import cost_of_standing_still
+from openjepa.agent.actor import ProposeVerifyRepair, cost_of_standing_still
 from openjepa.agent.agent_config import AgentConfig
 from openjepa.agent.configurator import Setup, Situation, configure
 from openjepa.agent.experience import grown, keep
@@ -42,7 +42,7 @@ class Agent:
     """Reaches goals that are given as pictures.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; its weights, like those of policy and distance, are laid out in memory for acting.
         planner: made for `bounds.with_frameskip(config.frameskip)`.
         cost: between imagined paths and the goal.
         bounds: of one primitive action.
@@ -81,14 +81,14 @@ class Agent:
         if isinstance(model, nn.Module) and model.training:
             raise ConfigError("`model` must be in evaluation mode to act. Call `model.eval()` first.")
         self.model, self.planner, self.cost, self.bounds = model, planner, cost, bounds
-        lay_out_for_acting(model, getattr(planner, "policy", None), getattr(cost, "distance", None))
+        distance = cost.distance if isinstance(cost, DistanceCost) else None
+        lay_out_for_acting(model, planner.policy if isinstance(planner, ProposeVerifyRepair) else None, distance)
         self.config = config or AgentConfig()
         self.span = self.config.frameskip // self.config.looks
         if self.config.failed_plans is not None and isinstance(cost, RiskCost):
             raise ConfigError("`failed_plans` must be None under a `RiskCost`, whose futures are many.")
         self.stuck_map: Landmarks | None = None
         if self.config.stuck_steps:
-            distance = cost.distance if isinstance(cost, DistanceCost) else None
             if not isinstance(distance, Landmarks) or self.config.failed_plans is not None:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self.stuck_map = distance
