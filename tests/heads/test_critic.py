@@ -129,6 +129,30 @@ def test_mistakes_are_named() -> None:
         TemporalDistanceConfig(scene_dim=1, negatives=256)
     with pytest.raises(ConfigError, match="`embed_dim` must be even"):
         TemporalDistanceConfig(embed_dim=3)
+    with pytest.raises(ConfigError, match="`noise` must be 0 or more"):
+        TemporalDistanceConfig(noise=-0.1)
+
+
+def test_noise_hides_what_hardly_varies() -> None:
+    """Two numbers say where a walk on a ring is, fourteen repeat it in tiny waves: both ways round are as far."""
+
+    def seen(angle: torch.Tensor) -> torch.Tensor:
+        wave = 3.0 * torch.arange(1, 15)
+        return torch.cat([angle.cos(), angle.sin(), 1e-3 * torch.sin(angle * wave + wave)], -1).unsqueeze(-2)
+
+    generator = torch.Generator().manual_seed(0)
+    start = 6.283 * torch.rand(200, 1, generator=generator)
+    angle = start + 0.3 * (0.05 * torch.randn(200, 40, generator=generator)).cumsum(1).cumsum(1)
+    there, goal = torch.linspace(0.25, 2.9, 11).unsqueeze(-1), seen(torch.zeros(1, 1))
+    apart = []
+    for noise in (0.0, 0.05):
+        config = TemporalDistanceConfig(form="euclidean", max_gap=10, steps=600, noise=noise)
+        head = fit_temporal_distance(seen(angle.unsqueeze(-1)), config, generator=torch.Generator().manual_seed(1))
+        left, right = head(seen(there), goal), head(seen(-there), goal)
+        apart.append(float(((left - right).abs() / left.maximum(right)).max()))
+    plain, blurred = apart
+    assert plain > 0.5
+    assert blurred < 0.25
 
 
 def test_a_distance_that_does_not_see_the_scene() -> None:

@@ -34,6 +34,9 @@ class TemporalDistanceConfig:
         batch_size: pairs per step.
         steps: optimiser steps.
         lr: learning rate of Adam, decayed to 0 along a cosine.
+        noise: standard deviation, in those of the latents, of what is added to both states of a pair, >= 0. What hardly
+            varies, such as the trace of a place in sixteen numbers that tell only one, is else told apart as finely as
+            one likes: near states are then far from each other, and far ones not in their order.
         scene_dim: leading dimensions of the latent that hold the scene. Both states are then judged in the scene of
             the first one, and the negatives are what moves in other episodes, put into this scene: else the scene
             tells almost all pairs apart, and small errors of its code look like large distances. 0 makes no
@@ -51,11 +54,14 @@ class TemporalDistanceConfig:
     batch_size: int = 256
     steps: int = 400
     lr: float = 2e-3
+    noise: float = 0.0
     scene_dim: int = 0
     negatives: int = 64
     sees_scene: bool = True
 
     def __post_init__(self) -> None:
+        if self.noise < 0:
+            raise ConfigError(f"`noise` must be 0 or more; got {self.noise}.")
         if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
             raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
         if not self.sees_scene and not self.scene_dim:
@@ -197,9 +203,14 @@ def fit_temporal_distance(
     head = head.to(latents.device)
     head.standardize.measure(valid_states(head.read_of(latents), known).flatten(1))
 
+    spread = config.noise * valid_states(latents, known).flatten(0, -2).std(0)  # [D]
+
+    def blurred(z: Tensor) -> Tensor:
+        return z + spread * torch.randn(z.shape, generator=generator).to(z) if config.noise else z
+
     def loss() -> Tensor:
         episode, now, later = _draw(known, config, generator)
-        return head.loss(latents[episode, now], latents[episode, later])
+        return head.loss(blurred(latents[episode, now]), blurred(latents[episode, later]))
 
     return fit(head, loss, steps=config.steps, lr=config.lr)
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 from openjepa.models.context_keypoints import ContextKeypoints
-from openjepa.models.frame_input import Centred, Gain, ImageNet, PerImage, centred
+from openjepa.models.frame_input import Box, Centred, Gain, ImageNet, PerImage, centred, hidden
 from openjepa.models.keypoints import Keypoints, cell_centres, expected_position
 from openjepa.models.point_features import PointFeatures
 from openjepa.models.vit import VisionTransformer, ViTConfig
@@ -33,6 +33,7 @@ class FrameEncoderConfig:
             size for `attn`.
         shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
             they have it.
+        hidden: boxes in px of the frames that come in, of which nothing is seen: displays of the last action.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
         num_keypoints: of `keypoints`, `context`, `attn`, and each half of `split`.
@@ -55,6 +56,7 @@ class FrameEncoderConfig:
     gain: float | None = None
     image_width: int | None = None
     shrink_from: tuple[int, int] | None = None
+    hidden: tuple[Box, ...] = ()
     placed: bool = True
 
     def __post_init__(self) -> None:
@@ -76,6 +78,13 @@ class FrameEncoderConfig:
             raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
         if min(self.width, self.hidden_dim, self.num_keypoints, self.depth, self.image_width or 1) < 1:
             raise ConfigError("`width`, `hidden_dim`, `num_keypoints`, `depth` and `image_width` must be at least 1.")
+        height, width = self.shrink_from or self.frame_size
+        for box in self.hidden:
+            top, left, bottom, right = box
+            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+                raise ConfigError(
+                    f"`hidden` must be boxes (top, left, bottom, right) in frames of {height} x {width}; got {box}."
+                )
 
     @property
     def frame_size(self) -> tuple[int, int]:
@@ -132,6 +141,7 @@ class FrameEncoder(nn.Module):
         size = self.config.frame_size
         height, width = self.config.shrink_from or size
         check_shape(frames, f"B C=3 H={height} W={width}", name="frames")
+        frames = hidden(frames, self.config.hidden)
         if (height, width) != size:
             frames = functional.interpolate(frames.float(), size, mode="bilinear", antialias=True)
         features = self.trunk(self.pixels(frames))

@@ -11,6 +11,18 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.nn.patch_embed import IMAGENET_MEAN, IMAGENET_STD
 
 HALF = 127.5  # grey levels from the middle to either end
+GREY = 128  # what is seen of a hidden box
+
+Box = tuple[int, int, int, int]  # top, left, bottom and right in px, the last two beyond it
+
+
+def hidden(frames: Tensor, boxes: tuple[Box, ...]) -> Tensor:
+    """The same frames [B, 3, H, W] uint8 with nothing in some boxes."""
+    if boxes:
+        frames = frames.clone()
+        for top, left, bottom, right in boxes:
+            frames[..., top:bottom, left:right] = GREY
+    return frames
 
 
 def centred(frames: Tensor) -> Tensor:

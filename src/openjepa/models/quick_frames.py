@@ -72,6 +72,7 @@ class QuickFrames:
             and isinstance(encoder.trunk, ConvTrunk)
             and isinstance(encoder.pixels, Centred | Gain)
             and encoder.config.shrink_from is None
+            and not encoder.config.hidden
             and encoder.head.weight.device.type == "cpu"
         )
 

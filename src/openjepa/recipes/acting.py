@@ -1,6 +1,5 @@
 """From a trained world model to an agent that acts, saved with its run: `openjepa train` ends here."""
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from openjepa.agent.saved import AgentCard, read_card, save_agent
 from openjepa.agent.saved_parts import AGGREGATES, CARD
 from openjepa.data import EpisodeStore
 from openjepa.errors import CheckpointError, ConfigError
-from openjepa.eval.health.doctor import SHOWN_ACTION
 from openjepa.files import sha256
 from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
@@ -30,7 +28,6 @@ from openjepa.protocols import ActionBounds, Planner
 from openjepa.recipes.critics import Critic, fit_critic, path_cost
 from openjepa.recipes.measured_motion import categories_of
 from openjepa.recipes.remembered_play import Memory, remember, remember_compact
-from openjepa.recipes.shown_actions import last_action_r2, under_other_actions
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -116,7 +113,6 @@ class Learned:
         policy: the actor's reactive mode, or None.
         landmarks: the map of remembered states, or None.
         memory: the training episodes in its latents.
-        notes: what was found on the way and chosen for it, a line each.
     """
 
     model: LeWM
@@ -124,7 +120,6 @@ class Learned:
     policy: GoalPolicy | None
     landmarks: Landmarks | None
     memory: Memory
-    notes: tuple[str, ...] = ()
 
 
 def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
@@ -138,12 +133,10 @@ def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
 def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned:
     """Refines the predictor, trains critic and policy and draws the map, on frozen latents.
 
-    Predictor and critic do not depend on each other and run side by side, each on one core, unless pictures show the
-    last action (`recipes/shown_actions.py`); the policy needs both, the map is drawn in the critic's space.
+    Predictor and critic do not depend on each other and run side by side, each on one core; the policy needs both, the
+    map is drawn in the critic's space.
     """
     act = config.act
-    told = last_action_r2(model, memory) if act.critic == "steps" else 0.0
-    notes: tuple[str, ...] = ()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -157,17 +150,11 @@ def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned
                 generator=keyed_generator(config.seed, 1),
                 lengths=memory.lengths,
             )
-            if told < SHOWN_ACTION:
-                fitted = pool.submit(fit_critic, model, memory, config)
-                model, critic = refined.result(), fitted.result()
-            else:
-                model = refined.result()
-                critic = fit_critic(model, under_other_actions(model, memory, keyed_generator(config.seed, 5)), config)
-                notes = (f"critic: a picture shows the last action (R2 {told:.2f}), so it learns from imagined others",)
-                print(notes[0], file=sys.stderr)
+            fitted = pool.submit(fit_critic, model, memory, config)
+            model, critic = refined.result(), fitted.result()
         policy = _learn_policy(model, critic, memory, config)
         drawn = _draw_map(model, critic, memory, act.landmarks)
-        return Learned(model, critic, policy, drawn, memory, notes)
+        return Learned(model, critic, policy, drawn, memory)
     finally:
         torch.set_num_threads(threads)
 
@@ -233,7 +220,7 @@ def finish(config: WorldModelConfig, run_dir: Path, *, choices: tuple[str, ...] 
     if is_made_of(run_dir / "agent", checkpoint):
         return
     learned = learn_to_act(load_method(run_dir), config)
-    save_finished(make_agent(config, learned), config, run_dir, learned.memory, (*choices, *learned.notes))
+    save_finished(make_agent(config, learned), config, run_dir, learned.memory, choices)
 
 
 def is_made_of(folder: Path, checkpoint: str) -> bool:

@@ -9,6 +9,7 @@ from openjepa.data import EpisodeStore
 from openjepa.errors import ConfigError
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.planning import ExhaustiveConfig
+from openjepa.recipes.measured_displays import find_displays, hide
 from openjepa.recipes.measured_motion import Motion, categories_of, clips_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     frameskip, why = config.frameskip or 0, ""
     if not frameskip:
         frameskip, why = choose_frameskip(store, is_chosen=bool(categories))
-    clips = read_clips(store, frameskip=frameskip)
+    displays = find_displays(read_clips(store)) if config.hide_displays else ()
+    clips = hide(read_clips(store, frameskip=frameskip), displays)
     motion = measure_motion(clips, seed=config.seed)
     state, line = choose_state(motion)
     if state == "pair" and config.frameskip is None:
@@ -135,27 +137,34 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     finds_motion = encoder == "attn" and (state == "pair" or is_static)
     if finds_motion:
         lines.append("motion: a latent must tell where in the picture things move, small ones too; more steps for it")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"hidden": displays} if displays else {}
+    if displays:
+        lines.append(
+            f"encoder.hidden {displays}: boxes in px where the picture shows the last action itself, which is no state"
+        )
     if encoder == "attn":
-        options = {"patch_size": patch, "gain": GAIN if motion.has_background else None}
+        options |= {"patch_size": patch, "gain": GAIN if motion.has_background else None}
     longest = int(np.quantile(store.lengths, 0.9)) // frameskip
     window = config.window
     if window is None:
         window, line = choose_window(store.lengths, frameskip)
         lines.append(line)
     limit = VELOCITY_PLAN if state == "pair" and frameskip > 1 else LONGEST_PLAN
-    holds = not categories and (state == "frame" or frameskip == 1)  # pushes of single steps cancel each other
+    # Pushes of single steps cancel each other. Choices are each a step of their own, unless they push what has inertia.
+    holds = frameskip == 1 if state == "pair" else not categories
     whole = np.arange(len(store))  # what works at one door alone is seldom seen to work
     idle = idle_choices(clips_of(store, whole)) if len(categories) == 1 and frameskip == 1 else ()
     tried = tuple(i for i in range(sum(categories)) if i not in idle[1:]) if len(idle) > 1 else None
     if tried is not None:
         lines.append(f"choices {tried}: of {categories[0]}, the others change no picture")
     count = float(len(tried)) if tried is not None else float(np.prod(categories, dtype=float)) ** frameskip
-    if categories and count <= CHOSEN_PLANS:
+    if categories and not holds and count <= CHOSEN_PLANS:
         limit = max(1, int(np.log(CHOSEN_PLANS) / np.log(max(2, count)) + 1e-9))
     horizon = config.horizon or int(np.clip(longest, min(3, limit), limit))
     looks_at_all = bool(categories) and count**horizon <= ExhaustiveConfig.max_plans
-    if categories and not looks_at_all:
+    if categories and holds:
+        lines.append(f"search by samples: a choice is held for {KNOT_STEPS} steps, as what it pushes has inertia")
+    elif categories and not looks_at_all:
         lines.append(f"search by samples: {count:.0f} choices at each of {horizon} steps are too many to look at all")
     if config.horizon is None:
         lines.append(f"horizon {horizon}: {horizon * frameskip} environment steps")

@@ -49,6 +49,9 @@ PLAY_SHARE, FEWEST_EPISODES = 0.4, 20  # of a limit of time for play, and what i
 EDGE_PATIENCE = 4  # decisions without progress, one in a model step, after which an edge of the map is not believed
 PATIENCE = 2  # the same, at which nothing moved, after which the agent wanders
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
+CELLS_FIT = 3000  # the same between cells: after 1,000, a fourth of the imagined steps ahead end beside the true cell
+CELLS_LR, CELLS_HARD = 4e-3, 0.5  # a step ahead is small beside a turn, and learned last
+VELOCITY_NOISE = 0.05  # of the critic, in standard deviations of the latents: a place is few of their numbers
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class WorldConfig:
         looks: times in a model step at which the agent looks and plans anew, a divisor of the frameskip; None is up to
             4 where a state holds a velocity and actions are numbers, else 1.
         encoder: kind of the encoder.
+        hide_displays: whether the encoder sees nothing of a display of the last action, where pictures have one.
         embed_dim: width of the latent.
         window: frames of a training window.
         batch_size: windows of a step.
@@ -80,7 +84,8 @@ class WorldConfig:
         train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
             latents that must tell where in the picture things move, or which scene it is, 1,000.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
-            predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
+            predictor, 2,500 where states hold a velocity, 3,000 where actions are choices, 1,200 of the critic and 400
+            of the policy.
         minutes: of wall-clock time that all of this may take together, from the recording to the saved agent, > 0; the
             steps of the training and of every fit become as many as fit in, by what a few of them take. None is the
             usual steps, however long they take.
@@ -101,6 +106,7 @@ class WorldConfig:
     frameskip: int | None = None
     looks: int | None = None
     encoder: Literal["conv", "keypoints", "attn", "vit"] | None = None
+    hide_displays: bool = True
     embed_dim: int | None = None
     window: int | None = None
     batch_size: int = 48
@@ -276,12 +282,14 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         variance_t_weight=1.0 if found.is_static else 0.0,
         inverse_dynamics_weight=4.0 if found.is_static else LeWMConfig.inverse_dynamics_weight,
     )
-    chosen = bool(found.categories)
+    chosen = bool(found.categories) and found.knot_steps == 1
     # With held actions, a search is small; the primitive ones of a model step are then held, too.
     held = found.knot_steps > 1 and (found.frameskip > 1 or found.state == "pair")
     act = ActConfig(
         refine=RefineConfig(
-            steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else 1000),
+            steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else CELLS_FIT if chosen else 1000),
+            lr=CELLS_LR if chosen else RefineConfig.lr,
+            hard_share=CELLS_HARD if chosen else 0.0,
             rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
             predictor=network if in_units else None,
@@ -291,6 +299,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             form="euclidean" if found.state == "pair" else TemporalDistanceConfig.form,
             steps=config.fit_steps or 1200,
             max_gap=found.max_gap,
+            noise=VELOCITY_NOISE if found.state == "pair" else 0.0,
             scene_dim=found.scene_dim,
             sees_scene=not found.scene_dim,
         ),

@@ -331,7 +331,7 @@ def _facts(found: LatentDiagnostics) -> tuple[str, ...]:
         lines.append(
             f"A picture shows the action that led to it (R2 {found.shown_action:.2f} by one latent), and a goal's does "
             "not: a distance between latents counts it, and so does a critic of play that holds its actions. "
-            "`openjepa train WORLD` fits the critic on states that are imagined under other actions."
+            "`openjepa train WORLD` hides what shows it where that stays in its place (`encoder.hidden`)."
         )
     return tuple(lines)
 
