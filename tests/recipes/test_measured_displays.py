@@ -6,7 +6,7 @@ import torch
 
 from openjepa.errors import ConfigError
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
-from openjepa.recipes.measured_displays import find_displays, hide
+from openjepa.recipes.measured_displays import find_displays
 from openjepa.recipes.measured_motion import Clip
 
 SIDE, STEPS = 32, 60
@@ -64,9 +64,6 @@ def test_an_encoder_sees_nothing_of_a_hidden_box_and_all_else() -> None:
     moved = plain.clone()
     moved[:, :, 0, 0] = 255
     assert not torch.equal(encoder(moved), encoder(plain))
-    (clip,) = hide(play(bar=True)[:1], (BAR,))
-    assert np.unique(clip.frames[:, :, BAR[0] : BAR[2], BAR[1] : BAR[3]]).tolist() == [128]
-    assert play(bar=True)[0].frames[:, :, BAR[0]].max() == 200  # what was recorded stays as it is
 
 
 @pytest.mark.parametrize("box", [(0, 0, 40, 8), (4, 4, 4, 8), (-1, 0, 4, 4)])

@@ -9,7 +9,7 @@ from openjepa.data import EpisodeStore
 from openjepa.errors import ConfigError
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.planning import ExhaustiveConfig
-from openjepa.recipes.measured_displays import find_displays, hide
+from openjepa.recipes.measured_displays import find_displays
 from openjepa.recipes.measured_motion import Motion, categories_of, clips_of, idle_choices, measure_motion, read_clips
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     if not frameskip:
         frameskip, why = choose_frameskip(store, is_chosen=bool(categories))
     displays = find_displays(read_clips(store)) if config.hide_displays else ()
-    clips = hide(read_clips(store, frameskip=frameskip), displays)
+    clips = read_clips(store, frameskip=frameskip)
     motion = measure_motion(clips, seed=config.seed)
     state, line = choose_state(motion)
     if state == "pair" and config.frameskip is None:

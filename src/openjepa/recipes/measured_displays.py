@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openjepa.models.frame_input import GREY, Box
+from openjepa.models.frame_input import Box
 from openjepa.recipes.measured_motion import Clip
 
 TOLD = 0.1  # share of a pixel's variance that the last action tells where it is shown
@@ -39,17 +39,6 @@ def find_displays(clips: Sequence[Clip]) -> tuple[Box, ...]:
     sure = (told >= SURE) & shows
     boxes = sorted((box for box in _boxes(shows) if sure[_inside(box)].any()), key=_area, reverse=True)
     return tuple(boxes) if sum(map(_area, boxes)) <= SMALL * shows.size else ()
-
-
-def hide(clips: Sequence[Clip], boxes: Sequence[Box]) -> list[Clip]:
-    """The same clips with nothing in some boxes."""
-    found = []
-    for clip in clips:
-        frames = clip.frames.copy() if boxes else clip.frames
-        for box in boxes:
-            frames[(..., *_inside(box))] = GREY
-        found.append(Clip(frames, clip.actions))
-    return found
 
 
 def _told(grey: np.ndarray, actions: np.ndarray) -> np.ndarray:
