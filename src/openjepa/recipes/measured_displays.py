@@ -21,6 +21,7 @@ LEVELS = 12  # of an action, that are told apart
 MARGIN = 2  # px around what is found, where only the largest actions reach
 SMALL = 0.15  # share of the picture: what is larger is the world
 FEWEST = 500  # steps that must be known
+MOST = 20_000_000  # pixels that are looked at: of larger pictures fewer steps
 
 
 def find_displays(clips: Sequence[Clip]) -> tuple[Box, ...]:
@@ -30,12 +31,17 @@ def find_displays(clips: Sequence[Clip]) -> tuple[Box, ...]:
         clips: of episodes, in environment steps or model steps.
     """
     known = [clip for clip in clips if len(clip.actions) > 1]
-    if sum(len(clip.actions) - 1 for clip in known) < FEWEST:
+    steps = sum(len(clip.actions) - 1 for clip in known)
+    if steps < FEWEST:
         return ()
-    grey = np.concatenate([clip.frames[2:].astype(np.float32).mean(1) for clip in known])  # [S, H, W]
-    last, before = (np.concatenate([clip.actions[part] for clip in known]) for part in (slice(1, None), slice(-1)))
+    skip = max(1, min(steps // FEWEST, round(steps * known[0].frames[0, 0].size / MOST)))
+    grey = np.concatenate([clip.frames[2::skip].mean(1, dtype=np.float32) for clip in known])  # [S, H, W]
+    last = np.concatenate([clip.actions[1::skip] for clip in known])
+    before = np.concatenate([clip.actions[:-1:skip] for clip in known])
     told = _told(grey, last)
     shows = (told >= TOLD) & (_told(grey, before) < FRESH * told)
+    if _grown(shows).mean() > SMALL:
+        return ()
     sure = (told >= SURE) & shows
     boxes = sorted((box for box in _boxes(shows) if sure[_inside(box)].any()), key=_area, reverse=True)
     return tuple(boxes) if sum(map(_area, boxes)) <= SMALL * shows.size else ()
