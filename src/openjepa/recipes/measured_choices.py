@@ -108,8 +108,10 @@ def choose(store: EpisodeStore, config: "WorldConfig") -> Choices:
     frameskip, why = config.frameskip or 0, ""
     if not frameskip:
         frameskip, why = choose_frameskip(store, is_chosen=bool(categories))
-    displays = find_displays(read_clips(store)) if config.hide_displays else ()
-    clips = read_clips(store, frameskip=frameskip)
+    clips = read_clips(store)
+    displays = find_displays(clips) if config.hide_displays else ()
+    if frameskip > 1:
+        clips = read_clips(store, frameskip=frameskip)
     motion = measure_motion(clips, seed=config.seed)
     state, line = choose_state(motion)
     if state == "pair" and config.frameskip is None:

@@ -9,6 +9,8 @@ What an action moves follows the actions before as well, and moves about.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from openjepa.models.frame_input import Box
 from openjepa.recipes.measured_motion import Clip
@@ -40,10 +42,11 @@ def find_displays(clips: Sequence[Clip]) -> tuple[Box, ...]:
     before = np.concatenate([clip.actions[:-1:skip] for clip in known])
     told = _told(grey, last)
     shows = (told >= TOLD) & (_told(grey, before) < FRESH * told)
-    if _grown(shows).mean() > SMALL:
+    around = _widest(shows, MARGIN) > 0
+    if around.mean() > SMALL:
         return ()
     sure = (told >= SURE) & shows
-    boxes = sorted((box for box in _boxes(shows) if sure[_inside(box)].any()), key=_area, reverse=True)
+    boxes = sorted((box for box in _boxes(around) if sure[_inside(box)].any()), key=_area, reverse=True)
     return tuple(boxes) if sum(map(_area, boxes)) <= SMALL * shows.size else ()
 
 
@@ -64,23 +67,18 @@ def _told(grey: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 def _boxes(shows: np.ndarray) -> list[Box]:
-    """Around pixels [H, W] that lie no farther apart than twice the margin, with the margin."""
-    height, width = shows.shape
-    label = np.where(_grown(shows), np.arange(1, shows.size + 1).reshape(shows.shape), 0)
-    while True:
-        padded = np.pad(label, 1)
-        spread = np.max([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], 0) * (label > 0)
-        if (spread == label).all():
-            break
-        label = spread
-    places = [np.nonzero(label == i) for i in np.unique(label[label > 0])]
+    """Around each connected part of what is true in [H, W]."""
+    label, before = np.arange(1, shows.size + 1).reshape(shows.shape) * shows, np.zeros(shows.shape)
+    while (label != before).any():
+        label, before = _widest(label, 1) * shows, label
+    places = [np.nonzero(label == i) for i in np.unique(label[shows])]
     return [(int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 1) for y, x in places]
 
 
-def _grown(shows: np.ndarray) -> np.ndarray:
-    height, width = shows.shape
-    padded, reach = np.pad(shows, MARGIN), range(2 * MARGIN + 1)
-    return np.any([padded[i : i + height, j : j + width] for i in reach for j in reach], 0)
+def _widest(x: np.ndarray, reach: int) -> np.ndarray:
+    """The largest number within so many pixels of each of [H, W]."""
+    found = functional.max_pool2d(torch.from_numpy(x.astype(np.float64))[None], 2 * reach + 1, 1, reach)
+    return found[0].numpy()
 
 
 def _inside(box: Box) -> tuple[slice, slice]:
