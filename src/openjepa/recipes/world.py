@@ -49,8 +49,8 @@ PLAY_SHARE, FEWEST_EPISODES = 0.4, 20  # of a limit of time for play, and what i
 EDGE_PATIENCE = 4  # decisions without progress, one in a model step, after which an edge of the map is not believed
 PATIENCE = 2  # the same, at which nothing moved, after which the agent wanders
 VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
-CELLS_FIT = 3000  # the same between cells: after 1,000, a fourth of the imagined steps ahead end beside the true cell
-CELLS_LR, CELLS_HARD = 4e-3, 0.5  # a step ahead is small beside a turn, and learned last
+FIT, FIT_LR = 3000, 4e-3  # the same where a frame is a state: beside walls 1,000 slower steps leave twice the error
+CELLS_HARD = 0.5  # of it between cells: a step ahead is small beside a turn, and learned last
 VELOCITY_NOISE = 0.05  # of the critic, in standard deviations of the latents: a place is few of their numbers
 
 
@@ -83,9 +83,8 @@ class WorldConfig:
         reach: model steps to a subgoal on the map at most, > 0; None is a third of the horizon.
         train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
             latents that must tell where in the picture things move, or which scene it is, 1,000.
-        fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 1,000 of the
-            predictor, 2,500 where states hold a velocity, 3,000 where actions are choices, 1,200 of the critic and 400
-            of the policy.
+        fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 3,000 of the
+            predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
         minutes: of wall-clock time that all of this may take together, from the recording to the saved agent, > 0; the
             steps of the training and of every fit become as many as fit in, by what a few of them take. None is the
             usual steps, however long they take.
@@ -263,8 +262,6 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         **found.encoder_options,
     )
     is_scaled = found.encoder == "attn"
-    in_units = is_scaled or found.state == "pair"  # a velocity is small beside a place
-    network = LatentPredictorConfig("mlp", 256, scaled=in_units)
     method = LeWMConfig(
         categories=found.categories * found.frameskip,
         action_dim=sum(found.categories) * found.frameskip or LeWMConfig.action_dim,
@@ -287,12 +284,12 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     held = found.knot_steps > 1 and (found.frameskip > 1 or found.state == "pair")
     act = ActConfig(
         refine=RefineConfig(
-            steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else CELLS_FIT if chosen else 1000),
-            lr=CELLS_LR if chosen else RefineConfig.lr,
+            steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else FIT),
+            lr=RefineConfig.lr if found.state == "pair" else FIT_LR,
             hard_share=CELLS_HARD if chosen else 0.0,
             rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
-            predictor=network if in_units else None,
+            predictor=LatentPredictorConfig("mlp", 256, scaled=True),  # steps are small beside places
         ),
         critic=found.critic,
         distance=TemporalDistanceConfig(
