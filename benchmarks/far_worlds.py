@@ -102,6 +102,13 @@ WORLDS = {
         radius=10.5,
         ways=foreign_rooms,
     ),
+    "push-t": Far(
+        "gym_pusht/PushT-v0",
+        ("--landmarks", "True"),
+        {"offset 50": (50, 100), "offset 100": (100, 200)},
+        play=("--policy", "push"),
+        policy="push",
+    ),
     "pointmaze-large": Far(
         "PointMaze_Large-v3",
         (),
@@ -156,7 +163,8 @@ def frozen(world: Far, name: str, key: str, options: argparse.Namespace) -> Mani
 def recorded_pairs(world: Far, offset: int, options: argparse.Namespace) -> Manifest:
     """Pairs that lie so many steps apart in play that no agent learns from."""
     stage = world.make(options.pairs)
-    with EpisodeStore.create(options.out / f"play-{options.pairs}-{options.pairs_seed}") as store:
+    name = f"play-{Path(world.id).name}-{offset}-{options.pairs}-{options.pairs_seed}"
+    with EpisodeStore.create(options.out / name) as store:
         policy = make_policy(world.policy, stage.bounds)
         collect(stage, policy, store, 2 * options.pairs, offset + 1, keyed_seed(STREAM, options.pairs_seed) % 2**31)
         states = {i: np.asarray(store.rows_of("states", i)) for i in range(len(store))}
