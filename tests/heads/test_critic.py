@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,23 @@ def test_mistakes_are_named() -> None:
         TemporalDistanceConfig(embed_dim=3)
     with pytest.raises(ConfigError, match="`noise` must be 0 or more"):
         TemporalDistanceConfig(noise=-0.1)
+    with pytest.raises(ConfigError, match="`latent_weight` must be 0 where `scene_dim` is not"):
+        TemporalDistanceConfig(latent_weight=1.0, scene_dim=2)
+
+
+@pytest.mark.parametrize("form", ["squared", "euclidean", "quasimetric"])
+def test_the_distance_of_latents_is_added_and_not_learned(form: str) -> None:
+    """With a weight of 3 the distance is that of the same head without, and three times that of the latents."""
+    _, ring = walks_on_a_ring(episodes=40)
+    plain = TemporalDistanceConfig(form=form, max_gap=15, steps=20)  # type: ignore[arg-type]
+    alone = fit_temporal_distance(ring, plain, generator=torch.Generator().manual_seed(0))
+    beside = replace(plain, latent_weight=3.0)
+    head = fit_temporal_distance(ring, beside, generator=torch.Generator().manual_seed(0))
+    z, goal = ring[:, 3], ring[:, 9]
+    spread = ring.flatten(0, 1).flatten(1).std(0)
+    expected = alone(z, goal) + 3 * ((z - goal).flatten(1) / spread).norm(dim=1)
+    assert torch.allclose(head(z, goal), expected, atol=1e-5)
+    assert torch.allclose(head.to_embedded(z, head.embed_goal(goal, z)), expected, atol=1e-5)
 
 
 def test_noise_hides_what_hardly_varies() -> None:

@@ -44,6 +44,8 @@ class TemporalDistanceConfig:
         negatives: of each pair where there is a scene, >= 1 and below `batch_size`.
         sees_scene: whether the distance looks at the scene; False where the ways are the same in every scene. A scene
             that is seen names the episode, and a head that remembers where each went hardly learns of a wall.
+        latent_weight: of the distance of the standardised latents, which is added to the learned one, >= 0. Where a
+            step moves things far, states between two steps are all one step away, and nothing would hold a goal.
     """
 
     hidden_dim: int = 128
@@ -58,12 +60,17 @@ class TemporalDistanceConfig:
     scene_dim: int = 0
     negatives: int = 64
     sees_scene: bool = True
+    latent_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ConfigError(f"`noise` must be 0 or more; got {self.noise}.")
+        if min(self.noise, self.latent_weight) < 0:
+            raise ConfigError(
+                f"`noise` must be 0 or more, and `latent_weight` too; got {self.noise} and {self.latent_weight}."
+            )
         if self.scene_dim < 0 or (self.scene_dim and not 1 <= self.negatives < self.batch_size):
             raise ConfigError("`scene_dim` must be >= 0 and `negatives` from 1 to below `batch_size`.")
+        if self.latent_weight and self.scene_dim:
+            raise ConfigError("`latent_weight` must be 0 where `scene_dim` is not: scenes are no distance.")
         if not self.sees_scene and not self.scene_dim:
             raise ConfigError("`sees_scene` must be True where `scene_dim` is 0: there is no scene to leave out.")
         if min(self.hidden_dim, self.max_gap, self.pairs_per_episode, self.steps) < 1 or self.lr <= 0:
@@ -129,10 +136,15 @@ class TemporalDistanceHead(nn.Module):
         return self.between(self.embedding(z), goal)
 
     def embedding(self, z: Tensor) -> Tensor:
-        """Embeds states [..., N, D] as [..., E]."""
+        """Embeds states [..., N, D] as [..., E]; with a `latent_weight` their latents follow, as they weigh."""
+        seen = self._seen(z)
+        weight = self.config.latent_weight
+        return torch.cat([self.embed(seen), weight * seen], -1) if weight else self.embed(seen)
+
+    def _seen(self, z: Tensor) -> Tensor:
+        """What the network sees of states [..., N, D], standardised."""
         z = self.read_of(z)
-        seen = self.standardize(z.flatten(-2)).unflatten(-1, z.shape[-2:])[..., self._unseen :]
-        return self.embed(seen.flatten(-2))
+        return self.standardize(z.flatten(-2)).unflatten(-1, z.shape[-2:])[..., self._unseen :].flatten(-2)
 
     def read_of(self, z: Tensor) -> Tensor:
         """What is judged of states [..., N, D]: itself, or what is read of it, [..., N, P]."""
@@ -140,7 +152,13 @@ class TemporalDistanceHead(nn.Module):
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
         """Distance [...] from embeddings a to embeddings b, both [..., E]."""
-        way = b - a
+        way, latent_way = (b - a).tensor_split([self.config.embed_dim], -1)
+        if latent_way.shape[-1]:
+            return self._learned(way) + _norm(latent_way)
+        return self._learned(way)
+
+    def _learned(self, way: Tensor) -> Tensor:
+        """The learned distance of differences of embeddings [..., E]."""
         if self.config.form == "quasimetric":
             two_way, one_way = way.chunk(2, -1)
             return _norm(two_way) + one_way.relu().amax(-1)
@@ -153,7 +171,7 @@ class TemporalDistanceHead(nn.Module):
         """
         if self.config.scene_dim and not self._unseen:
             return self._loss_in_scene(z, z_later)
-        distance = self._pairwise(self.embedding(z), self.embedding(z_later))  # [B, B]
+        distance = self._pairwise(self.embed(self._seen(z)), self.embed(self._seen(z_later)))  # [B, B]
         logits = -self.log_scale.exp() * distance / self.config.embed_dim
         own = torch.arange(len(z), device=z.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
@@ -169,7 +187,7 @@ class TemporalDistanceHead(nn.Module):
     def _pairwise(self, a: Tensor, b: Tensor) -> Tensor:
         """`between` of every row of a [B, E] with every row of b, without the [B, B, E] of differences."""
         if self.config.form == "quasimetric":
-            return self.between(a[:, None], b[None])
+            return self._learned(b[None] - a[:, None])
         squared = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp_min(0)
         return squared if self.config.form == "squared" else (squared + 1e-12).sqrt()
 

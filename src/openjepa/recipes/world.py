@@ -39,7 +39,9 @@ from openjepa.train import TrainConfig
 
 MOTION_WEIGHT = 3.0  # of where things move
 MOTION_STEPS = 1000  # of training with it, or with scenes that recur, where no option of the training is given
-VELOCITY_STEPS = 1500  # of training a state with a velocity without it: after 600 the loss is five times as high
+# Of training a state with a velocity: with it, where after 1,000 the loss is a third higher yet, and without it, where
+# after 600 it is five times as high.
+VELOCITY_MOTION_STEPS, VELOCITY_STEPS = 3000, 1500
 # A map of remembered states: landmarks as the critic sees them, and ways of a few model steps between them.
 LANDMARKS = LandmarkConfig(radius_share=0.1, capacity=500, sample=10_000, max_gap=12, min_count=2)
 # The same where a few scenes recur, each of which was seen more seldom: a way is taken to lead back as well.
@@ -48,9 +50,12 @@ TRAIN = TrainConfig(steps=600, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkp
 PLAY_SHARE, FEWEST_EPISODES = 0.4, 20  # of a limit of time for play, and what is recorded in any case
 EDGE_PATIENCE = 4  # decisions without progress, one in a model step, after which an edge of the map is not believed
 PATIENCE = 2  # the same, at which nothing moved, after which the agent wanders
-VELOCITY_FIT = 2500  # steps of refining its predictor: what torque does is known less well after 1,000
+# Steps of refining a predictor of pairs, their rate, and how far each looks ahead: over 12 steps, what one torque did
+# is blurred by what all of them did, and the first step is foretold a third worse.
+VELOCITY_FIT, VELOCITY_LR, VELOCITY_ROLLOUT = 2500, 3e-3, 4
 FIT, FIT_LR = 3000, 4e-3  # the same where a frame is a state: beside walls 1,000 slower steps leave twice the error
 CELLS_HARD = 0.5  # of it between cells: a step ahead is small beside a turn, and learned last
+HURLED_WEIGHT = 3.0  # of the distance of latents in the critic, where at full strength things are hurled
 VELOCITY_NOISE = 0.05  # of the critic, in standard deviations of the latents: a place is few of their numbers
 
 
@@ -81,8 +86,8 @@ class WorldConfig:
         landmarks: whether the agent has a map of remembered states, and a configurator that follows it to far goals;
             None is where a frame is a state, the critic a learned distance, and episodes share what stands still.
         reach: model steps to a subgoal on the map at most, > 0; None is a third of the horizon.
-        train: options of the training; where none of them is given, states with a velocity take 1,500 steps, and
-            latents that must tell where in the picture things move, or which scene it is, 1,000.
+        train: options of the training; where none of them is given, latents that must tell where in the picture things
+            move, or which scene it is, take 1,000 steps, states with a velocity 1,500, and 3,000 where both holds.
         fit_steps: optimiser steps of each part that is fitted on frozen latents after it; None is 3,000 of the
             predictor, 2,500 where states hold a velocity, 1,200 of the critic and 400 of the policy.
         minutes: of wall-clock time that all of this may take together, from the recording to the saved agent, > 0; the
@@ -282,12 +287,17 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     chosen = bool(found.categories) and found.knot_steps == 1
     # With held actions, a search is small; the primitive ones of a model step are then held, too.
     held = found.knot_steps > 1 and (found.frameskip > 1 or found.state == "pair")
+    is_hurled = base.play.gentle is not None and found.state == "pair"
+    lines = found.lines
+    if is_hurled:
+        lines = (*lines, f"distance.latent-weight {HURLED_WEIGHT:g}: all that is near is a step away, latents tell it")
+    longest = VELOCITY_ROLLOUT if found.state == "pair" else 12
     act = ActConfig(
         refine=RefineConfig(
             steps=config.fit_steps or (VELOCITY_FIT if found.state == "pair" else FIT),
-            lr=RefineConfig.lr if found.state == "pair" else FIT_LR,
+            lr=VELOCITY_LR if found.state == "pair" else FIT_LR,
             hard_share=CELLS_HARD if chosen else 0.0,
-            rollout=min(5 if chosen else 12, found.window if chosen else found.horizon),
+            rollout=min(5 if chosen else longest, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
             predictor=LatentPredictorConfig("mlp", 256, scaled=True),  # steps are small beside places
         ),
@@ -299,6 +309,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             noise=VELOCITY_NOISE if found.state == "pair" else 0.0,
             scene_dim=found.scene_dim,
             sees_scene=not found.scene_dim,
+            latent_weight=HURLED_WEIGHT if is_hurled else 0.0,
         ),
         policy=GoalPolicyConfig(steps=config.fit_steps or 400),
         proposals=ProposalConfig(accept_gain=1.0 if found.state == "pair" or held else ProposalConfig.accept_gain),
@@ -325,7 +336,8 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     train = config.train
     slow = found.finds_motion or found.scene_dim > 0
     if (slow or found.state == "pair") and train == TRAIN:
-        train = replace(train, steps=MOTION_STEPS if slow else VELOCITY_STEPS)
+        moving = VELOCITY_MOTION_STEPS if slow else VELOCITY_STEPS
+        train = replace(train, steps=moving if found.state == "pair" else MOTION_STEPS)
     return replace(
         base,
         method=method,
@@ -334,7 +346,7 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
         window=found.window,
         frameskip=found.frameskip,
         budget=config.budget,
-        choices=found.lines,
+        choices=lines,
     )
 
 
