@@ -262,7 +262,7 @@ def test_choices_are_sampled_where_the_plans_are_too_many(tmp_path, sizes, optio
     assert any(line.startswith("search by samples: ") for line in found.choices)
 
 
-@pytest.mark.parametrize(("size", "encoder", "steps"), [(4, "attn", 1000), (8, "keypoints", 1500)])
+@pytest.mark.parametrize(("size", "encoder", "steps"), [(4, "attn", 3000), (8, "keypoints", 1500)])
 def test_inertia_makes_a_pair_and_the_size_of_what_moves_its_encoder(tmp_path, size, encoder, steps):
     found = resolved(tmp_path, clips(glide, inertia=1.0, size=size))
     assert (found.method.state, found.method.encoder.kind) == ("pair", encoder)
