@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # for editors and type checkers; `_ROOMS` does it when the pr
     from openjepa.envs import TwoRooms, make_world
     from openjepa.eval.health.conformance import check_method, check_planner, check_world_model
     from openjepa.interop.load import load
-    from openjepa.methods.lewm import LeWM, LeWMConfig, lewm, pldm
+    from openjepa.methods.lewm import LeWM, LeWMConfig
+    from openjepa.methods.lewm_presets import lewm, pldm
     from openjepa.planning import CEM, ICEM, MPPI, GradientPlanner
     from openjepa.train import TrainConfig, load_method
 
@@ -75,7 +76,8 @@ def _envs() -> dict[str, Any]:
 
 
 def _methods() -> dict[str, Any]:
-    from openjepa.methods.lewm import LeWM, LeWMConfig, lewm, pldm
+    from openjepa.methods.lewm import LeWM, LeWMConfig
+    from openjepa.methods.lewm_presets import lewm, pldm
 
     return {"LeWM": LeWM, "LeWMConfig": LeWMConfig, "lewm": lewm, "pldm": pldm}
 

@@ -7,7 +7,8 @@ import torch
 from openjepa.errors import ConfigError, ShapeError
 from openjepa.losses.scene import scene_loss
 from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
-from openjepa.methods.lewm import LeWM, LeWMConfig, lewm, pldm
+from openjepa.methods.lewm import LeWM, LeWMConfig
+from openjepa.methods.lewm_presets import lewm, pldm
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.models.latent_predictor import LatentPredictorConfig
 from openjepa.protocols import TrajectoryBatch

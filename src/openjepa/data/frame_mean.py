@@ -40,12 +40,7 @@ def frame_statistics(
         max_frames: frames that are looked at, at most.
         size: (H, W) that they are shrunk to before, with antialiasing; None leaves them as they are.
     """
-    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
-    if not len(ids):
-        raise DataError("statistics of frames need at least one episode; got none.")
-    first, last = store.starts[ids], store.starts[ids] + store.lengths[ids]
-    rows = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), max_frames)).round().astype(np.int64)]
+    rows = spread_rows(store, episodes, max_frames)
     frames = store.column("frames")
     shape = (frames.shape[1], *(size or frames.shape[2:]))
     total, squares = np.zeros(shape), np.zeros(shape)
@@ -59,3 +54,13 @@ def frame_statistics(
     mean = total / len(rows)
     variance = np.maximum(squares / len(rows) - mean**2, 0).mean()
     return FrameStatistics(torch.from_numpy(mean.astype(np.float32)), float(np.sqrt(variance)))
+
+
+def spread_rows(store: EpisodeStore, episodes: Sequence[int] | np.ndarray | None, max_frames: int) -> np.ndarray:
+    """Rows of frames that are spread evenly over whole episodes, in their order; at most so many."""
+    ids = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
+    if not len(ids):
+        raise DataError("statistics of frames need at least one episode; got none.")
+    first, last = store.starts[ids], store.starts[ids] + store.lengths[ids]
+    rows = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), max_frames)).round().astype(np.int64)]

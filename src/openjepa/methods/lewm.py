@@ -8,7 +8,7 @@ dynamics (SMWM, 2606.20104) keeps what the agent moves, and the scene term what 
 """
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,9 +26,10 @@ from openjepa.losses.sigreg import SIGRegConfig, sigreg_states
 from openjepa.losses.straightening import straightening_loss
 from openjepa.losses.vicreg import time_similarity, vicreg_states
 from openjepa.models.action_statistics import StandardisesActions
+from openjepa.models.feature_painter import FeaturePainter
 from openjepa.models.frame_encoder import FrameEncoder, FrameEncoderConfig
 from openjepa.models.frame_input import Gain
-from openjepa.models.latent_predictor import LatentPredictorConfig, ResidualMLP
+from openjepa.models.latent_predictor import POINT_UNITS, ActionReadout, LatentPredictorConfig, ResidualMLP
 from openjepa.models.latent_rollout import check_reach, predict_next, roll_out
 from openjepa.models.latent_states import STATES, PairPredictor
 from openjepa.nn.ema import update_ema
@@ -70,6 +71,10 @@ class LeWMConfig:
         covariance_t_weight: likewise (`cov_t`).
         similarity_weight: of the change between successive states.
         inverse_dynamics_weight: of reading actions from successive states.
+        agent_dim: trailing dimensions of the latent that actions are read from, where the encoder has points for what
+            acts (`objects`); 0 reads them from all that moves.
+        dense_weight: of painting the features of a whole frame from the points of things (`models.feature_painter`),
+            which keeps what is moved by contact alone. For an encoder of `objects`, with `agent_dim`.
         straightening_weight: of the curvature of paths (2603.12231).
         motion_weight: of reading from a latent which places of the picture differ from the usual (`losses.motion`).
         motion_cells: such places along each side, >= 1.
@@ -107,6 +112,8 @@ class LeWMConfig:
     covariance_t_weight: float = 0.0
     similarity_weight: float = 0.0
     inverse_dynamics_weight: float = 1.0
+    agent_dim: int = 0
+    dense_weight: float = 0.0
     straightening_weight: float = 0.0
     motion_weight: float = 0.0
     motion_cells: int = 24
@@ -152,6 +159,11 @@ class LeWMConfig:
             raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
         if self.displacement_from not in ("actions", "proprio"):
             raise ConfigError(f"`displacement_from` must be actions or proprio; got {self.displacement_from}.")
+        points = 2 * self.encoder.agent_keypoints if self.encoder.kind == "objects" else 0
+        if self.agent_dim not in (0, points) or (self.agent_dim and self.state == "pair"):
+            raise ConfigError(f"`agent_dim` must be 0, or {points} with frames as states; got {self.agent_dim}.")
+        if self.dense_weight and not self.agent_dim:
+            raise ConfigError("`dense_weight` needs an encoder of `objects`, and its `agent_dim`.")
         if self.motion_cells < 1:
             raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
@@ -174,8 +186,17 @@ class LeWM(StandardisesActions):
             self.context_encoder = FrameEncoder(config.encoder, dim, config.scene_dim)
             self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
             self.predictor = self.states.predictor(config.predictor, action_dim)
-            self.action_readout = (
-                self.states.readout(action_dim, config.scene_dim) if config.inverse_dynamics_weight else nn.Identity()
+            self.action_readout: nn.Module = nn.Identity()
+            if config.inverse_dynamics_weight:
+                self.action_readout = (
+                    ActionReadout(config.agent_dim, action_dim, units=POINT_UNITS)
+                    if config.agent_dim
+                    else self.states.readout(action_dim, config.scene_dim)
+                )
+            self.painter: Any = (
+                FeaturePainter(dim - config.agent_dim, config.encoder.image_size)
+                if config.dense_weight
+                else nn.Identity()
             )
             width = config.displacement_dim
             self.displacement: Any = nn.Linear(dim - config.scene_dim, width, bias=False) if width else nn.Identity()
@@ -289,6 +310,10 @@ class LeWM(StandardisesActions):
             places, seen = motion_places(batch.frames, c.motion_cells)
             read_out = self.motion_readout(z.squeeze(2)[..., : c.embed_dim])
             terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
+        if c.dense_weight:
+            things = z.squeeze(2)[..., : c.embed_dim - c.agent_dim]
+            painted, target = self.painter(things.flatten(0, 1)), self.painter.target(batch.frames.flatten(0, 1))
+            terms["dense"] = functional.mse_loss(painted.float(), target)
         if c.scene_weight:
             other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
             first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
@@ -346,7 +371,7 @@ class LeWM(StandardisesActions):
             terms["similarity"] = time_similarity(poses)
         if c.inverse_dynamics_weight:
             terms["inverse_dynamics"] = inverse_dynamics_loss(
-                self.action_readout, z[..., c.scene_dim :], actions, categories=c.categories
+                self.action_readout, z[..., -c.agent_dim or c.scene_dim :], actions, categories=c.categories
             )
         if c.straightening_weight:
             terms["straightening"] = straightening_loss(moving)
@@ -363,38 +388,3 @@ class LeWM(StandardisesActions):
         weights = {n.removesuffix("_weight"): getattr(c, n) for n in c.__dataclass_fields__ if n.endswith("_weight")}
         futures = c.futures.weight if c.futures is not None else 0.0
         return weights | {"prediction": prediction, "futures": futures, "scene_covariance": 4 * c.covariance_weight}
-
-
-def lewm(**options: Any) -> LeWMConfig:
-    """The paper's preset (2603.19312): ViT-Tiny/14 at 224 px, SIGReg, context 3, one-step loss, windows of 4."""
-    config = LeWMConfig(
-        action_dim=10,
-        embed_dim=192,
-        encoder=FrameEncoderConfig("vit", image_size=224, patch_size=14),
-        predictor=LatentPredictorConfig("transformer", predictor_dim=2048, depth=6, context_len=3),
-        rollout="one_step",
-        sigreg_weight=0.09,
-        variance_weight=0.0,
-        covariance_weight=0.0,
-        inverse_dynamics_weight=0.0,
-    )
-    return replace(config, **options)
-
-
-def pldm(**options: Any) -> LeWMConfig:
-    """PLDM's wall preset (2502.14819): VICReg over batch and time, inverse dynamics, GRU, windows of 17.
-
-    Weights are the published ones; its covariance is a mean over D (D - 1), ours divides by D, hence the factor.
-    The encoder is our convolutional one, not Impala.
-    """
-    dim = 512
-    config = LeWMConfig(
-        embed_dim=dim,
-        predictor=LatentPredictorConfig("gru"),
-        variance_weight=3.9843,
-        covariance_weight=6.9238 / (dim - 1),
-        variance_t_weight=0.24535,
-        similarity_weight=0.74242,
-        inverse_dynamics_weight=1.072,
-    )
-    return replace(config, **options)

@@ -5,7 +5,7 @@ The last layer always runs in float32: in bfloat16 it would quantise latents of 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from openjepa.errors import ConfigError, check_shape
 from openjepa.models.context_keypoints import ContextKeypoints
 from openjepa.models.frame_input import Box, Centred, Gain, ImageNet, PerImage, centred, hidden
 from openjepa.models.keypoints import Keypoints, cell_centres, expected_position
+from openjepa.models.object_points import ObjectPoints
 from openjepa.models.point_features import PointFeatures
 from openjepa.models.vit import VisionTransformer, ViTConfig
 
@@ -28,7 +29,8 @@ class FrameEncoderConfig:
             `keypoints` (adds a path of spatial soft-maxima, which read positions of small things), `split` (keypoints
             only, fine ones for the scene and coarse ones for what moves, both read linearly), `context` (keypoints that
             see the whole picture, each frame standardised by itself: for looks that vary), `attn` (keypoints and the
-            features under them: where, and what), or `vit` (ViT-Tiny with a class token and LeWM's projector).
+            features under them: where, and what), `objects` (keypoints of things, then of what acts, and nothing else:
+            `embed_dim` is twice their number), or `vit` (ViT-Tiny with a class token and LeWM's projector).
         image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
             size for `attn`.
         shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
@@ -36,7 +38,8 @@ class FrameEncoderConfig:
         hidden: boxes in px of the frames that come in, of which nothing is seen: displays of the last action.
         width: channels of the first convolutions.
         hidden_dim: width before the last layer.
-        num_keypoints: of `keypoints`, `context`, `attn`, and each half of `split`.
+        num_keypoints: of `keypoints`, `context`, `attn`, each half of `split`, and the things of `objects`.
+        agent_keypoints: of what acts, for `objects`.
         patch_size: px, of `vit`, and of the cells of `attn`: that of the cells in which things move, if they do.
         depth: blocks, of `vit`.
         gain: root mean square of the pixels without the mean frame of the data set, > 0 (`set_frame_statistics` of the
@@ -46,11 +49,12 @@ class FrameEncoderConfig:
             wall from the border, and blends things that may lie anywhere.
     """
 
-    kind: Literal["conv", "two-conv", "keypoints", "split", "context", "attn", "vit"] = "conv"
+    kind: Literal["conv", "two-conv", "keypoints", "split", "context", "attn", "objects", "vit"] = "conv"
     image_size: int = 64
     width: int = 32
     hidden_dim: int = 128
     num_keypoints: int = 16
+    agent_keypoints: int = 4
     patch_size: int = 14
     depth: int = 12
     gain: float | None = None
@@ -60,10 +64,9 @@ class FrameEncoderConfig:
     placed: bool = True
 
     def __post_init__(self) -> None:
-        if self.kind not in ("conv", "two-conv", "keypoints", "split", "context", "attn", "vit"):
-            raise ConfigError(
-                f"`kind` must be conv, two-conv, keypoints, split, context, attn or vit; got {self.kind}."
-            )
+        kinds = ("conv", "two-conv", "keypoints", "split", "context", "attn", "objects", "vit")
+        if self.kind not in kinds:
+            raise ConfigError(f"`kind` must be one of {', '.join(kinds)}; got {self.kind}.")
         if self.patch_size < 1:
             raise ConfigError(f"`patch_size` must be at least 1; got {self.patch_size}.")
         if self.gain is not None and not self.gain > 0:
@@ -76,8 +79,10 @@ class FrameEncoderConfig:
         unit = {"vit": self.patch_size, "attn": 1}.get(self.kind, 16)
         if self.image_size % unit or self.image_size < unit:
             raise ConfigError(f"`image_size` must be a multiple of {unit}; got {self.image_size}.")
-        if min(self.width, self.hidden_dim, self.num_keypoints, self.depth, self.image_width or 1) < 1:
-            raise ConfigError("`width`, `hidden_dim`, `num_keypoints`, `depth` and `image_width` must be at least 1.")
+        if min(self.width, self.hidden_dim, self.depth, self.image_width or 1) < 1:
+            raise ConfigError("`width`, `hidden_dim`, `depth` and `image_width` must be at least 1.")
+        if min(self.num_keypoints, self.agent_keypoints) < 1:
+            raise ConfigError("`num_keypoints` and `agent_keypoints` must be at least 1.")
         height, width = self.shrink_from or self.frame_size
         for box in self.hidden:
             top, left, bottom, right = box
@@ -111,20 +116,14 @@ class FrameEncoder(nn.Module):
         else:
             inputs: dict[str, type[ImageNet | PerImage]] = {"vit": ImageNet, "context": PerImage}
             self.pixels = inputs.get(config.kind, Centred)()
-        kinds: dict[
-            str,
-            Callable[
-                [FrameEncoderConfig],
-                ConvTrunk | TwoTrunks | KeypointTrunk | SplitTrunk | ContextKeypoints | PointFeatures | ViTTrunk,
-            ],
-        ]
-        kinds = {
+        kinds: dict[str, Callable[[FrameEncoderConfig], Any]] = {
             "conv": ConvTrunk,
             "two-conv": TwoTrunks,
             "keypoints": KeypointTrunk,
             "split": SplitTrunk,
             "context": context_trunk,
             "attn": point_trunk,
+            "objects": object_trunk,
             "vit": ViTTrunk,
         }
         self.trunk = kinds[config.kind](config)
@@ -134,6 +133,13 @@ class FrameEncoder(nn.Module):
                     f"`scene_dim` must be from 1 to below {embed_dim} for a `{config.kind}` encoder; got {scene_dim}."
                 )
             self.head: nn.Module = SplitLinear(self.trunk.out_dim // 2, scene_dim, embed_dim - scene_dim)
+        elif config.kind == "objects":
+            if embed_dim != self.trunk.out_dim:
+                raise ConfigError(
+                    f"`embed_dim` must be {self.trunk.out_dim}, twice the keypoints, for an `objects` encoder; got "
+                    f"{embed_dim}."
+                )
+            self.head = nn.Identity()
         else:
             self.head = nn.Linear(self.trunk.out_dim, embed_dim)
 
@@ -259,6 +265,11 @@ def point_trunk(config: FrameEncoderConfig) -> PointFeatures:
     return PointFeatures(
         config.num_keypoints, frame_size=config.frame_size, patch_size=config.patch_size, width=config.width
     )
+
+
+def object_trunk(config: FrameEncoderConfig) -> ObjectPoints:
+    """Points of things and points of what acts."""
+    return ObjectPoints(config.num_keypoints, config.agent_keypoints, image_size=config.image_size)
 
 
 def context_trunk(config: FrameEncoderConfig) -> ContextKeypoints:

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from openjepa.errors import ConfigError, check_shape
 
+POINT_UNITS = (0.35, 0.05)  # of positions in a picture, whose half side is 1, and of their steps
+
 
 @dataclass(frozen=True)
 class LatentPredictorConfig:
@@ -276,10 +278,22 @@ class _Block(nn.Module):
 
 
 class ActionReadout(nn.Module):
-    """Inverse dynamics: actions [B, T, A] from states z and z_next [B, T, N, D] and their difference."""
+    """Inverse dynamics: actions [B, T, A] from states z and z_next [B, T, N, D] and their difference.
 
-    def __init__(self, embed_dim: int, action_dim: int, hidden_dim: int = 128) -> None:
+    Neighbours are close: their difference, in a smaller unit, spares the net learning to subtract.
+
+    Args:
+        embed_dim: width N * D of a state.
+        action_dim: width A of an action.
+        hidden_dim: width of the hidden layers.
+        units: in which the net sees states, and their differences.
+    """
+
+    def __init__(
+        self, embed_dim: int, action_dim: int, hidden_dim: int = 128, units: tuple[float, float] = (1.0, 0.25)
+    ) -> None:
         super().__init__()
+        self.units = units
         self.net = nn.Sequential(
             nn.Linear(2 * embed_dim, hidden_dim),
             nn.ReLU(),
@@ -291,5 +305,5 @@ class ActionReadout(nn.Module):
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:  # noqa: D102
         z, z_next = z.flatten(-2), z_next.flatten(-2)
         with torch.autocast(z.device.type, enabled=False):
-            # Neighbours are close: their difference, scaled up, spares the net learning to subtract.
-            return self.net(torch.cat([z, 4 * (z_next - z)], -1).float())
+            whole, step = self.units
+            return self.net(torch.cat([z / whole, (z_next - z) / step], -1).float())

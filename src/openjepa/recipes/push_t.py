@@ -33,7 +33,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from openjepa.agent import load_agent
+from openjepa.agent import ProposalConfig, load_agent
 from openjepa.data import split
 from openjepa.envs import GymnasiumWorld, make_policy, make_world
 from openjepa.errors import ConfigError
@@ -43,7 +43,7 @@ from openjepa.eval.acting.outcomes import SuccessReport, success_difference
 from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import LatentDiagnostics, measure, untrained_twin
 from openjepa.eval.pages.animation import Replay
-from openjepa.heads.critic import TemporalDistanceConfig
+from openjepa.heads.goal_policy import GoalPolicyConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.methods.refine import RefineConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
@@ -72,9 +72,9 @@ class PushTConfig(WorldModelConfig):
     """A world model of Push-T, how it acts, and the pairs that it is judged on."""
 
     play: PlayConfig = field(
-        default_factory=lambda: PlayConfig("push-t", {}, "push", episodes=500, steps=50, num_envs=50, held_out=0.12)
+        default_factory=lambda: PlayConfig("push-t", {}, "push", episodes=1000, steps=50, num_envs=50, held_out=0.12)
     )
-    window: int = 7
+    window: int = 2
     offset: int = 25  # environment steps between start and goal in their episode, >= 1
     pairs_per_episode: int = 4  # at most; another one is taken from an episode only when all gave one
     floor: str = "uniform"  # policy of the random floor
@@ -85,24 +85,36 @@ class PushTConfig(WorldModelConfig):
 
 
 def push_t() -> PushTConfig:
-    """500 episodes of scripted pushing, 900 steps."""
+    """1,000 episodes of scripted pushing, 900 steps; the latent is 16 points of things and 4 of the pusher."""
     return PushTConfig(
         method=LeWMConfig(
-            embed_dim=32,
-            encoder=FrameEncoderConfig("keypoints"),
-            predictor=LatentPredictorConfig("mlp", 256),
-            covariance_weight=0.2,
-            inverse_dynamics_weight=2.0,
+            embed_dim=40,
+            encoder=FrameEncoderConfig("objects"),
+            predictor=LatentPredictorConfig("mlp", 256, scaled=True),
+            variance_weight=0.0,
+            covariance_weight=0.0,
+            agent_dim=8,
+            dense_weight=1.0,
         ),
         train=TrainConfig(steps=900, lr=2e-3, final_lr=2e-5, weight_decay=1e-4, checkpoint_every=300),
         act=ActConfig(
-            refine=RefineConfig(steps=300, rollout=12),
-            distance=TemporalDistanceConfig(steps=600, max_gap=40),
-            planner=CEMConfig(horizon=12, num_samples=64, num_elites=8, num_iterations=3, knot_steps=3),
-            policy=None,
-            replan_every=5,
+            refine=RefineConfig(
+                steps=3000,
+                rollout=8,
+                lr=3e-3,
+                hard_share=0.5,
+                noise=0.02,
+                predictor=LatentPredictorConfig("mlp", 256, scaled=True),
+            ),
+            critic="latent",
+            planner=CEMConfig(horizon=24, num_samples=128, num_elites=12, num_iterations=4, knot_steps=3),
+            policy=GoalPolicyConfig(hidden_dim=256, steps=2500, max_gap=24),
+            policy_from="play",
+            proposals=ProposalConfig(num_policy=32, num_last=16, num_wide=16, accept_gain=1.0),
+            aggregate="closest",
+            replan_every=2,
             budget=50,
-            pairs=50,
+            pairs=200,
         ),
     )
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from openjepa.data import EpisodeStore, WindowConfig, WindowSource, split, statistics
-from openjepa.data.frame_mean import frame_statistics
+from openjepa.data.frame_mean import frame_statistics, spread_rows
 from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import collect, is_environment_id, make_policy, make_world
 from openjepa.errors import ConfigError
@@ -191,6 +192,8 @@ def build(config: LearnConfig) -> Experiment:
         size = method.config.encoder.frame_size
         frames = frame_statistics(store, trained, max_frames=1024, size=size)
         method.set_frame_statistics(frames.mean, frames.rms)
+    if method.config.dense_weight:
+        method.painter.measure(torch.from_numpy(store.column("frames")[spread_rows(store, trained, 2048)]))
     names = _state_names(store, config.play)
 
     def episodes() -> TrajectoryBatch:
