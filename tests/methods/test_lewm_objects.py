@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from openjepa.errors import ConfigError
+from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
+from openjepa.methods.principal import keep_principal
 from openjepa.models.feature_painter import FIRST_WIDTH, FeaturePainter
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import TrajectoryBatch
+from openjepa.recipes.acting import ActConfig
 
 ENCODER = FrameEncoderConfig("objects", image_size=32, num_keypoints=3, agent_keypoints=2)
 OPTIONS = {"embed_dim": 10, "encoder": ENCODER, "agent_dim": 4, "dense_weight": 1.0, "variance_weight": 0.0}
@@ -80,12 +83,36 @@ def test_what_always_stands_there_counts_for_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"agent_dim": 2}, "`agent_dim` must be 0, or 4 with frames as states; got 2"),
-        ({"state": "pair"}, "`agent_dim` must be 0, or 4 with frames as states; got 4"),
+        ({"agent_dim": 2}, "`agent_dim` must be 4 of 10 dimensions, of an encoder of `objects`.*; got 2 of 10"),
+        ({"state": "pair"}, "with frames as states"),
+        ({"embed_dim": 16}, "`agent_dim` must be 4 of 10 dimensions, .*; got 4 of 16"),
         ({"agent_dim": 0}, "`dense_weight` needs an encoder of `objects`, and its `agent_dim`"),
-        ({"embed_dim": 16}, "`embed_dim` must be 10, twice the keypoints, for an `objects` encoder; got 16"),
     ],
 )
 def test_impossible_options(options, message):
     with pytest.raises(ConfigError, match=message):
         make(**options)
+
+
+def test_principal_components_keep_distances_and_are_seen_again():
+    """Points of which two move as one have one component less; what is left tells states as far apart as before."""
+    model = make().eval()
+    z = torch.randn(6, 5, 1, 10, generator=keyed_generator(2))
+    z[..., 7] = 2 * z[..., 3] + 1  # rank 9
+    small, kept = keep_principal(model, z, 9)
+    assert kept.shape == (6, 5, 1, 9)
+    apart, before = (torch.cdist(x.flatten(0, 2).double(), x.flatten(0, 2).double()) for x in (kept, z))
+    torch.testing.assert_close(apart, before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(kept.mean((0, 1)), torch.zeros(1, 9), atol=1e-5, rtol=0)
+    spread = kept.flatten(0, 2).std(0)
+    assert (spread[:-1] >= spread[1:]).all()
+    frames = batch().frames
+    small, kept = keep_principal(model, model.encode(frames), 4)
+    torch.testing.assert_close(small.encode(frames), kept)
+
+
+def test_one_of_two_ways_to_a_smaller_latent():
+    with pytest.raises(ConfigError, match="`principal` must be below `embed_dim` 10, without scene dimensions; got 10"):
+        keep_principal(make(), torch.zeros(2, 3, 1, 10), 10)
+    with pytest.raises(ConfigError, match="`compact` and `principal` both make the latent smaller"):
+        ActConfig(principal=2, compact=CompactConfig())

@@ -159,9 +159,13 @@ class LeWMConfig:
             raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
         if self.displacement_from not in ("actions", "proprio"):
             raise ConfigError(f"`displacement_from` must be actions or proprio; got {self.displacement_from}.")
-        points = 2 * self.encoder.agent_keypoints if self.encoder.kind == "objects" else 0
-        if self.agent_dim not in (0, points) or (self.agent_dim and self.state == "pair"):
-            raise ConfigError(f"`agent_dim` must be 0, or {points} with frames as states; got {self.agent_dim}.")
+        acts, things = 2 * self.encoder.agent_keypoints, 2 * self.encoder.num_keypoints
+        found = (self.encoder.kind, self.state, self.agent_dim, self.embed_dim)
+        if self.agent_dim and found != ("objects", "frame", acts, acts + things):
+            raise ConfigError(
+                f"`agent_dim` must be {acts} of {acts + things} dimensions, of an encoder of `objects` and with frames "
+                f"as states; got {self.agent_dim} of {self.embed_dim}."
+            )
         if self.dense_weight and not self.agent_dim:
             raise ConfigError("`dense_weight` needs an encoder of `objects`, and its `agent_dim`.")
         if self.motion_cells < 1:
@@ -311,9 +315,7 @@ class LeWM(StandardisesActions):
             read_out = self.motion_readout(z.squeeze(2)[..., : c.embed_dim])
             terms["motion"] = motion_loss(read_out, places[:, known:], seen[:, known:])
         if c.dense_weight:
-            things = z.squeeze(2)[..., : c.embed_dim - c.agent_dim]
-            painted, target = self.painter(things.flatten(0, 1)), self.painter.target(batch.frames.flatten(0, 1))
-            terms["dense"] = functional.mse_loss(painted.float(), target)
+            terms["dense"] = self._dense_loss(z, batch)
         if c.scene_weight:
             other = z[:, -1] if batch.others is None else self.encode(batch.others[:, :1])[:, 0]
             first, other = z[:, 0, :, : c.scene_dim], other[..., : c.scene_dim]
@@ -340,6 +342,14 @@ class LeWM(StandardisesActions):
             paths.append(predict_next(self.predict, flat, actions, self.config.predictor.context_len))
         errors = [functional.mse_loss(path[..., : self.config.embed_dim], target) for path in paths]
         return torch.stack(errors).mean()
+
+    def _dense_loss(self, z: Tensor, batch: TrajectoryBatch) -> Tensor:
+        """Of the first frame of each window and of other moments: neighbours would show the same once more."""
+        frames, poses = batch.frames[:, :1], z[:, :1]
+        if batch.others is not None:
+            frames, poses = torch.cat([frames, batch.others], 1), torch.cat([poses, self.encode(batch.others)], 1)
+        painted = self.painter(poses[..., : -self.config.agent_dim].flatten(0, 2))
+        return functional.mse_loss(painted.float(), self.painter.target(frames.flatten(0, 1)))
 
     def _displacement_loss(self, z: Tensor, batch: TrajectoryBatch) -> Tensor:
         c, width = self.config, self.config.displacement_dim

@@ -20,6 +20,7 @@ from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
+from openjepa.methods.principal import keep_principal
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
@@ -40,6 +41,7 @@ class ActConfig:
 
     Attributes:
         compact: to a smaller latent, for `split` encoders; None keeps the latent as it is.
+        principal: principal components of the latent that are kept (`methods.principal`); None keeps all numbers.
         refine: of the predictor on frozen latents.
         critic: what tells how far a goal is: `steps`, a learned temporal distance; `map`, the shortest way between
             landmarks (where they cannot cover what was seen, the temporal distance); `places`, a learned temporal
@@ -65,6 +67,7 @@ class ActConfig:
     """
 
     compact: CompactConfig | None = None
+    principal: int | None = None
     refine: RefineConfig = field(default_factory=RefineConfig)
     critic: Literal["steps", "map", "places", "latent"] = "steps"
     distance: TemporalDistanceConfig = field(default_factory=lambda: TemporalDistanceConfig(steps=800))
@@ -94,6 +97,8 @@ class ActConfig:
             raise ConfigError(f"`policy_from` must be model or play; got {self.policy_from}.")
         if min(self.replan_every, self.budget, self.pairs) < 1:
             raise ConfigError("`replan_every`, `budget` and `pairs` must be at least 1.")
+        if self.compact is not None and self.principal is not None:
+            raise ConfigError("`compact` and `principal` both make the latent smaller: leave one of them out.")
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,15 @@ class Learned:
 
 
 def learn_to_act(model: LeWM, config: WorldModelConfig) -> Learned:
-    """Encodes the training episodes, compacts the latent where that is wanted, and fits the other parts to it."""
-    compact = config.act.compact
-    if compact is None:
-        return fit_to_act(model, remember(model, config), config)
-    return fit_to_act(*remember_compact(model, config, compact), config)
+    """Encodes the training episodes, makes the latent smaller where that is wanted, and fits the other parts to it."""
+    act = config.act
+    if act.compact is not None:
+        return fit_to_act(*remember_compact(model, config, act.compact), config)
+    memory = remember(model, config)
+    if act.principal is not None:
+        model, latents = keep_principal(model, memory.latents, act.principal, lengths=memory.lengths)
+        memory = replace(memory, latents=latents)
+    return fit_to_act(model, memory, config)
 
 
 def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned:

@@ -75,6 +75,7 @@ class PushTConfig(WorldModelConfig):
         default_factory=lambda: PlayConfig("push-t", {}, "push", episodes=1000, steps=50, num_envs=50, held_out=0.12)
     )
     window: int = 2
+    batch_size: int = 32
     offset: int = 25  # environment steps between start and goal in their episode, >= 1
     pairs_per_episode: int = 4  # at most; another one is taken from an episode only when all gave one
     floor: str = "uniform"  # policy of the random floor
@@ -106,6 +107,7 @@ def push_t() -> PushTConfig:
                 noise=0.02,
                 predictor=LatentPredictorConfig("mlp", 256, scaled=True),
             ),
+            principal=12,
             critic="latent",
             planner=CEMConfig(horizon=24, num_samples=128, num_elites=12, num_iterations=4, knot_steps=3),
             policy=GoalPolicyConfig(hidden_dim=256, steps=2500, max_gap=24),

@@ -175,16 +175,17 @@ def build(config: LearnConfig) -> Experiment:
     config = with_seed(config)
     store = open_store(config)
     trained, held_out = split(store, config.play.held_out, config.seed)
+    displaced = config.method.displacement_weight > 0
     windows = WindowConfig(
         config.window,
         config.batch_size,
         config.frameskip,
         seed=config.seed,
-        num_others=2 if config.method.displacement_weight else int(config.method.scene_weight > 0),
+        num_others=2 if displaced or config.method.dense_weight else int(config.method.scene_weight > 0),
         ways=config.method.displacement_from,
     )
     source = WindowSource(store, trained, windows)
-    width = source.action_dim // config.frameskip if config.method.displacement_weight else 0
+    width = source.action_dim // config.frameskip if displaced else 0
     method = LeWM(replace(config.method, action_dim=source.action_dim, displacement_dim=width))
     moments = statistics(store, "actions", trained).with_frameskip(config.frameskip)
     method.set_action_statistics(moments.mean, moments.std)
