@@ -1,9 +1,11 @@
-r"""What a state holds, and what can be reached with it: velocity (Pendulum), heading (MiniGrid), on one thread.
+r"""What a state holds, and what can be reached with it: velocity, heading, and what is touched, on one thread.
 
     python benchmarks/states.py pendulum --seed 0
     python benchmarks/states.py pendulum four-rooms --seed 0 --option train.steps 300
+    python benchmarks/states.py push-t --seed 0 --option method.dense_weight 0 --option act.principal null
 
-Every world is played at random, learned and judged from scratch; options of the learning follow as `--option NAME
+Pendulum, one layout of MiniGrid's four rooms, and Push-T (`states_push_t.py`). Every world is played at random (Push-T by
+scripted pushing), learned and judged from scratch; options of the learning follow as `--option NAME
 VALUE`. Goals are pictures, episodes are judged at their last step, and what random play reaches on the same pairs is
 printed beside. `--work` keeps the play for the next time. The last line is one JSON object by world: `success`,
 `block_px`, `block_deg`, `velocity_r2`, `heading_r2`, `cpu_seconds` (of learning; null where a world has no such thing).
@@ -22,6 +24,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from states_push_t import push_t_states
 from torch import Tensor
 
 from openjepa.agent import Agent, AgentConfig
@@ -49,6 +52,7 @@ from openjepa.nn.random import keyed_generator
 from openjepa.planning import CEM, CEMConfig, Exhaustive, ExhaustiveConfig
 from openjepa.planning.costs import Last, PathCost, mean
 from openjepa.protocols import TrajectoryBatch, World
+from openjepa.recipes.push_t import push_t
 from openjepa.train import TrainConfig, train
 
 
@@ -412,9 +416,10 @@ def four_rooms(config: LearnConfig, work: Path, run_dir: Path, seed: int) -> dic
 
 # ---------------------------------------------------------------------------------------------------------- main
 
-WORLDS: dict[str, tuple[Callable[[], LearnConfig], Callable[..., dict[str, Any]]]] = {
+WORLDS: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
     "pendulum": (pendulum_config, pendulum),
     "four-rooms": (four_rooms_config, four_rooms),
+    "push-t": (push_t, push_t_states),
 }
 COLUMNS = ("success", "block_px", "block_deg", "velocity_r2", "heading_r2", "cpu_seconds")
 

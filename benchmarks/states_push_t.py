@@ -16,9 +16,11 @@ from torch import Tensor
 
 from openjepa import load_agent
 from openjepa.data import split
+from openjepa.data.whole_episodes import read_episodes
 from openjepa.envs import make_policy
 from openjepa.eval.acting.floors import PolicyPlayer
 from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
+from openjepa.eval.health.collapse import encode_episodes
 from openjepa.eval.intervals import wilson
 from openjepa.eval.probing.probes import RidgeProbe
 from openjepa.methods.lewm import LeWM
@@ -102,9 +104,6 @@ def read_outs(model: LeWM, config: PushTConfig) -> dict[str, float]:
 
 def remember_episodes(model: LeWM, config: PushTConfig, episodes: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Latents [E, T, 1, D], actions and states of some episodes."""
-    from openjepa.data.whole_episodes import read_episodes
-    from openjepa.eval.health.collapse import encode_episodes
-
     batch = read_episodes(open_store(config), episodes)
     assert batch.states is not None
     return encode_episodes(model, batch), batch.actions, batch.states.float()

@@ -29,8 +29,9 @@ class FrameEncoderConfig:
             `keypoints` (adds a path of spatial soft-maxima, which read positions of small things), `split` (keypoints
             only, fine ones for the scene and coarse ones for what moves, both read linearly), `context` (keypoints that
             see the whole picture, each frame standardised by itself: for looks that vary), `attn` (keypoints and the
-            features under them: where, and what), `objects` (keypoints of things, then of what acts, and nothing else, as
-            they are where `embed_dim` is twice their number), or `vit` (ViT-Tiny, class token, LeWM's projector).
+            features under them: where, and what), `objects` (keypoints of things, then of what acts, and nothing else;
+            as they are where `embed_dim` is twice their number), or `vit` (ViT-Tiny with a class token and LeWM's
+            projector).
         image_size: px, the height of a frame; a multiple of 16 for the convolutions, of `patch_size` for the ViT, any
             size for `attn`.
         shrink_from: (H, W) of the frames that come in, shrunk or stretched to that size with antialiasing; None where
