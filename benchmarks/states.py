@@ -4,9 +4,9 @@ r"""What a state holds, and what can be reached with it: velocity, heading, and 
     python benchmarks/states.py pendulum four-rooms --seed 0 --option train.steps 300
     python benchmarks/states.py push-t --seed 0 --option method.dense_weight 0 --option act.principal null
 
-Pendulum, one layout of MiniGrid's four rooms, and Push-T (`states_push_t.py`), where play is scripted pushing and a goal
-counts at its first hit. Elsewhere play is random and episodes are judged at their last step. Every world is learned and
-judged from scratch; options of the learning follow as `--option NAME VALUE`. What random play reaches on the same pairs is
+Pendulum, one layout of MiniGrid's four rooms, and Push-T (`states_push_t.py`), where play is scripted pushing and a
+goal counts at its first hit. Elsewhere play is random and episodes are judged at their last step. Every world is
+learned and judged from scratch; options of the learning follow as `--option NAME VALUE`. What random play reaches is
 printed beside. `--work` keeps the play for the next time. The last line is one JSON object by world: `success`,
 `block_px`, `block_deg`, `velocity_r2`, `heading_r2`, `cpu_seconds` (of learning; null where a world has no such thing).
 """
