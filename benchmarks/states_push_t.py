@@ -41,7 +41,7 @@ def push_t_states(config: PushTConfig, work: Path, run_dir: Path, seed: int) -> 
     open_store(config).close()  # play is not learning
     began = time.process_time()
     experiment = build_push_t(config)
-    train(experiment.method, experiment.data, config.train, run_dir)
+    train(experiment.method, experiment.source, config.train, run_dir)
     finish(config, run_dir)
     learned = time.process_time() - began
     agent = load_agent(run_dir)
@@ -62,7 +62,8 @@ def push_t_states(config: PushTConfig, work: Path, run_dir: Path, seed: int) -> 
         last = np.array([bool(outcome.success_at_end) for outcome in outcomes])
         rates |= {f"{name}success": hits.mean(), f"{name}moving": hits[moved].mean(), f"{name}last_step": last.mean()}
         if not name:
-            rates |= {"ci95": list(wilson(int(hits.sum()), len(hits)))[:2], "moving_pairs": int(moved.sum())}
+            interval = wilson(int(hits.sum()), len(hits))
+            rates |= {"ci95": [interval.low, interval.high], "moving_pairs": int(moved.sum())}
     print(f"  {rates}")
     return {**{k: v if isinstance(v, list) else float(v) for k, v in rates.items()}, **found, "cpu_seconds": learned}
 
