@@ -27,7 +27,7 @@ from openjepa import load_agent
 from openjepa.command_line.runs import open_run
 from openjepa.data import split
 from openjepa.data.whole_episodes import read_episodes
-from openjepa.envs import make_policy
+from openjepa.envs import default_policy, make_policy
 from openjepa.envs.facts import Fact, spoken
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.eval.intervals import wilson
@@ -135,7 +135,7 @@ class Bench:
         return self._play(tasks, by_cost(self.agent, PointCost(head, tokens, mask, self.language.distance)))
 
     def _at_random(self, frames: np.ndarray, goals: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        policy = make_policy("smooth", self.agent.bounds)
+        policy = make_policy(default_policy(self.agent.bounds), self.agent.bounds)
         policy.reset(range(len(frames)))
         return lambda _: policy.act(None)
 
