@@ -1,7 +1,9 @@
-r"""Words in and out of the saved agents of `object-rooms`: the tables of `docs/language.md`.
+r"""Words in and out of the saved agents of `object-rooms` and of the arm: the tables of `docs/language.md`.
 
     openjepa train object-rooms --seed 0 --run-dir runs/object-rooms-0      # and seeds 1 and 2
     python benchmarks/language.py runs/object-rooms-0 runs/object-rooms-1 runs/object-rooms-2
+    openjepa train arm-felt --seed 0 --run-dir runs/arm-felt-0              # and seeds 1 and 2
+    python benchmarks/language.py runs/arm-felt-0 runs/arm-felt-1 runs/arm-felt-2 --steps 15 --no-rivals
 
 For each run it trains the language (timed in CPU-seconds), then plays goals in words by split, beside a goal picture of
 one state of each goal (the ceiling), a point head, shuffled texts, a parser of regular expressions and play at random;
@@ -25,67 +27,38 @@ from openjepa import load_agent
 from openjepa.command_line.runs import open_run
 from openjepa.data import split
 from openjepa.data.whole_episodes import read_episodes
-from openjepa.envs import make_policy
-from openjepa.envs.two_rooms import TwoRooms
+from openjepa.envs import default_policy, make_policy
+from openjepa.envs.facts import Fact, spoken
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.eval.intervals import wilson
 from openjepa.heads.language_fitting import fit_point_head
 from openjepa.language import load
-from openjepa.language.facts import Fact, Facts
 from openjepa.language.rivals import ParsedCost, Parser, PointCost, fit_probe
 from openjepa.language.sayings import Saying, Sayings, Split, truth
 from openjepa.language.stream import evenly, kept, moments
-from openjepa.recipes.two_rooms import world_config
 from openjepa.recipes.worded_tasks import Tasks, by_cost, by_picture, draw_tasks, play_tasks
 from openjepa.recipes.words import WordsConfig, learn_words, lesson_of, look, meaning_of
-from openjepa.recipes.world_model import open_store, with_seed
+from openjepa.recipes.world_model import open_store, with_seed, world_of
 
 AFTER = Path(__file__).with_name("language_written_after.json")
+UNSOUND = Path(__file__).with_name("language_unsound.json")  # contradictions by world
 AHEAD = 6  # model steps that captions look ahead
-UNSOUND = {
-    "foreign": (
-        "geh bitte links neben die rote Scheibe",
-        "va à gauche du disque rouge",
-        "ve a la izquierda del disco rojo",
-        "赤い円の左に行って",
-        "иди налево от красного круга",
-        "vai para a esquerda do disco vermelho",
-        "gå till vänster om den röda skivan",
-        "menj a piros korong bal oldalára",
-    ),
-    "another matter": (
-        "what is the capital of France?",
-        "write a poem about autumn leaves",
-        "buy two litres of milk and some bread",
-        "the stock market fell by three per cent",
-        "def main(): return 0",
-        "open the window and turn off the light",
-        "my bicycle has a flat tyre",
-        "asdf qwer zxcv",
-    ),
-    "contradiction": (
-        "go to the left of the red disc and to the right of the red disc",
-        "be in the left room and in the right room",
-        "stay at the top and at the bottom",
-        "be above the green square and below the green square",
-        "move to the same room as the blue triangle and behind the wall from the blue triangle",
-        "touch the bottom, at the top",
-        "be in the doorway and at the bottom",
-        "get right of the yellow diamond and left of the yellow diamond",
-    ),
-}
 
 
 class Bench:
     """One run: its agent, its words, and everything that is measured."""
 
-    def __init__(self, run: Path, words: WordsConfig, count: int, *, retrain: bool) -> None:
+    def __init__(self, run: Path, words: WordsConfig, count: int, steps: int, *, retrain: bool) -> None:
         opened = open_run(run)
         self.config = with_seed(opened.config)
         self.agent = load_agent(run)
-        self.world = world_config(self.config)
-        self.facts = Facts(TwoRooms(1, self.world).state_names)
-        self.sayings, self.count, self.words = Sayings(self.facts), count, words
+        self.world, self.facts = spoken(world_of(self.config.play))
+        self.sayings, self.count, self.steps, self.words = Sayings(self.facts), count, steps, words
+        self.written = [
+            (tuple(self.facts.index[fact] for fact in facts), one["text"])
+            for one in json.loads(AFTER.read_text())
+            if set(facts := [Fact(r, tuple(t)) for r, *t in one["facts"]]) <= set(self.facts.all)
+        ]
         self.train_seconds: float | None = None  # of a language that was there before nobody knows
         if retrain or not (run / "language").is_dir():
             began = time.process_time()
@@ -100,8 +73,8 @@ class Bench:
 
     def goals(self, rivals: bool) -> dict[str, Any]:
         """Success of goals in words by split; every player on the same tasks."""
-        joined = draw_tasks(self.world, self.facts, self.count, seed=1)
-        apart = draw_tasks(self.world, self.facts, self.count, seed=2, joined=False)
+        joined = draw_tasks(self.world, self.count, seed=1)
+        apart = draw_tasks(self.world, self.count, seed=2, joined=False)
         found: dict[str, Any] = {}
 
         def keep(name: str, row: dict[str, Any]) -> None:
@@ -124,19 +97,18 @@ class Bench:
                 keep("shuffled text", self._play_words(joined, list(np.roll(texts, 1))))
                 if rivals:
                     keep("point head, seen", self._play_points(joined, texts))
-        if AFTER.is_file():
-            written = json.loads(AFTER.read_text())
-            wanted = [tuple(self.facts.index[Fact(r, tuple(t))] for r, *t in one["facts"]) for one in written]
-            tasks = draw_tasks(self.world, self.facts, len(written), seed=3, wanted=wanted)
-            keep("written after", self._play_words(tasks, [one["text"] for one in written]))
+        if self.written:
+            wanted, texts = zip(*self.written, strict=True)
+            tasks = draw_tasks(self.world, len(wanted), seed=3, wanted=wanted)
+            keep("written after", self._play_words(tasks, texts))
             keep("goal picture, written after", self._play(tasks, by_picture(self.agent)))
             if rivals:
-                keep("parser, written after", self._play_parsed(tasks, [one["text"] for one in written]))
+                keep("parser, written after", self._play_parsed(tasks, texts))
         keep("play at random", self._play(joined, self._at_random))
         return found
 
     def _play(self, tasks: Tasks, begin: Callable[..., Any]) -> dict[str, Any]:
-        judged = play_tasks(tasks, self.facts, self.world, begin)
+        judged = play_tasks(tasks, self.world, begin, budget=self.steps)
         rate = wilson(int(judged.at_end.sum()), len(tasks))
         return {"rate": rate.estimate, "ci95": [rate.low, rate.high], "ever": float(judged.ever.mean())}
 
@@ -163,7 +135,7 @@ class Bench:
         return self._play(tasks, by_cost(self.agent, PointCost(head, tokens, mask, self.language.distance)))
 
     def _at_random(self, frames: np.ndarray, goals: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        policy = make_policy("smooth", self.agent.bounds)
+        policy = make_policy(default_policy(self.agent.bounds), self.agent.bounds)
         policy.reset(range(len(frames)))
         return lambda _: policy.act(None)
 
@@ -283,12 +255,13 @@ class Bench:
 
     def _moving_and_resting(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((23, seed))
-        world = TwoRooms(1, self.world)
+        world = self.world.unseen(1)
         frames, states = [world.reset([10_000_000 + seed])], [world.states()]
         while len(frames) < 160:
             angle, moving, resting = rng.uniform(0, 2 * np.pi), int(rng.integers(2, 9)), int(rng.integers(5, 41))
+            rest = rng.uniform(-1, 1, world.bounds.dim - 2)  # of what moves along more than two axes
             for t in range(moving + resting):
-                step = np.array([[np.cos(angle), np.sin(angle)]]) * (t < moving)
+                step = np.array([[np.cos(angle), np.sin(angle), *rest]]) * world.bounds.high * (t < moving)
                 frames.append(world.step(step))
                 states.append(world.states())
         with torch.no_grad():
@@ -300,11 +273,9 @@ class Bench:
     def refusals(self) -> dict[str, Any]:
         """Share of sound texts that are refused, at the stated rate, and of texts that make no sense."""
         sound = [s.text for s in self.sayings.draw(self.count, "goal", "composition", self.rng)]
-        if AFTER.is_file():
-            sound_after = [one["text"] for one in json.loads(AFTER.read_text())]
-            after = {"written_after": self._refused(sound_after)}
-        else:
-            after = {}
+        after = {"written_after": self._refused([text for _, text in self.written])} if self.written else {}
+        unsound = json.loads(UNSOUND.read_text())
+        unsound["contradiction"] = unsound["contradiction"].get(self.world.name, ())
         seen = [s.text for s in self.sayings.draw(self.count, "goal", "seen", self.rng)]
         splits: tuple[Split, ...] = ("template", "words")  # such as the refusal is calibrated on
         fresh = [s.text for split_ in splits for s in self.sayings.draw(2 * self.count, "goal", split_, self.rng)]
@@ -314,7 +285,7 @@ class Bench:
             "sound_seen": self._refused(seen),
             "sound_compositions": self._refused(sound),
             **after,
-            **{kind: self._refused(texts) for kind, texts in UNSOUND.items()},
+            **{kind: self._refused(texts) for kind, texts in unsound.items() if texts},
         }
 
     def _refused(self, texts: Sequence[str]) -> float:
@@ -322,9 +293,9 @@ class Bench:
 
     def decision_ms(self) -> float:
         """Median CPU-milliseconds of a decision of one environment, after the text is read."""
-        world = TwoRooms(1, self.world)
+        world = self.world.unseen(1)
         frames = world.reset([5])
-        self.agent.pursue(self.language.cost("go to the left of the red disc"), frames)
+        self.agent.pursue(self.language.cost(self.sayings.caption(0)), frames)
         times = []
         for _ in range(90):
             before, began = self.agent.decisions, time.process_time()
@@ -337,7 +308,7 @@ class Bench:
 
 def measure(run: Path, options: argparse.Namespace, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     words = WordsConfig(encoder=options.encoder, seed=options.seed)
-    bench = Bench(run, words, options.count, retrain=options.retrain)
+    bench = Bench(run, words, options.count, options.steps, retrain=options.retrain)
     parts: dict[str, Callable[[], Any]] = {
         "decision_ms": bench.decision_ms,
         "refusals": bench.refusals,
@@ -358,6 +329,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--count", type=int, default=200, help="instructions of each split")
+    parser.add_argument("--steps", type=int, default=60, help="of every task")
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--seed", type=int, default=0, help="of texts and heads")
     parser.add_argument("--retrain", action="store_true", help="train the language even where there is one")
@@ -370,13 +342,18 @@ def main() -> None:
 
     def keep(found: dict[str, Any]) -> None:
         if options.out is not None:
-            known = {"count": options.count, "encoder": options.encoder, "runs": [*results, found]}
+            known = {
+                "count": options.count,
+                "steps": options.steps,
+                "encoder": options.encoder,
+                "runs": [*results, found],
+            }
             options.out.write_text(json.dumps(known, indent=1) + "\n")
 
     for run in options.runs:
         results.append(measure(run, options, keep))
     if "goals" in results[0]:
-        print("\nsuccess at the end of 60 steps, by run; ratio to the goal picture")
+        print(f"\nsuccess at the end of {options.steps} steps, by run; ratio to the goal picture")
         for name in results[0]["goals"]:
             rates = [r["goals"][name]["rate"] for r in results]
             ceiling = "goal picture, compositions" if "compositions" in name else "goal picture"

@@ -23,10 +23,10 @@ from mcp import Client
 from openjepa import load_agent
 from openjepa.agent import read_card
 from openjepa.envs import make_world
+from openjepa.envs.facts import spoken
 from openjepa.envs.two_rooms import REACHED, TwoRooms
 from openjepa.eval.intervals import wilson
 from openjepa.language import load
-from openjepa.language.facts import Facts
 from openjepa.serve.mcp.agent_tools import AgentTools
 from openjepa.serve.mcp.handles import Shelf
 from openjepa.serve.mcp.limits import Limits
@@ -89,7 +89,7 @@ async def solve(client: Client, judge: Judge, seed: int, words: str | None) -> d
         seen = await call("observe", seed=2 * seed + 1)
         aim, wanted = {"goal_state": seen["state"]}, judge.state().copy()
     seen = await call("observe", seed=2 * seed)
-    facts, calls = Facts(judge.made[-1].state_names), 2
+    (_, facts), calls = spoken(judge.made[-1]), 2
 
     def arrived() -> bool:
         now = judge.state()

@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from openjepa.envs import make_world
+from openjepa.envs.arm import HIGH, LOW
+from openjepa.envs.arm_facts import arm_facts
+from openjepa.envs.facts import Fact, spoken
 from openjepa.errors import ConfigError, DataError
-from openjepa.language.facts import Fact, Facts
-from openjepa.language.held_out_phrases import HELD_OUT, OTHER_VERBS, OTHER_WORDS, UNJOINED
+from openjepa.language.held_out_phrases import HELD_OUT, OTHER_VERBS, OTHER_WORDS, UNJOINED, UNJOINED_RELATIONS
 from openjepa.language.meaning import FactMeaning, TaskMeaning, tasks_of
 from openjepa.language.phrases import TRAINED
 from openjepa.language.rivals import Parser
 from openjepa.language.sayings import SPLITS, Saying, Sayings, truth
 
-NAMES = make_world("object-rooms").state_names
 # agent at (20, 20) in the left room: the red disc touches it, the square lies to the right in the other room, the
 # triangle below, the diamond above and a little to the left
 STATE = np.array([[20, 20, 32, 24, 24, 20, 50, 22, 21, 45, 14, 8]], np.float32)
+ARM = arm_facts(LOW, HIGH, ("x", "y", "z", "gripper", "scene"))
 TRUE = {
     ("touching", "red disc"),
     ("near", "red disc"),
@@ -37,7 +39,7 @@ TRUE = {
 
 @pytest.fixture(scope="module")
 def facts():
-    return Facts(NAMES)
+    return make_world("object-rooms").facts
 
 
 def test_facts_of_a_state_by_hand(facts):
@@ -58,23 +60,32 @@ def test_in_the_door_there_is_no_room_and_between_is_the_middle(facts):
     assert holds[facts.index[Fact("between", ("red disc", "green square"))]].tolist() == [False, True]
 
 
-def test_a_world_that_names_nothing_has_no_words():
-    with pytest.raises(ConfigError, match="states name the agent"):
-        Facts(make_world("two-rooms").state_names)
+def test_a_world_that_says_nothing_has_no_words(facts):
+    with pytest.raises(ConfigError, match=r"`two-rooms` says none\. Take `object-rooms` or `arm`"):
+        spoken(make_world("two-rooms"))
+    with pytest.raises(ConfigError, match="`fork` says none"):
+        spoken(make_world("fork"))
     with pytest.raises(DataError, match=r"must be \[S, 12\]; got \[1, 3\]"):
-        Facts(NAMES).holds(np.zeros((1, 3)))
+        facts.holds(np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_texts_keep_to_their_split(facts, split):
+@pytest.mark.parametrize("world", ["rooms", "arm"])
+def test_texts_keep_to_their_split(facts, world, split):
+    facts = ARM if world == "arm" else facts
     sayings = Sayings(facts)
     drawn = sayings.draw(300, "goal", split, np.random.default_rng(0))
     assert drawn == sayings.draw(300, "goal", split, np.random.default_rng(0))
     new_words = [w for table in (HELD_OUT.colours, HELD_OUT.nouns) for words in table.values() for w in words]
-    new_words += [t.split("{")[0].strip() for templates in OTHER_WORDS.values() for t in templates]
+    said_of = {fact.relation for fact in facts.all}
+    new_words += [t.split("{")[0].strip() for name in said_of & set(OTHER_WORDS) for t in OTHER_WORDS[name]]
     new_words += ["travel ", "steer ", "navigate ", "walk ", "proceed ", "place yourself "]
     has_new = np.mean([any(re.search(rf"\b{word.strip()}\b", one.text) for word in new_words) for one in drawn])
-    unjoined = [any((facts.all[i].relation, *facts.all[i].things) in UNJOINED for i in one.facts) for one in drawn]
+    said = [[(facts.all[i].relation, *facts.all[i].things) for i in one.facts] for one in drawn]
+    unjoined = [
+        any(fact in UNJOINED for fact in one) or {relation for relation, *_ in one} in UNJOINED_RELATIONS
+        for one in said
+    ]
     if split == "words":
         assert has_new > 0.95
     elif split == "seen":
@@ -118,6 +129,27 @@ def test_truth_of_pairs_and_denials():
     holds = np.array([[True, True, False], [True, False, False]])
     says = [Saying("both", (0, 1)), Saying("not the first", (0,), denied=True)]
     assert truth(says, holds).tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_an_arm_is_called_so_and_asked_about_its_own_places():
+    sayings, rng = Sayings(ARM), np.random.default_rng(0)
+    assert sayings.caption(ARM.index[Fact("far out")]) == "the gripper is far out"
+    texts = [one.text for kind in ("goal", "statement") for one in sayings.draw(400, kind, "seen", rng)]
+    assert not any(re.search("disc|agent|violet|purple", text) for text in texts)
+    assert any("gripper" in text for text in texts)
+    assert any("hand" in text for text in texts)
+    asked = {sayings.choices(rng)[0]: sayings.choices(rng)[2] for _ in range(20)}
+    assert set(asked) == {"over which side of the table is it?", "how high is it?", "how far out is it?"}
+
+
+def test_all_that_is_said_of_an_arm_is_understood_by_a_parser():
+    states = np.random.default_rng(1).uniform([*LOW, 0, 0], [*HIGH, 0, 1], (50, 5))
+    meaning = FactMeaning(ARM, states, 400, np.random.default_rng(3))
+    parser, holds = Parser(ARM), ARM.holds(states)
+    found = meaning.truth(torch.arange(180), torch.arange(50)).numpy()  # the goals, which come first
+    for text, row in zip(meaning.texts[:180], found, strict=True):
+        parsed = parser.parse(text)
+        assert (holds[list(parsed)].all(0) == row).all(), (text, parsed)
 
 
 def test_the_meaning_of_a_grammar_agrees_with_the_truth_of_its_sayings(facts):

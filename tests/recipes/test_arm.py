@@ -13,11 +13,14 @@ from openjepa.envs.arm import ArmConfig, beside_wall, wall_of
 from openjepa.errors import ConfigError
 from openjepa.eval.acting.arm_pairs import draw_arm_pairs
 from openjepa.eval.acting.arm_players import ArmOracle, DirectController
+from openjepa.heads.language_fitting import TextFitConfig
 from openjepa.methods.lewm import LeWM, LeWMConfig
 from openjepa.models.frame_encoder import FrameEncoderConfig
 from openjepa.protocols import ActionBounds
-from openjepa.recipes.arm import ARM, ARM_AROUND, ARM_PUSH, arm, arm_around, arm_push, draw_pairs, judge_split
-from openjepa.recipes.world_model import with_seed
+from openjepa.recipes.arm import ARM, ARM_AROUND, ARM_FELT, ARM_PUSH, arm, arm_around, arm_push, draw_pairs, judge_split
+from openjepa.recipes.worded_tasks import by_cost, by_picture, draw_tasks, play_tasks
+from openjepa.recipes.words import WordsConfig, learn_words
+from openjepa.recipes.world_model import with_seed, world_of
 from openjepa.train import train
 
 pytest.importorskip("mujoco")
@@ -51,6 +54,28 @@ def test_from_play_to_a_judged_agent(recipe, tmp_path, monkeypatch) -> None:
     pairs = draw_pairs(config, "near")
     direct = DirectController(agent.model, agent.bounds)
     assert judge_split(direct, config, pairs, "direct")["pairs"] == 2
+
+
+def test_an_arm_takes_goals_in_words(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = with_seed(override(ARM_FELT.config, {**ARM_FELT.toy, **SMALL}))
+    experiment = ARM_FELT.build(config)
+    train(experiment.method, experiment.source, config.train, tmp_path / "run", recipe_config={})
+    ARM_FELT.finish(config, tmp_path / "run")
+    words = WordsConfig("hashed", texts=80, frames=4, places=16, fit=TextFitConfig(steps=2, said_steps=2))
+    language = learn_words(config, tmp_path / "run", words, say=list.append.__get__([]))
+    agent, world = load_agent(tmp_path / "run"), world_of(config.play)
+    tasks = draw_tasks(world, 3, seed=1, joined=False)
+    assert all(len(facts) == 2 for facts in tasks.facts)  # what training never joins
+    assert tasks.holds(world.facts, tasks.goals).all()
+    assert not tasks.holds(world.facts, tasks.starts).any()
+    texts = ["go to the left, high above the table"] * 3
+    assert play_tasks(tasks, world, by_cost(agent, language.cost(texts)), budget=2).at_end.shape == (3,)
+    assert play_tasks(tasks, world, by_picture(agent), budget=2).ever.shape == (3,)
+    seen = torch.from_numpy(world.reset([0]))[None]
+    said = language.describe(agent.model.encode(seen)[0])
+    assert said[0].text.startswith("the gripper is ")
+    assert len(language.ask(agent.model.encode(seen)[0], "how high is it?", ["low", "high"])) == 2
 
 
 @pytest.mark.parametrize(("config", "within"), [(arm(), 1.0), (arm_around(), 0.9), (arm_push(), 0.7)])

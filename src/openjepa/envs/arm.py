@@ -9,12 +9,13 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
+from openjepa.envs.arm_facts import arm_facts
 from openjepa.envs.arm_scene import (
     BLOCK_HALF,
     DISTRACTORS,
@@ -30,11 +31,13 @@ from openjepa.envs.arm_scene import (
     robot_xml,
 )
 from openjepa.envs.drawn_world import DrawnWorld
+from openjepa.envs.facts import Facts
 from openjepa.errors import ConfigError, MissingDependencyError, check_shape, require
 from openjepa.protocols import ActionBounds
 
 SIZE = 64  # px
 LOW, HIGH = np.array([0.28, -0.26, 0.03]), np.array([0.60, 0.26, 0.30])  # m, where the hand may be asked to go
+GRID = 0.04  # m between places of the hand that `everywhere` tries
 STEP = 0.04  # m, largest displacement on each axis in one step, which takes 0.2 s
 SUBSTEPS = 40
 OPEN = 0.03  # m, each finger from the middle when the gripper is open
@@ -160,6 +163,25 @@ class Arm(DrawnWorld):
         what = slice(4, 6) if self.config.task == "push" else slice(0, 3)
         return np.linalg.norm(np.asarray(states)[..., what] - np.asarray(goals)[..., what], axis=-1)
 
+    @property
+    def facts(self) -> Facts:
+        """See `facts.SpokenWorld`."""
+        return arm_facts(LOW, HIGH, self.state_names)
+
+    def everywhere(self, state: np.ndarray) -> np.ndarray:
+        """See `facts.SpokenWorld`; places are 4 cm apart."""
+        axes = [np.arange(low + GRID / 2, high, GRID) for low, high in zip(LOW, HIGH, strict=True)]
+        places = np.stack(np.meshgrid(*axes), -1).reshape(-1, 3)
+        wall, block = wall_of(self.config, int(state[-1])), state[4:6]
+        places = places[[is_free(place, self.config.task, wall, block) for place in places]]
+        found = np.repeat(state[None], len(places), 0)
+        found[:, :3] = places
+        return found
+
+    def unseen(self, num_envs: int) -> "Arm":
+        """See `facts.SpokenWorld`: any of the near scenes."""
+        return Arm(num_envs, replace(self.config, split="near", scenes=NEAR))
+
 
 def draw_state(rng: np.random.Generator, config: ArmConfig, scene: int) -> np.ndarray:
     """Draws a state [P] of hand and block in a scene."""
@@ -167,11 +189,15 @@ def draw_state(rng: np.random.Generator, config: ArmConfig, scene: int) -> np.nd
     while True:
         hand = rng.uniform(LOW, HIGH)
         block = np.array([*rng.uniform(BLOCK_LOW, BLOCK_HIGH), rng.uniform(-np.pi / 4, np.pi / 4)])
-        if task == "around" and abs(beside_wall(hand, wall)) < WALL_CLEARANCE and hand[2] < wall[1] + 0.02:
-            continue
-        if task == "push" and np.linalg.norm(hand[:2] - block[:2]) < 0.07 and hand[2] < 2 * BLOCK_HALF + 0.03:
-            continue
-        return np.array([*hand, 0.0, *(block if task == "push" else ()), scene])
+        if is_free(hand, task, wall, block[:2]):
+            return np.array([*hand, 0.0, *(block if task == "push" else ()), scene])
+
+
+def is_free(hand: np.ndarray, task: str, wall: tuple[float, float], block: np.ndarray) -> bool:
+    """Whether a hand [3] may be put to a place: not into the wall of that task, nor into the block [2] of its task."""
+    if task == "around":
+        return bool(abs(beside_wall(hand, wall)) >= WALL_CLEARANCE or hand[2] >= wall[1] + 0.02)
+    return task != "push" or bool(np.linalg.norm(hand[:2] - block) >= 0.07 or hand[2] >= 2 * BLOCK_HALF + 0.03)
 
 
 def wall_of(config: ArmConfig, scene: int) -> tuple[float, float]:

@@ -5,8 +5,8 @@ straight way to a goal in the other room is blocked. Positions are in pixels, x 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from openjepa.envs.drawn_world import DrawnWorld, slide
 from openjepa.errors import ConfigError, check_shape
 from openjepa.protocols import ActionBounds
 
+if TYPE_CHECKING:
+    from openjepa.envs.facts import Facts
+
 SIZE = 64
 BORDER = 2.0  # px of wall around the picture
 HALF_WALL = 2.0  # px, half the thickness of the inner walls
@@ -22,6 +25,7 @@ HALF_DOOR = 7.0  # px
 CLEARANCE = 2.0  # px that the agent's centre keeps from every wall
 STEP = 3.0  # px per step at full speed
 SUBSTEPS = 3
+GRID = 2.0  # px between places of the agent that `everywhere` tries
 REACHED = 3.0  # px, a goal nearer than this counts as reached
 SAME_ROOM, CROSS_ROOM = "same room", "cross room"  # groups of pairs
 
@@ -221,6 +225,27 @@ class TwoRooms(DrawnWorld):
         if self.config.layout == "four-rooms":
             crosses |= (starts[:, 1] < starts[:, 4]) != (goals[:, 1] < goals[:, 4])
         return [CROSS_ROOM if crossing else SAME_ROOM for crossing in crosses]
+
+    @property
+    def facts(self) -> "Facts | None":
+        """See `facts.SpokenWorld`; without objects nothing is said."""
+        from openjepa.envs.room_facts import room_facts  # which reads the sizes above
+
+        return room_facts(self.state_names, self.object_names) if self.config.objects else None
+
+    def everywhere(self, state: np.ndarray) -> np.ndarray:
+        """See `facts.SpokenWorld`; places are 2 px apart."""
+        axis, width = np.arange(5, 60, GRID), self._layouts.shape[1]
+        places = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+        places = places[is_free(places, np.broadcast_to(state[2 : 2 + width], (len(places), width)))]
+        found = np.repeat(state[None], len(places), 0)
+        found[:, :2] = places
+        return found
+
+    def unseen(self, num_envs: int) -> "TwoRooms":
+        """See `facts.SpokenWorld`: layouts that are held out where layouts are drawn, else other things and starts."""
+        split: Literal["all", "held-out"] = "all" if self.config.layout == "fixed" else "held-out"
+        return TwoRooms(num_envs, replace(self.config, split=split))
 
 
 def is_held_out(wall_x: int, door_y: int) -> bool:

@@ -19,6 +19,15 @@ HELD_OUT = Stock(
         "doorway": ("in the opening of the wall", "where one room leads to the other"),
         "top": ("high up in the picture", "along the top edge"),
         "bottom": ("low down in the picture", "along the bottom edge"),
+        "left side": ("so that the left of the table is below", "on the side that is to the left of the base"),
+        "middle": ("where left and right are equally far", "over the line that goes straight out from the base"),
+        "right side": ("so that the right of the table is below", "on the side that is to the right of the base"),
+        "close to the base": ("where the base is close", "with the hand drawn near the base"),
+        "half out": ("neither drawn in nor stretched out", "half of the way between near and far"),
+        "far out": ("where the base is far away", "with the arm reaching to the far edge"),
+        "low": ("where the table is close below", "so that the table is right under it"),
+        "half up": ("halfway between low and high", "neither raised nor lowered"),
+        "high": ("where the table is far below", "so that there is a lot of room under it"),
     },
     colours={
         "red": ("ruby", "blood-red"),
@@ -61,6 +70,15 @@ OTHER_WORDS: Words = {
     "doorway": ("in the passage", "in the opening"),
     "top": ("at the ceiling", "at the uppermost edge"),
     "bottom": ("at the floor", "at the lowermost edge"),
+    "left side": ("over the left wing of the table", "at the left extremity"),
+    "middle": ("in the midst of the table", "medially"),
+    "right side": ("over the right wing of the table", "at the right extremity"),
+    "close to the base": ("contracted", "huddled at the base"),
+    "half out": ("semi-extended", "at a middling distance"),
+    "far out": ("outstretched", "at the periphery"),
+    "low": ("at scant altitude", "hugging the table"),
+    "half up": ("semi-raised", "at a middling height"),
+    "high": ("skyward", "soaring over the table"),
 }
 OTHER_VERBS = ("travel {}", "steer {}", "navigate {}", "walk {}", "proceed {}", "place yourself {}")
 
@@ -75,4 +93,13 @@ UNJOINED = {
     ("same room", "blue triangle"),
     ("behind wall", "red disc"),
 }
-UNJOINED_RELATIONS = ({"left of", "above"}, {"right of", "same room"}, {"below", "behind wall"})
+UNJOINED_RELATIONS = (
+    {"left of", "above"},
+    {"right of", "same room"},
+    {"below", "behind wall"},
+    {"left side", "high"},
+    {"right side", "low"},
+    {"middle", "far out"},
+    {"left side", "close to the base"},
+    {"half out", "high"},
+)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.envs.facts import Facts
 from openjepa.errors import DataError
-from openjepa.language.facts import Facts
 from openjepa.language.sayings import Kind, Saying, Sayings, Split
 
 DONE = 0.8  # of an episode, from which its task counts as done
@@ -92,7 +92,7 @@ class TaskMeaning:
         if len(self.texts) < 2:
             raise DataError(
                 f"episodes must have at least 2 different tasks to learn words from; they have {len(self.texts)}. "
-                "Words need states that a world names (object-rooms), or LeRobot episodes with tasks."
+                "Words need states that a world names (object-rooms, arm), or LeRobot episodes with tasks."
             )
         self.said: Tensor | None = None
         self.denied: Tensor | None = None

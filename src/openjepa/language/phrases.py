@@ -1,15 +1,17 @@
 """A stock of paraphrases: what people may call a fact, ask of it, and want by it.
 
 Everything here was written for this project. `held_out_phrases` has the words and templates that are never trained on.
-In a block of text the phrases are parted by `|`; `further_places` and `further_words` are blocks alone.
+In a block of text the phrases are parted by `|`; `further_places`, `further_words` and `table_places` are blocks alone.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from openjepa.language import further_places, further_words
+from openjepa.language import further_places, further_words, table_places
 
 Words = Mapping[str, Sequence[str]]
+AGENT = re.compile(r"\b(agent|((violet|purple|moving) )?disc|(violet|purple|moving) (one|thing|dot))\b")
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,22 @@ class Stock:
     questions: Sequence[str]
     joints: Sequence[str]
 
+    def about(self, agent: Sequence[str]) -> "Stock":
+        """The same phrases, with these names for what acts; without any they keep its own, a violet disc."""
+        if not agent:
+            return self
+        goals, statements, questions = (_called(part, agent) for part in (self.goals, self.statements, self.questions))
+        return replace(self, goals=goals, statements=statements, questions=questions)
+
 
 def _phrases(text: str) -> tuple[str, ...]:
     """The phrases of a block of text."""
     return tuple(phrase.strip() for phrase in " ".join(text.split()).split("|"))
+
+
+def _called(frames: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Frames with each of these names for the agent; those that do not name it stay as they are."""
+    return tuple(dict.fromkeys(AGENT.sub(name, frame) for name in names for frame in frames))
 
 
 def _with(words: Words, further: Mapping[str, str]) -> Words:
@@ -283,7 +297,10 @@ FIRST = Stock(
 )
 
 TRAINED = Stock(
-    places=_with(FIRST.places, further_places.PLACES),
+    places={
+        **_with(FIRST.places, further_places.PLACES),
+        **{relation: _phrases(text) for relation, text in table_places.PLACES.items()},
+    },
     colours=_with(FIRST.colours, further_words.COLOURS),
     nouns=_with(FIRST.nouns, further_words.NOUNS),
     anything=(*FIRST.anything, *_phrases(further_words.ANYTHING)),
@@ -298,4 +315,7 @@ CHOICES = {  # question: relations of things, or of rooms, that answer it
     "what is it nearest to?": ("nearest",),
     "what does it touch?": ("touching",),
     "on which side of {o} is it?": ("left of", "right of", "above", "below"),
+    "over which side of the table is it?": ("left side", "middle", "right side"),
+    "how high is it?": ("low", "half up", "high"),
+    "how far out is it?": ("close to the base", "half out", "far out"),
 }

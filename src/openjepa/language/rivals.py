@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openjepa.envs.facts import Facts
 from openjepa.heads.language import PointHead
 from openjepa.language.costs import NEAREST, Places
-from openjepa.language.facts import Facts
 from openjepa.language.phrases import TRAINED
 from openjepa.planning.costs import BoundCost, PathCost, bind
 from openjepa.planning.set_cost import SetCost, nearest_of
@@ -57,8 +57,8 @@ class Parser:
         names = _any_of([*nouns, *TRAINED.anything])
         thing = rf"the (?:(?P<{{0}}c>{_any_of(colours)}) )?(?P<{{0}}n>{names})"
         self._patterns = []
-        for relation, templates in TRAINED.places.items():
-            for template in sorted(templates, key=len, reverse=True):
+        for relation in dict.fromkeys(fact.relation for fact in facts.all):
+            for template in sorted(TRAINED.places[relation], key=len, reverse=True):
                 pattern = re.escape(template).replace(r"\{o\}", thing.format("o")).replace(r"\{p\}", thing.format("p"))
                 self._patterns.append((len(template), relation, re.compile(rf"\b{pattern}\b".replace(r"\ ", r"\s+"))))
         self._patterns.sort(key=lambda entry: -entry[0])

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from openjepa.language.facts import Fact, Facts
+from openjepa.envs.facts import Fact, Facts
 from openjepa.language.held_out_phrases import (
     HELD_OUT,
     OTHER_VERBS,
@@ -53,6 +53,9 @@ class Sayings:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self.trained, self.held_out = TRAINED.about(facts.agent), HELD_OUT.about(facts.agent)
+        relations = {fact.relation for fact in facts.all}
+        self._questions = [question for question, answers in CHOICES.items() if relations.intersection(answers)]
 
     def draw(self, count: int, kind: Kind, split: Split, rng: np.random.Generator) -> list[Saying]:
         """Draws texts of one kind; a fact with many things is no likelier than one without."""
@@ -60,7 +63,7 @@ class Sayings:
 
     def say(self, facts: Sequence[int], kind: Kind, split: Split, rng: np.random.Generator) -> Saying:
         """Says that these facts hold, in the phrasing of a split."""
-        stock = HELD_OUT if split == "template" else TRAINED
+        stock = self.held_out if split == "template" else self.trained
         replaced = split == "words"  # at least one word that is never trained on
         verbs = replaced and kind == "goal" and rng.random() < 0.3
         places = [
@@ -79,12 +82,13 @@ class Sayings:
     def caption(self, fact: int) -> str:
         """The plainest statement of a fact."""
         found = self.facts.all[fact]
-        return f"the agent is {_fill(TRAINED.places[found.relation][0], [f'the {name}' for name in found.things])}"
+        agent = (*self.facts.agent, "agent")[0]
+        return f"the {agent} is {_fill(TRAINED.places[found.relation][0], [f'the {name}' for name in found.things])}"
 
     def choices(self, rng: np.random.Generator) -> tuple[str, list[str], list[int]]:
         """A question, its answers and the fact that makes each of them right."""
-        question = _pick(rng, list(CHOICES))
-        thing = _pick(rng, self.facts.things)
+        question = _pick(rng, self._questions)
+        thing = _pick(rng, self.facts.things) if self.facts.things else ""
         answers, numbers = [], []
         for i, fact in enumerate(self.facts.all):
             if fact.relation in CHOICES[question] and ("{o}" not in question or fact.things == (thing,)):

@@ -121,6 +121,13 @@ def _arm() -> Recipe:
     return ARM
 
 
+def _arm_felt() -> Recipe:
+    """the same, felt in play, for goals in words"""  # noqa: D403, D415
+    from openjepa.recipes.arm import ARM_FELT
+
+    return ARM_FELT
+
+
 def _arm_around() -> Recipe:
     """the same with a wall that the hand must go over"""  # noqa: D403, D415
     from openjepa.recipes.arm import ARM_AROUND
@@ -228,6 +235,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "hjepa": _hjepa,
     "push-t": _push_t,
     "arm": _arm,
+    "arm-felt": _arm_felt,
     "arm-around": _arm_around,
     "arm-push": _arm_push,
     "vjepa2-ac": _vjepa2_ac,

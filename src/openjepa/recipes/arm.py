@@ -84,6 +84,23 @@ def arm() -> ArmRecipeConfig:
     )
 
 
+def arm_felt() -> ArmRecipeConfig:
+    """An arm that is spoken to: it knows where its hand is, not only how far it is from where it was.
+
+    "On the left" is a place in the scene, which displacements within an episode do not tell: so in play the arm feels
+    its hand, and every episode has a scene of its own, since that is what must carry over. What acts sees pictures
+    alone. The critic looks at the place and nothing else: remembered goals of other scenes then lie as far as they are.
+    """
+    config = arm()
+    return replace(
+        config,
+        play=replace(config.play, options={"proprio": True, "scenes": config.play.episodes}),
+        method=replace(config.method, displacement_from="proprio"),
+        train=replace(config.train, steps=2000, checkpoint_every=1000),
+        act=replace(config.act, critic="places"),
+    )
+
+
 def felt(world: str, policy: str) -> ArmRecipeConfig:
     """Fewer but longer episodes, in which the arm feels where its hand is, and a longer second training."""
     config = arm()
@@ -211,5 +228,6 @@ ARM = Recipe(
     replay,
     finish,
 )
+ARM_FELT = replace(ARM, summary="the same, felt in play, for goals in words", config=arm_felt())
 ARM_AROUND = replace(ARM, summary="the same with a wall that the hand must go over", config=arm_around())
 ARM_PUSH = replace(ARM, summary="the same with a block that is to be pushed", config=arm_push())

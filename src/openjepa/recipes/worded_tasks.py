@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from openjepa.agent import Agent
-from openjepa.envs.two_rooms import TwoRooms, TwoRoomsConfig, is_free
+from openjepa.envs.facts import Facts, SpokenWorld, spoken
 from openjepa.errors import DataError
-from openjepa.language.facts import Facts
 from openjepa.language.sayings import Sayings
 from openjepa.nn.random import keyed_seed
 
 STREAM = 0x7461736B  # sets the random numbers of tasks apart from those of play
-GRID = 2.0  # px between two places that are tried
-LEAST = 8  # places of the grid that a goal must have: 32 square px
+LEAST = 8  # places of the world's grid that a goal must have
 TRIES = 200  # draws of facts for one scene
 
 
@@ -46,8 +44,7 @@ class Tasks:
 
 
 def draw_tasks(
-    config: TwoRoomsConfig,
-    facts: Facts,
+    world: SpokenWorld,
     count: int,
     seed: int = 0,
     *,
@@ -57,8 +54,7 @@ def draw_tasks(
     """Draws scenes that no play has shown, and goals that can be reached in them and do not hold at the start.
 
     Args:
-        config: of the world.
-        facts: of the world.
+        world: whose unseen scenes are drawn from.
         count: number of tasks.
         seed: of the drawing.
         joined: whether training may say these facts together; False for compositions that it never said.
@@ -67,7 +63,8 @@ def draw_tasks(
     Raises:
         DataError: where no scene was found in which given facts can be reached.
     """
-    world, sayings = TwoRooms(1, config), Sayings(facts)
+    world, facts = spoken(world.unseen(1))
+    sayings = Sayings(facts)
     starts, goals, chosen = [], [], []
     for i in range(count):
         rng = np.random.default_rng((STREAM, seed, i))
@@ -75,7 +72,7 @@ def draw_tasks(
             if attempt % 10 == 0:
                 world.reset([keyed_seed(STREAM, seed, i, attempt)])
                 start = world.states()[0].astype(np.float64)
-                around = _everywhere(start)
+                around = world.everywhere(start)
                 truth, now = facts.holds(around), facts.holds(start[None])[:, 0]
             drawn = tuple(wanted[i]) if wanted is not None else _draw(sayings, joined, rng)
             fits = truth[list(drawn)].all(0)
@@ -91,16 +88,6 @@ def draw_tasks(
 
 def _draw(sayings: Sayings, joined: bool, rng: np.random.Generator) -> tuple[int, ...]:
     return sayings.draw(1, "goal", "seen" if joined else "composition", rng)[0].facts
-
-
-def _everywhere(state: np.ndarray) -> np.ndarray:
-    """The same scene with the agent at every free place of a grid, [G, P]."""
-    axis = np.arange(5, 60, GRID)
-    places = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    places = places[is_free(places, np.broadcast_to(state[2:4], (len(places), 2)))]
-    found = np.repeat(state[None], len(places), 0)
-    found[:, :2] = places
-    return found
 
 
 @dataclass(frozen=True)
@@ -120,8 +107,7 @@ class Judged:
 
 def play_tasks(
     tasks: Tasks,
-    facts: Facts,
-    config: TwoRoomsConfig,
+    world: SpokenWorld,
     begin: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
     *,
     budget: int = 60,
@@ -130,13 +116,12 @@ def play_tasks(
 
     Args:
         tasks: what is wanted.
-        facts: judge it.
-        config: of the world.
+        world: whose unseen scenes the tasks are of, and whose facts judge.
         begin: called with the frames of the starts and of the goals, both [B, 3, H, W]; returns what acts, from frames
             to actions [B, A].
         budget: steps of every task.
     """
-    world = TwoRooms(len(tasks), config)
+    world, facts = spoken(world.unseen(len(tasks)))
     goal_frames = world.reset_to(tasks.goals).copy()
     frames = world.reset_to(tasks.starts)
     act = begin(frames, goal_frames)

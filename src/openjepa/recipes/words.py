@@ -2,8 +2,8 @@
 
     openjepa train language RUN
 
-What texts mean comes from the simulator's states where a world names things (`object-rooms`), else from the tasks of
-recorded episodes (LeRobot). The world model is not touched.
+What texts mean comes from the states of a world that says what holds in them (`object-rooms`, `arm`), else from
+the tasks of recorded episodes (LeRobot). The world model is not touched.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from openjepa.agent import Agent, load_agent
 from openjepa.config import check_counts
 from openjepa.data import EpisodeStore, split
 from openjepa.data.whole_episodes import read_episodes
+from openjepa.envs.facts import spoken
 from openjepa.errors import ConfigError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.heads.language import TextHeadConfig
@@ -26,7 +27,6 @@ from openjepa.heads.language_fitting import EncodedTexts, Lesson, TextFitConfig,
 from openjepa.language import Language, load, save
 from openjepa.language.costs import Places
 from openjepa.language.encoders import DEFAULT, TextEncoder
-from openjepa.language.facts import Facts
 from openjepa.language.language import TRIED, Refusal
 from openjepa.language.meaning import DONE, FactMeaning, Meaning, TaskMeaning, tasks_of
 from openjepa.language.stream import calibrate_change
@@ -173,16 +173,18 @@ def scene_dim(model: Any) -> int:
 
 
 def meaning_of(config: LearnConfig, seen: Seen, words: WordsConfig) -> Meaning:
-    """What texts mean here: by the states of a world that names things, else by the tasks of the episodes."""
+    """What texts mean here: by the states of a world that says what holds in them, else by tasks of episodes."""
     if any(seen.tasks):
         return TaskMeaning(seen.tasks, seen.done)
-    names: tuple[str, ...] = ()
-    if config.play.world and seen.states is not None:
-        world = world_of(config.play)
-        names = world.state_names
-        world.close()
-    facts, rng = Facts(names), np.random.default_rng((STREAM, words.seed))
-    assert seen.states is not None
+    if not config.play.world or seen.states is None:
+        raise ConfigError(
+            "words must come from the states of a world that says what holds in them, or from tasks of episodes; these "
+            "episodes have neither. Take `object-rooms` or `arm`, or episodes with tasks in words."
+        )
+    world = world_of(config.play)
+    _, facts = spoken(world)
+    world.close()
+    rng = np.random.default_rng((STREAM, words.seed))
     return FactMeaning(facts, seen.states, words.texts, rng)
 
 

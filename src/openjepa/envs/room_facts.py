@@ -1,36 +1,18 @@
-"""What can be said of a state, and whether it is true: predicates on the simulator's states, the judge of all words.
-
-A *fact* is a relation of the agent to things: `left of (red disc)`. Facts are read from states by name, so every world
-whose states name an agent (`x`, `y`), a wall with a door and things (`THING_x`, `THING_y`) has them.
-"""
+"""What can be said of rooms: where the agent is, and how it lies to things. Positions are in pixels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from openjepa.envs.drawing import RADIUS
+from openjepa.envs.facts import Facts, Relations
 from openjepa.envs.two_rooms import BORDER, HALF_DOOR, HALF_WALL, OBJECT_RADIUS, SIZE
-from openjepa.errors import ConfigError, DataError
 
 TOUCH = RADIUS + OBJECT_RADIUS  # px between the centres of agent and thing that touch
 NEAR = 12.0  # px, likewise, of things that are near
 ASIDE = 4.0  # px by which the agent must be left of a thing to be left of it, and nearer to level with it than that
 BAND = 18.0  # px from the upper or lower edge that are at the top or bottom
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A relation of the agent to things.
-
-    Attributes:
-        relation: a key of `RELATIONS`.
-        things: names of what it relates to, as many as the relation takes.
-    """
-
-    relation: str
-    things: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +69,7 @@ def _nearest(scene: Scene, thing: str) -> np.ndarray:
     return scene.apart(thing) <= np.min([scene.apart(name) for name in scene.things], axis=0)
 
 
-# relation: how many things it takes, and whether it holds of scene and things, [S] bool
-RELATIONS: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
+RELATIONS: Relations = {
     "touching": (1, lambda s, thing: s.apart(thing) <= TOUCH),
     "near": (1, lambda s, thing: s.apart(thing) <= NEAR),
     "nearest": (1, _nearest),
@@ -107,53 +88,21 @@ RELATIONS: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
 }
 
 
-class Facts:
-    """All facts of a world, and their truth.
+def room_facts(state_names: Sequence[str], things: Sequence[str]) -> Facts:
+    """What can be said of rooms in which things lie.
 
     Args:
-        state_names: of the world's state columns.
-
-    Raises:
-        ConfigError: for a world whose states do not name what facts are about.
+        state_names: of the states: the agent (x, y), a wall with a door (wall_x, door_y), and each thing's place.
+        things: names of what lies there.
     """
+    column = {name: i for i, name in enumerate(state_names)}
 
-    def __init__(self, state_names: Sequence[str]) -> None:
-        names = list(state_names)
-        self.things = tuple(
-            name[:-2].replace("_", " ") for name in names if name.endswith("_x") and f"{name[:-2]}_y" in names
-        )
-        if not self.things or not {"x", "y", "wall_x", "door_y"} <= set(names):
-            raise ConfigError(
-                "words must be about a world whose states name the agent (x, y), a wall with a door (wall_x, door_y) "
-                f"and things; its states are {', '.join(names) or 'unknown'}. Take `object-rooms`, or episodes with "
-                "tasks in words."
-            )
-        self._columns = {name: i for i, name in enumerate(names)}
-        self.all = tuple(
-            Fact(relation, things)
-            for relation, (count, _) in RELATIONS.items()
-            for things in combinations(self.things, count)
-        )
-        self.index = {fact: i for i, fact in enumerate(self.all)}
-
-    def scene(self, states: np.ndarray) -> Scene:
-        """States [S, P] by meaning."""
-        if states.ndim != 2 or states.shape[1] != len(self._columns):
-            raise DataError(f"`states` must be [S, {len(self._columns)}]; got {list(states.shape)}.")
-
+    def read(states: np.ndarray) -> Scene:
         def place(name: str) -> np.ndarray:
             prefix = f"{name.replace(' ', '_')}_" if name else ""
-            return states[:, [self._columns[f"{prefix}x"], self._columns[f"{prefix}y"]]].astype(np.float64)
+            return states[:, [column[f"{prefix}x"], column[f"{prefix}y"]]]
 
-        column = self._columns
-        return Scene(
-            place(""),
-            states[:, column["wall_x"]].astype(np.float64),
-            states[:, column["door_y"]].astype(np.float64),
-            {name: place(name) for name in self.things},
-        )
+        wall, door = states[:, column["wall_x"]], states[:, column["door_y"]]
+        return Scene(place(""), wall, door, {name: place(name) for name in things})
 
-    def holds(self, states: np.ndarray) -> np.ndarray:
-        """The truth of every fact in states [S, P]; [F, S] bool."""
-        scene = self.scene(states)
-        return np.stack([RELATIONS[fact.relation][1](scene, *fact.things) for fact in self.all])
+    return Facts(RELATIONS, things, read, len(column))
