@@ -4,25 +4,12 @@
     openjepa eval runs/push-t
     openjepa plan runs/push-t
 
-Needs `openjepa[pusht]`. Nothing but frames and actions is learned from. Judged on pairs that lie 25 steps apart in
-episodes that were never trained on, by the first hit of the moderate rule of 2608.10145, beside players that never
-look at the goal; and by how well the true positions are read out of the latent.
-
-Seed 0, 50 pairs, two shared cores of an AMD EPYC, one thread: play 50 CPU-seconds, training 84 s, judging 31 s.
-
-| player | reached (95 %) | block must move (42) | only the pusher (8) | median closest approach |
-|---|---|---|---|---|
-| this recipe | 24 % (14 to 37) | 12 % | 88 % | 60 px |
-| uniform actions | 4 % (1 to 13) | 2 % | 12 % | 159 px |
-| the scripted play itself | 6 % (2 to 16) | 7 % | 0 % | 65 px |
-
-| R2 on held-out episodes | overall | within episodes | untrained: overall | within |
-|---|---|---|---|---|
-| pusher x, y | .999, .999 | .999, .999 | .59, .56 | .40, .11 |
-| block x, y | .950, .962 | .856, .924 | .87, .91 | .46, .74 |
-| block angle, cos and sin | -.02, .04 | -.21, -.18 | -.09, -.17 | -.30, -.65 |
-
-The pusher goes where it is shown; the block's angle is not in the latent, so few pushes end within the rule.
+Needs `openjepa[pusht]`. Nothing but frames and actions is learned from. The latent is where points are, of things and
+of the pusher (`models/object_points.py`), from which the picture's features are painted: so the block's angle is in it. A
+policy that imitates play proposes plans, the model repairs them, and what counts is how near a plan ever comes.
+Judged on pairs that lie 25 steps apart in episodes that were never trained on, by the first hit of the moderate rule of
+2608.10145, beside players that never look at the goal; and by how well the true positions are read out of the latent:
+`docs/what-a-state-holds.md`.
 """
 
 from collections.abc import Callable
