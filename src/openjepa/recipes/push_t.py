@@ -5,8 +5,9 @@
     openjepa plan runs/push-t
 
 Needs `openjepa[pusht]`. Nothing but frames and actions is learned from. The latent is where points are, of things and
-of the pusher (`models/object_points.py`), from which the picture's features are painted: so the block's angle is in it. A
-policy that imitates play proposes plans, the model repairs them, and what counts is how near a plan ever comes.
+of the pusher (`models/object_points.py`), and the picture's features are painted from them: so the block's angle is in
+it. A policy that imitates play proposes plans, the model repairs them, and what counts is how near a plan ever comes.
+
 Judged on pairs that lie 25 steps apart in episodes that were never trained on, by the first hit of the moderate rule of
 2608.10145, beside players that never look at the goal; and by how well the true positions are read out of the latent:
 `docs/what-a-state-holds.md`.
