@@ -151,8 +151,11 @@ def test_the_distance_of_latents_is_added_and_not_learned(form: str) -> None:
     assert torch.allclose(head.to_embedded(z, head.embed_goal(goal, z)), expected, atol=1e-5)
 
 
-def test_noise_hides_what_hardly_varies() -> None:
-    """Two numbers say where a walk on a ring is, fourteen repeat it in tiny waves: both ways round are as far."""
+def test_with_noise_both_ways_round_are_as_far() -> None:
+    """Two numbers say where a walk on a ring is, fourteen repeat it in tiny waves.
+
+    Without noise the two ways differ by 18 % or by more than half, by how a processor rounds.
+    """
 
     def seen(angle: torch.Tensor) -> torch.Tensor:
         wave = 3.0 * torch.arange(1, 15)
@@ -162,15 +165,10 @@ def test_noise_hides_what_hardly_varies() -> None:
     start = 6.283 * torch.rand(200, 1, generator=generator)
     angle = start + 0.3 * (0.05 * torch.randn(200, 40, generator=generator)).cumsum(1).cumsum(1)
     there, goal = torch.linspace(0.25, 2.9, 11).unsqueeze(-1), seen(torch.zeros(1, 1))
-    apart = []
-    for noise in (0.0, 0.05):
-        config = TemporalDistanceConfig(form="euclidean", max_gap=10, steps=600, noise=noise)
-        head = fit_temporal_distance(seen(angle.unsqueeze(-1)), config, generator=torch.Generator().manual_seed(1))
-        left, right = head(seen(there), goal), head(seen(-there), goal)
-        apart.append(float(((left - right).abs() / left.maximum(right)).max()))
-    plain, blurred = apart
-    assert plain > 0.5
-    assert blurred < 0.25
+    config = TemporalDistanceConfig(form="euclidean", max_gap=10, steps=600, noise=0.05)
+    head = fit_temporal_distance(seen(angle.unsqueeze(-1)), config, generator=torch.Generator().manual_seed(1))
+    left, right = head(seen(there), goal), head(seen(-there), goal)
+    assert float(((left - right).abs() / left.maximum(right)).max()) < 0.25
 
 
 def test_a_distance_that_does_not_see_the_scene() -> None:
