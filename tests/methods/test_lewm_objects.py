@@ -1,6 +1,7 @@
 """A latent of places alone: points of things, which a picture is painted from, and points of what acts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,7 +87,8 @@ def test_what_always_stands_there_counts_for_nothing():
         ({"agent_dim": 2}, "`agent_dim` must be 4 of 10 dimensions, of an encoder of `objects`.*; got 2 of 10"),
         ({"state": "pair"}, "with frames as states"),
         ({"embed_dim": 16}, "`agent_dim` must be 4 of 10 dimensions, .*; got 4 of 16"),
-        ({"agent_dim": 0}, "`dense_weight` needs an encoder of `objects`, and its `agent_dim`"),
+        ({"agent_dim": 0}, "`dense_weight` needs an encoder of `objects`, its `agent_dim`, and frames of its size"),
+        ({"encoder": replace(ENCODER, shrink_from=(64, 64))}, "and frames of its size"),
     ],
 )
 def test_impossible_options(options, message):

@@ -166,8 +166,8 @@ class LeWMConfig:
                 f"`agent_dim` must be {acts} of {acts + things} dimensions, of an encoder of `objects` and with frames "
                 f"as states; got {self.agent_dim} of {self.embed_dim}."
             )
-        if self.dense_weight and not self.agent_dim:
-            raise ConfigError("`dense_weight` needs an encoder of `objects`, and its `agent_dim`.")
+        if self.dense_weight and (not self.agent_dim or self.encoder.shrink_from):
+            raise ConfigError("`dense_weight` needs an encoder of `objects`, its `agent_dim`, and frames of its size.")
         if self.motion_cells < 1:
             raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
