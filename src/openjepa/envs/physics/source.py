@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from openjepa.envs.physics.clips import PROPERTIES, render_possible
-from openjepa.envs.physics.drawing import SCENES
+from openjepa.envs.physics.drawing import ASIDE, CLOSEST, SCENES
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import VideoBatch
 
@@ -24,11 +24,10 @@ class PhysicsConfig:
         length: frames of a clip, 12 or more; an event always takes the whole clip.
         size: side of a picture in pixels, 32 or more.
         batch_size: clips of a global batch, >= 1.
-        closest: zoom of the camera of a training clip at most, >= 1. Clips that are judged are seen from 1.2 at most,
-            and from 2 units aside; a model that knows more stances is not surprised where a camera drifts to.
-        aside: units by which that camera stands aside at most, each way, >= 0.
+        closest: zoom of the camera of a training clip at most, >= 1; clips that are judged are drawn with the default.
+        aside: units by which that camera stands aside at most, each way, >= 0; likewise.
         wait: units of time, of the 32 of a clip, that pass at most before anything happens in a training clip, >= 0;
-            half of them do not wait. From close, bodies are seen late; where they never were, they would surprise.
+            half of them do not wait. From close or aside, bodies are seen late; where none ever was, that surprises.
     """
 
     scenes: tuple[str, ...] = ("plain", "textured")
@@ -36,9 +35,9 @@ class PhysicsConfig:
     length: int = 16
     size: int = 64
     batch_size: int = 32
-    closest: float = 1.3
-    aside: float = 4.5
-    wait: float = 8.0
+    closest: float = CLOSEST
+    aside: float = ASIDE
+    wait: float = 0.0
 
     def __post_init__(self) -> None:
         for kind, names, known in (("scene", self.scenes, SCENES), ("property", self.properties, PROPERTIES)):
