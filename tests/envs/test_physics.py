@@ -10,8 +10,8 @@ from openjepa.envs.physics.clips import (
     render_possible,
     render_quadruple,
 )
-from openjepa.envs.physics.drawing import SCENES, drifting
-from openjepa.envs.physics.stories import FLOOR, tell
+from openjepa.envs.physics.drawing import SCENES, draw_look, drifting
+from openjepa.envs.physics.stories import FLOOR, SIDE, tell
 from openjepa.errors import ConfigError
 
 
@@ -126,6 +126,55 @@ def test_a_camera_that_drifts_shows_the_same_story_elsewhere():
     ramp = np.broadcast_to(np.arange(128, dtype=np.uint8), (4, 3, 128, 128))
     middle = drifting(ramp, np.array([4.0, 0.0]))[:, 0, 32, 32].astype(float)
     assert np.allclose(np.diff(middle), 8 / 3, atol=1)
+
+
+def looks(count):
+    return [
+        draw_look(np.random.default_rng(seed), "plain", 64, from_above=False, closest=1.3, aside=4.5)
+        for seed in range(count)
+    ]
+
+
+def test_cameras_stand_as_close_and_as_far_aside_as_asked_and_see_nobody_wait():
+    drawn = looks(400)
+    zooms, shifts = np.array([look.zoom for look in drawn]), np.array([look.shift for look in drawn])
+    assert 1 <= zooms.min() < 1.02
+    assert 1.28 < zooms.max() <= 1.3
+    assert 4.3 < np.abs(shifts).max() <= 4.5
+    # What waits beside the stage ends 1 unit beyond it; the corners 0.9 units beyond it are out of every picture.
+    corners = np.stack([look.place(np.array([[-0.9, -0.9], [SIDE + 0.9, SIDE + 0.9]]), 64) for look in drawn])
+    assert corners[:, 0].max() <= 0
+    assert corners[:, 1].min() >= 64
+
+
+def test_a_camera_that_stands_aside_shows_the_floor_elsewhere():
+    lines = []
+    for look in looks(20):
+        line = 32 + (FLOOR - 32) * look.zoom + look.shift[1]  # in a picture of 64 px a unit is a px
+        if line < 63:
+            grey = look.backdrop.mean((1, 2))
+            assert np.argmax(np.abs(np.diff(grey))) + 1 == pytest.approx(line, abs=1)
+            lines.append(line)
+    assert np.ptp(lines) > 6
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_a_story_that_begins_late_is_the_same_story_later(name):
+    for seed in range(4):
+        soon, late = tell(name, seed, 16), tell(name, seed, 16, late=6.0)  # frames are 2 units of time apart
+        for one, other in zip(soon.a + soon.b + soon.screens, late.a + late.b + late.screens, strict=True):
+            if len(one.path) == 1:
+                assert np.array_equal(one.path, other.path)
+                continue
+            assert np.allclose(other.path[3:], one.path[:-3])
+            assert np.allclose(other.path[:3], one.path[0])
+
+
+def test_half_of_all_clips_do_not_wait():
+    soon, late = (render_possible(range(60), length=16, size=32, wait=wait) for wait in (0.0, 8.0))
+    assert np.array_equal(soon[:, 0], late[:, 0])
+    equal = (soon == late).all((1, 2, 3, 4))
+    assert 20 <= equal.sum() <= 45  # 30 are expected, and some clips in which nothing ever happens
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The recipe's judging at toy size: what it reports, and that numbers of clips for different uses never meet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from openjepa.config import override
-from openjepa.envs.physics.clips import PROPERTIES
+from openjepa.envs.physics.clips import PROPERTIES, render_possible
 from openjepa.envs.physics.source import (
     CALIBRATION_SEEDS,
     JUDGE_SEEDS,
@@ -15,7 +17,7 @@ from openjepa.envs.physics.source import (
 )
 from openjepa.errors import ConfigError
 from openjepa.eval.plausibility.conformal import load_calibration
-from openjepa.recipes.physics import PHYSICS, judge, pairs
+from openjepa.recipes.physics import PHYSICS, judge, pairs, possible_clips
 from openjepa.train import save_checkpoint
 
 
@@ -67,3 +69,16 @@ def test_what_is_not_drawn_is_refused():
         PhysicsConfig(scenes=("evning",))
     with pytest.raises(ConfigError, match="`length` must be >= 12"):
         PhysicsConfig(length=8)
+    with pytest.raises(ConfigError, match="`closest` must be >= 1, `aside` and `wait` >= 0"):
+        PhysicsConfig(closest=0.9)
+
+
+@pytest.mark.parametrize("option", [{"closest": 1.3}, {"aside": 4.5}, {"wait": 8.0}])
+def test_only_training_clips_wait_and_are_seen_from_unusual_stances(toy, option):
+    config = PhysicsConfig(length=12, size=32, batch_size=4)
+    ordinary, unusual = (PhysicsSource(c).batch(0).clips for c in (config, replace(config, **option)))
+    seeds = range(TRAIN_SEEDS, TRAIN_SEEDS + 4)
+    assert np.array_equal(ordinary, render_possible(seeds, scene=config.scenes, length=12, size=32))
+    assert not np.array_equal(unusual, ordinary)
+    judged = replace(toy, clips=replace(toy.clips, **option))
+    assert np.array_equal(possible_clips(judged, 7, 2, "plain"), possible_clips(toy, 7, 2, "plain"))

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from openjepa.envs.physics.drawing import (
+    ASIDE,
     CLOSER,
     CLOSEST,
     NEW_HUES,
@@ -82,6 +83,9 @@ def render_possible(
     length: int = 32,
     size: int = 64,
     properties: Sequence[str] = PROPERTIES,
+    closest: float = CLOSEST,
+    aside: float = ASIDE,
+    wait: float = 0.0,
 ) -> np.ndarray:
     """Renders one possible clip for each seed [B, T, 3, H, W] uint8: for training and calibration.
 
@@ -92,8 +96,15 @@ def render_possible(
         length: frames T.
         size: side of a picture in pixels.
         properties: those that are drawn from.
+        closest: zoom of the camera at most, >= 1; that of `evening` is never above 1.15.
+        aside: units by which the camera stands aside at most, each way, >= 0; less where it is so far off that bodies
+            would be seen to wait beside the stage.
+        wait: units of time, of the 32 of a clip, that pass at most before anything happens, >= 0; half of all seeds
+            do not wait.
     """
-    return np.stack([_possible(int(s), scene, length, size, properties) for s in seeds])
+    return np.stack(
+        [_possible(int(s), scene, length, size, properties, closest=closest, aside=aside, wait=wait) for s in seeds]
+    )
 
 
 def render_novel(
@@ -129,13 +140,18 @@ def _possible(
     size: int,
     properties: Sequence[str],
     novelty: Novelty | None = None,
+    *,
+    closest: float = CLOSEST,
+    aside: float = ASIDE,
+    wait: float = 0.0,
 ) -> np.ndarray:
     rng = np.random.default_rng((seed, 99))
     name, first = properties[int(rng.integers(len(properties)))], rng.random() < 0.5
     shown = scene if isinstance(scene, str) else scene[int(rng.integers(len(scene)))]
     drifts = novelty == "camera"
-    drawn, closest = (2 * size, CLOSEST * CLOSER) if drifts else (size, CLOSEST)
-    story, look = _stage(name, seed, shown, length, drawn, closest=closest)
+    drawn, closest = (2 * size, closest * CLOSER) if drifts else (size, closest)
+    late = max(0.0, rng.uniform(-wait, wait)) if wait else 0.0
+    story, look = _stage(name, seed, shown, length, drawn, closest=closest, aside=aside, late=late)
     bodies = story.a if first else story.b
     if novelty in ("turns", "new"):
         look = _repainted(look, story, rng, length, from_start=novelty == "new")
@@ -169,16 +185,26 @@ def _moment_in_view(story: Story, length: int) -> int:
     return int(early[len(early) // 3]) if len(early) else length // 3
 
 
-def _stage(name: str, seed: int, scene: str, length: int, size: int, *, closest: float = CLOSEST) -> tuple[Story, Look]:
+def _stage(
+    name: str,
+    seed: int,
+    scene: str,
+    length: int,
+    size: int,
+    *,
+    closest: float = CLOSEST,
+    aside: float = ASIDE,
+    late: float = 0.0,
+) -> tuple[Story, Look]:
     if name not in STORIES:
         raise unknown("property", name, PROPERTIES)
     if scene not in SCENES:
         raise unknown("scene", scene, SCENES)
     if length < 12 or size < 32 or seed < 0:
         raise ConfigError(f"`length` must be >= 12, `size` >= 32 and `seed` >= 0; got {length}, {size} and {seed}.")
-    story = tell(name, seed, length)
+    story = tell(name, seed, length, late=late)
     rng = np.random.default_rng((seed, PROPERTIES.index(name), SCENES.index(scene), int(DURATION)))
-    return story, draw_look(rng, scene, size, from_above=story.from_above, closest=closest)
+    return story, draw_look(rng, scene, size, from_above=story.from_above, closest=closest, aside=aside)
 
 
 def _switch(a: np.ndarray, b: np.ndarray) -> int:

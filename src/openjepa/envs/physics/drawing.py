@@ -9,7 +9,7 @@ from openjepa.envs.physics.stories import FLOOR, SIDE, Body, Story
 
 SCENES = ("plain", "textured", "evening")
 KNOWN_HUES, NEW_HUES = (0.0, 0.68), (0.78, 0.92)  # of bodies: what training shows, and what only the control shows
-CLOSEST = 1.2  # zoom of a camera, at most
+CLOSEST, ASIDE = 1.2, 2.0  # zoom of a camera, and units by which it stands aside, at most
 CLOSER = 0.94  # side of what a drifting camera sees, as a share of the stage
 
 
@@ -36,8 +36,19 @@ class Look:
         return ((xy - SIDE / 2) * self.zoom + SIDE / 2 + np.array(self.shift)) * size / SIDE
 
 
-def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bool, closest: float = CLOSEST) -> Look:
-    """Draws backdrop, light, camera and colours of a scene; the camera zooms in by `closest` at most."""
+def draw_look(
+    rng: np.random.Generator,
+    scene: str,
+    size: int,
+    *,
+    from_above: bool,
+    closest: float = CLOSEST,
+    aside: float = ASIDE,
+) -> Look:
+    """Draws backdrop, light, camera and colours of a scene.
+
+    The camera zooms in by `closest` at most, and stands aside by `aside` units at most, each way.
+    """
     colors = {role: hue_color(rng, KNOWN_HUES) for role in ("ball", "other", "block")}
     colors["ledge"] = np.array(colorsys.hsv_to_rgb(rng.uniform(0.05, 0.12), 0.5, rng.uniform(0.3, 0.45)))
     grey = rng.uniform(0.25, 0.45)
@@ -45,12 +56,12 @@ def draw_look(rng: np.random.Generator, scene: str, size: int, *, from_above: bo
     wall = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.03, 0.22), rng.uniform(0.78, 0.96)))
     floor = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.25), rng.uniform(0.55, 0.7)))
     light = rng.uniform(0.6, 1.05) * rng.uniform(0.9, 1.1, 3)
-    zoom = rng.uniform(1.0, CLOSEST)
+    zoom = rng.uniform(1.0, max(closest, CLOSEST))
     if scene == "evening":
         light = np.array([0.78, 0.62, 0.52]) * rng.uniform(0.9, 1.1)
         zoom = rng.uniform(1.05, 1.15)
     zoom = min(zoom, closest)
-    free = min(2.0, SIDE / 2 + 0.9 - SIDE / 2 / zoom)  # further aside, one would see bodies wait beside the stage
+    free = min(aside, SIDE / 2 + 0.9 - SIDE / 2 / zoom)  # further aside, one would see bodies wait beside the stage
     shift = rng.uniform(-free, free), rng.uniform(-free, free)
     axis = (np.arange(size) + 0.5) * SIDE / size
     x, y = axis[None, :, None], axis[:, None, None]

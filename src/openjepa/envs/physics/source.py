@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from openjepa.envs.physics.clips import PROPERTIES, render_possible
-from openjepa.envs.physics.drawing import SCENES
+from openjepa.envs.physics.drawing import ASIDE, CLOSEST, SCENES
 from openjepa.errors import ConfigError, unknown
 from openjepa.protocols import VideoBatch
 
@@ -24,6 +24,10 @@ class PhysicsConfig:
         length: frames of a clip, 12 or more; an event always takes the whole clip.
         size: side of a picture in pixels, 32 or more.
         batch_size: clips of a global batch, >= 1.
+        closest: zoom of the camera of a training clip at most, >= 1; clips that are judged are drawn with the default.
+        aside: units by which that camera stands aside at most, each way, >= 0; likewise.
+        wait: units of time, of the 32 of a clip, that pass at most before anything happens in a training clip, >= 0;
+            half of them do not wait. From close or aside, bodies are seen late; where none ever was, that surprises.
     """
 
     scenes: tuple[str, ...] = ("plain", "textured")
@@ -31,6 +35,9 @@ class PhysicsConfig:
     length: int = 16
     size: int = 64
     batch_size: int = 32
+    closest: float = CLOSEST
+    aside: float = ASIDE
+    wait: float = 0.0
 
     def __post_init__(self) -> None:
         for kind, names, known in (("scene", self.scenes, SCENES), ("property", self.properties, PROPERTIES)):
@@ -41,6 +48,8 @@ class PhysicsConfig:
                 raise ConfigError(f"at least one {kind} must be named; got none.")
         if self.length < 12 or self.size < 32 or self.batch_size < 1:
             raise ConfigError("`length` must be >= 12, `size` >= 32 and `batch_size` >= 1.")
+        if self.closest < 1 or min(self.aside, self.wait) < 0:
+            raise ConfigError("`closest` must be >= 1, `aside` and `wait` >= 0.")
 
 
 class PhysicsSource:
@@ -57,5 +66,14 @@ class PhysicsSource:
         share = c.batch_size // world_size
         first = TRAIN_SEEDS + (self.seed << 32) + step * c.batch_size + rank * share
         seeds = np.arange(first, first + share)
-        clips = render_possible(seeds, scene=c.scenes, length=c.length, size=c.size, properties=c.properties)
+        clips = render_possible(
+            seeds,
+            scene=c.scenes,
+            length=c.length,
+            size=c.size,
+            properties=c.properties,
+            closest=c.closest,
+            aside=c.aside,
+            wait=c.wait,
+        )
         return VideoBatch(torch.from_numpy(clips))

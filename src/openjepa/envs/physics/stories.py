@@ -193,11 +193,14 @@ STORIES: dict[str, Callable[[np.random.Generator, np.ndarray], Story]] = {
 }
 
 
-def tell(name: str, seed: int, length: int) -> Story:
-    """Returns the story of a property and a seed, sampled at `length` moments; half of all seeds are mirrored."""
+def tell(name: str, seed: int, length: int, *, late: float = 0.0) -> Story:
+    """Returns the story of a property and a seed, sampled at `length` moments; half of all seeds are mirrored.
+
+    It begins `late` units of time after the clip does.
+    """
     rng = np.random.default_rng((seed, list(STORIES).index(name)))
     mirror = rng.random() < 0.5
-    story = STORIES[name](rng, np.arange(length) * DURATION / length)
+    story = STORIES[name](rng, np.arange(length) * DURATION / length - late)
     if not mirror:
         return story
     a, b, screens = (tuple(body.mirrored() for body in bodies) for bodies in (story.a, story.b, story.screens))
