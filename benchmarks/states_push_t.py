@@ -84,9 +84,9 @@ def taught(config: PushTConfig) -> LeWM:
     batch = read_episodes(store, ids)
     assert batch.states is not None
     frames, wanted = batch.frames.flatten(0, 1), pose(batch.states.flatten(0, 1))
-    off = {"agent_dim": 0, "dense_weight": 0.0, "inverse_dynamics_weight": 0.0}
-    model = LeWM(replace(config.method, embed_dim=wanted.shape[1], action_dim=batch.actions.shape[-1], **off))
     actions = batch.actions.flatten(0, 1)
+    sizes: dict[str, Any] = {"embed_dim": wanted.shape[1], "action_dim": actions.shape[1], "agent_dim": 0}
+    model = LeWM(replace(config.method, **sizes, dense_weight=0.0, inverse_dynamics_weight=0.0))
     model.set_action_statistics(actions.mean(0), actions.std(0))
     generator, options = keyed_generator(config.seed, 9), config.train
 
@@ -116,7 +116,7 @@ def read_outs(model: LeWM, config: PushTConfig) -> dict[str, float]:
     other = remember_episodes(model, config, held_out)
     probe = RidgeProbe(memory.latents.flatten(0, 2), quantities(memory.states.flatten(0, 1)), ridge=1e-4)
     z, actions, states = other
-    found = {}
+    found: dict[str, float] = {}
     for steps in (0, 5, 25):
         starts = range(0, z.shape[1] - steps, 5)
         first = torch.cat([z[:, t] for t in starts])
