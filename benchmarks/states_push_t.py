@@ -1,9 +1,9 @@
 """Push-T for `states.py`: where the block is read from the latent and from what is imagined, and goals reached.
 
 Everything is the recipe `openjepa train push-t`, whose options follow as `--option NAME VALUE`, such as
-`method.dense_weight 0`. `push-t-supervised` is its ceiling: the same encoder taught the true states, and the same agent
-on what it says. Read-outs are linear, fitted on the training play and judged on held-out episodes, in px of the
-table's 512 and degrees, medians over moments in which the block is not where the episode began.
+`method.dense_weight 0`. `push-t-supervised` is its supervised twin: the same encoder taught the true states, and the
+same agent on what it says. Read-outs are linear, fitted on the training play and judged on held-out episodes, in px of
+the table's 512 and degrees, medians over moments in which the block is not where the episode began.
 """
 
 import time
