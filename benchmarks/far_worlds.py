@@ -7,7 +7,7 @@ Every cell is one `openjepa train`, as a user would type it, and then the same f
 
     flat, raw               the agent's world model and search, the squared distance of latents, no map
     flat, within episodes   the same with the learned distance and the policy, no map
-    configured              the saved agent: its configurator goes by its map of remembered states
+    configured              the saved agent: its configurator goes by its map of remembered states, where it has one
     random, standing still  the floors
     oracle                  who knows every wall and where it is: the shortest way, the ceiling
 
@@ -52,7 +52,7 @@ class Far:
     """A world, how an agent learns it, and its far pairs.
 
     Attributes:
-        id: name of the world.
+        id: name of the world, or of a recipe and its world.
         train: options of the command.
         play: those of them that say what is recorded, void where all seeds learn from given play.
         options: of the world that is judged.
@@ -102,13 +102,7 @@ WORLDS = {
         radius=10.5,
         ways=foreign_rooms,
     ),
-    "push-t": Far(
-        "gym_pusht/PushT-v0",
-        ("--landmarks", "True"),
-        {"offset 50": (50, 100), "offset 100": (100, 200)},
-        play=("--policy", "push"),
-        policy="push",
-    ),
+    "push-t": Far("push-t", (), {"offset 50": (50, 100), "offset 100": (100, 200)}, policy="push"),  # a recipe; no map
     "pointmaze-large": Far(
         "PointMaze_Large-v3",
         (),

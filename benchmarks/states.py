@@ -420,6 +420,7 @@ WORLDS: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
     "pendulum": (pendulum_config, pendulum),
     "four-rooms": (four_rooms_config, four_rooms),
     "push-t": (push_t, push_t_states),
+    "push-t-supervised": (push_t, partial(push_t_states, supervised=True)),
 }
 COLUMNS = ("success", "block_px", "block_deg", "velocity_r2", "heading_r2", "cpu_seconds")
 

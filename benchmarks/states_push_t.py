@@ -1,8 +1,9 @@
 """Push-T for `states.py`: where the block is read from the latent and from what is imagined, and goals reached.
 
 Everything is the recipe `openjepa train push-t`, whose options follow as `--option NAME VALUE`, such as
-`method.dense_weight 0`. Read-outs are linear, fitted on the training play and judged on held-out episodes, in px of the
-table's 512 and degrees, medians over moments in which the block is not where the episode began.
+`method.dense_weight 0`. `push-t-supervised` is its supervised twin: the same encoder taught the true states, and the
+same agent on what it says. Read-outs are linear, fitted on the training play and judged on held-out episodes, in px of
+the table's 512 and degrees, medians over moments in which the block is not where the episode began.
 """
 
 import time
@@ -23,9 +24,11 @@ from openjepa.eval.acting.success_rate import JudgeConfig, evaluate
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.eval.intervals import wilson
 from openjepa.eval.probing.probes import RidgeProbe
+from openjepa.heads.fitting import fit
 from openjepa.methods.lewm import LeWM
-from openjepa.recipes.acting import finish
-from openjepa.recipes.push_t import PushTConfig, block_moved, build_push_t, draw_pairs, world_of
+from openjepa.nn.random import keyed_generator
+from openjepa.recipes.acting import finish, fit_to_act, make_agent
+from openjepa.recipes.push_t import TABLE, PushTConfig, block_moved, build_push_t, draw_pairs, world_of
 from openjepa.recipes.remembered_play import remember
 from openjepa.recipes.world_model import open_store, with_seed
 from openjepa.train import train
@@ -34,17 +37,23 @@ MOVED = 20.0  # px of 512 from which a block counts as moved
 STEM = 45.0  # px from the body's origin to the centroid, along the stem
 
 
-def push_t_states(config: PushTConfig, work: Path, run_dir: Path, seed: int) -> dict[str, Any]:
+def push_t_states(
+    config: PushTConfig, work: Path, run_dir: Path, seed: int, supervised: bool = False
+) -> dict[str, Any]:
     """Trains, reads out and judges; see the module."""
     play = replace(config.play, data=config.play.data or work / f"push-t-{config.play.episodes}-seed{seed}")
     config = with_seed(replace(config, play=play, seed=seed))
     open_store(config).close()  # play is not learning
     began = time.process_time()
-    experiment = build_push_t(config)
-    train(experiment.method, experiment.source, config.train, run_dir)
-    finish(config, run_dir)
+    if supervised:
+        model = taught(config)
+        agent = make_agent(config, fit_to_act(model, remember(model, config), config))
+    else:
+        experiment = build_push_t(config)
+        train(experiment.method, experiment.source, config.train, run_dir)
+        finish(config, run_dir)
+        agent = load_agent(run_dir)
     learned = time.process_time() - began
-    agent = load_agent(run_dir)
     assert isinstance(agent.model, LeWM)
     found = read_outs(agent.model, config)
     for name, value in found.items():
@@ -68,6 +77,35 @@ def push_t_states(config: PushTConfig, work: Path, run_dir: Path, seed: int) -> 
     return {**{k: v if isinstance(v, list) else float(v) for k, v in rates.items()}, **found, "cpu_seconds": learned}
 
 
+def taught(config: PushTConfig) -> LeWM:
+    """The recipe's encoder with one linear layer to six numbers of the true state, learned from as many frames."""
+    store = open_store(config)
+    ids, _ = split(store, config.play.held_out, config.seed)
+    batch = read_episodes(store, ids)
+    assert batch.states is not None
+    frames, wanted = batch.frames.flatten(0, 1), pose(batch.states.flatten(0, 1))
+    actions = batch.actions.flatten(0, 1)
+    sizes: dict[str, Any] = {"embed_dim": wanted.shape[1], "action_dim": actions.shape[1], "agent_dim": 0}
+    model = LeWM(replace(config.method, **sizes, dense_weight=0.0, inverse_dynamics_weight=0.0))
+    model.set_action_statistics(actions.mean(0), actions.std(0))
+    generator, options = keyed_generator(config.seed, 9), config.train
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(frames), (3 * config.batch_size,), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model.context_encoder(frames[rows])
+        return (found.float() - wanted[rows]).square().mean()
+
+    fit(model.context_encoder, loss, steps=options.steps, lr=options.lr, weight_decay=options.weight_decay)
+    return model.eval()
+
+
+def pose(states: Tensor) -> Tensor:
+    """Pusher and block in units of 100 px from the middle, cosine and sine of the block's angle: [S, 6]."""
+    angle = states[:, 4:5]
+    return torch.cat([(states[:, :4] - TABLE / 2) / 100, angle.cos(), angle.sin()], -1).float()
+
+
 @torch.no_grad()
 def read_outs(model: LeWM, config: PushTConfig) -> dict[str, float]:
     """Median errors of pusher, block, centroid and angle: as encoded, and after 5 and 25 imagined steps."""
@@ -78,7 +116,7 @@ def read_outs(model: LeWM, config: PushTConfig) -> dict[str, float]:
     other = remember_episodes(model, config, held_out)
     probe = RidgeProbe(memory.latents.flatten(0, 2), quantities(memory.states.flatten(0, 1)), ridge=1e-4)
     z, actions, states = other
-    found = {}
+    found: dict[str, float] = {}
     for steps in (0, 5, 25):
         starts = range(0, z.shape[1] - steps, 5)
         first = torch.cat([z[:, t] for t in starts])

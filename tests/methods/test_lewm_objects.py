@@ -47,6 +47,25 @@ def test_what_acts_and_what_is_there_are_learned_apart():
     assert gradients(make(), "dense") == {"things"}
 
 
+def test_slow_features_follow_the_encoder_and_their_mean_follows_them():
+    model = make(dense_target="ema", ema_decay=0.5).train()
+    seen, frames = model.context_encoder.trunk.features, batch().frames.flatten(0, 1)
+    model.painter.measure(frames)
+    torch.testing.assert_close(model.painter.target(frames).mean(0), torch.zeros(48, 8, 8), atol=1e-5, rtol=0)
+    first = [p.clone() for p in model.painter.features.parameters()]
+    with torch.no_grad():
+        for p in seen.parameters():
+            p.add_(1.0)
+    model.after_step(0)
+    for slow, old in zip(model.painter.features.parameters(), first, strict=True):
+        torch.testing.assert_close(slow, old + 0.5)
+    before = model.painter.mean.clone()
+    now = model.painter.features(model.context_encoder.pixels(frames)).mean(0)
+    model.painter.target(frames)
+    torch.testing.assert_close(model.painter.mean, 0.99 * before + 0.01 * now)
+    assert gradients(make(dense_target="ema"), "dense") == {"things"}
+
+
 def test_the_latent_is_where_the_points_are():
     model = make().eval()
     frames = batch().frames
@@ -87,6 +106,11 @@ def test_what_always_stands_there_counts_for_nothing():
         ({"agent_dim": 2}, "`agent_dim` must be 4 of 10 dimensions, of an encoder of `objects`.*; got 2 of 10"),
         ({"state": "pair"}, "with frames as states"),
         ({"embed_dim": 16}, "`agent_dim` must be 4 of 10 dimensions, .*; got 4 of 16"),
+        ({"dense_target": "pixels"}, "`dense_target` must be one of frame, ema; got pixels"),
+        (
+            {"dense_target": "ema", "encoder": replace(ENCODER, gain=0.5)},
+            "`dense_target` ema needs an encoder that sees",
+        ),
         ({"agent_dim": 0}, "`dense_weight` needs an encoder of `objects`, its `agent_dim`, and frames of its size"),
         ({"encoder": replace(ENCODER, shrink_from=(64, 64))}, "and frames of its size"),
     ],

@@ -36,6 +36,9 @@ from openjepa.nn.ema import update_ema
 from openjepa.nn.random import global_stream, keyed_generator
 from openjepa.protocols import Futures, JEPALoss, TrajectoryBatch
 
+CHOICES = {"rollout": ("open_loop", "one_step", "both"), "target": ("encoder", "ema"), "dense_target": ("frame", "ema")}
+CHOICES |= {"displacement_from": ("actions", "proprio"), "scene_kind": tuple(SCENE_LOSSES), "state": tuple(STATES)}
+
 
 @dataclass(frozen=True)
 class LeWMConfig:
@@ -62,7 +65,7 @@ class LeWMConfig:
         rollout: `open_loop` rolls out from the first state, `one_step` predicts each state from encoded ones, `both`
             is the mean of the two losses.
         target: `encoder` predicts the encoder's own states, `ema` those of a moving average, without gradient.
-        ema_decay: share of the old weights per step, for `target` ema.
+        ema_decay: share of the old weights per step, for `target` and `dense_target` ema.
         sigreg_weight: of SIGReg.
         sigreg: its options.
         variance_weight: of VICReg's hinge on the standard deviation, samples pooled over batch and time.
@@ -75,6 +78,7 @@ class LeWMConfig:
             acts (`objects`); 0 reads them from all that moves.
         dense_weight: of painting the features of a whole frame from the points of things (`models.feature_painter`),
             which keeps what is moved by contact alone. For an encoder of `objects`, with `agent_dim`.
+        dense_target: these features: random ones of the `frame`, or `ema`, a moving average of the encoder's own.
         straightening_weight: of the curvature of paths (2603.12231).
         motion_weight: of reading from a latent which places of the picture differ from the usual (`losses.motion`).
         motion_cells: such places along each side, >= 1.
@@ -114,6 +118,7 @@ class LeWMConfig:
     inverse_dynamics_weight: float = 1.0
     agent_dim: int = 0
     dense_weight: float = 0.0
+    dense_target: Literal["frame", "ema"] = "frame"
     straightening_weight: float = 0.0
     motion_weight: float = 0.0
     motion_cells: int = 24
@@ -133,18 +138,12 @@ class LeWMConfig:
             raise ConfigError(
                 f"`categories` must be sizes >= 1 that sum to `action_dim` {self.action_dim}; got {self.categories}."
             )
-        if self.state not in STATES:
-            raise ConfigError(f"`state` must be one of {', '.join(STATES)}; got {self.state}.")
         if self.state == "pair" and (self.scene_dim or self.futures is not None):
             raise ConfigError("`state` must be frame where there are scene dimensions or `futures`; got pair.")
         if not 0 <= self.scene_dim < self.embed_dim:
-            raise ConfigError(
-                f"`scene_dim` must be from 0 to below `embed_dim` {self.embed_dim}; got {self.scene_dim}."
-            )
+            raise ConfigError(f"`scene_dim` must be 0 to below `embed_dim` {self.embed_dim}; got {self.scene_dim}.")
         if self.scene_weight and not self.scene_dim:
             raise ConfigError("`scene_weight` needs scene dimensions. Set `scene_dim` above 0.")
-        if self.scene_kind not in SCENE_LOSSES:
-            raise ConfigError(f"`scene_kind` must be one of {', '.join(SCENE_LOSSES)}; got {self.scene_kind}.")
         if self.scene_redundancy is not None and (self.scene_dim % PART or self.scene_kind != "contrast"):
             raise ConfigError(f"`scene_redundancy` must go with contrast and a `scene_dim` in parts of {PART}.")
         if self.scene_scale <= 0:
@@ -155,10 +154,9 @@ class LeWMConfig:
         start = self.prediction_weight if self.prediction_start is None else self.prediction_start
         if self.prediction_weight <= 0 or start < 0:
             raise ConfigError("`prediction_weight` must be above 0 and `prediction_start` 0 or more.")
-        if self.rollout not in ("open_loop", "one_step", "both") or self.target not in ("encoder", "ema"):
-            raise ConfigError("`rollout` must be open_loop, one_step or both, `target` encoder or ema.")
-        if self.displacement_from not in ("actions", "proprio"):
-            raise ConfigError(f"`displacement_from` must be actions or proprio; got {self.displacement_from}.")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"`{name}` must be one of {', '.join(known)}; got {getattr(self, name)}.")
         acts, things = 2 * self.encoder.agent_keypoints, 2 * self.encoder.num_keypoints
         found = (self.encoder.kind, self.state, self.agent_dim, self.embed_dim)
         if self.agent_dim and found != ("objects", "frame", acts, acts + things):
@@ -168,6 +166,8 @@ class LeWMConfig:
             )
         if self.dense_weight and (not self.agent_dim or self.encoder.shrink_from):
             raise ConfigError("`dense_weight` needs an encoder of `objects`, its `agent_dim`, and frames of its size.")
+        if self.dense_target == "ema" and self.encoder.gain is not None:
+            raise ConfigError("`dense_target` ema needs an encoder that sees frames as they are: `gain` None.")
         if self.motion_cells < 1:
             raise ConfigError(f"`motion_cells` must be at least 1; got {self.motion_cells}.")
         if not 0 <= self.ema_decay <= 1:
@@ -191,17 +191,14 @@ class LeWM(StandardisesActions):
             self.proprio_encoder = nn.Linear(config.proprio_dim, dim) if config.proprio_dim else nn.Identity()
             self.predictor = self.states.predictor(config.predictor, action_dim)
             self.action_readout: nn.Module = nn.Identity()
-            if config.inverse_dynamics_weight:
-                self.action_readout = (
-                    ActionReadout(config.agent_dim, action_dim, units=POINT_UNITS)
-                    if config.agent_dim
-                    else self.states.readout(action_dim, config.scene_dim)
-                )
-            self.painter: Any = (
-                FeaturePainter(dim - config.agent_dim, config.encoder.image_size)
-                if config.dense_weight
-                else nn.Identity()
-            )
+            if config.inverse_dynamics_weight and config.agent_dim:
+                self.action_readout = ActionReadout(config.agent_dim, action_dim, units=POINT_UNITS)
+            elif config.inverse_dynamics_weight:
+                self.action_readout = self.states.readout(action_dim, config.scene_dim)
+            self.painter: Any = nn.Identity()
+            if config.dense_weight:
+                sees = self.context_encoder.trunk.features if config.dense_target == "ema" else None
+                self.painter = FeaturePainter(dim - config.agent_dim, config.encoder.image_size, sees)
             width = config.displacement_dim
             self.displacement: Any = nn.Linear(dim - config.scene_dim, width, bias=False) if width else nn.Identity()
             self.futures: Any = nn.Identity()
@@ -328,9 +325,11 @@ class LeWM(StandardisesActions):
         return JEPALoss(loss, {name: term.detach() for name, term in terms.items()})
 
     def after_step(self, step: int) -> None:
-        """Moves the target encoder towards the context encoder, where there is one."""
+        """Moves what gives targets towards the context encoder, where there is such a thing."""
         if self.config.target == "ema":
             update_ema(self.target_encoder, self.context_encoder, self.config.ema_decay, buffers="copy")
+        if self.config.dense_target == "ema" and self.config.dense_weight:
+            update_ema(self.painter.features, self.context_encoder.trunk.features, self.config.ema_decay)
 
     def _prediction_loss(self, z: Tensor, actions: Tensor, z_target: Tensor) -> Tensor:
         """Squared error of the poses that are predicted after each of the actions [B, T - 1, A]; a scalar."""

@@ -36,6 +36,11 @@ class ObjectPoints(nn.Module):
         self.agent = Keypoints(num_agent, image_size=image_size, stride=2, width=width // 2, depth=1, placed=False)
         self.register_buffer("cells", cell_centres(image_size // 2), persistent=False)
 
+    @property
+    def features(self) -> nn.Sequential:
+        """Pixels [B, 3, H, W] to what is around each cell of 4 px [B, 2 `width`, H / 4, W / 4]: these very weights."""
+        return nn.Sequential(self.fine, self.coarse)
+
     def forward(self, pixels: Tensor) -> Tensor:  # noqa: D102
         fine = self.fine(pixels)  # [B, W, H / 2, W / 2]
         around = functional.interpolate(self.around(self.coarse(fine)), scale_factor=2.0, mode="bilinear")
