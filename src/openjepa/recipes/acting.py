@@ -183,8 +183,8 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
         "lengths": memory.lengths,
     }
     policy = act.policy
-    if model.memory_dim:  # a goal picture tells a pose
-        policy = replace(policy, goal_dim=model.config.embed_dim)
+    if model.memory_dim:  # a goal picture remembers nothing
+        policy = replace(policy, goal_dim=model.states.dim - model.memory_dim)
     if act.policy_from == "play":
         return imitate_play(memory.latents, memory.actions, bounds, policy, **options)
     cost = replace(path_cost(model, critic, config), aggregate=mean)
