@@ -114,6 +114,39 @@ class WorldModel(Protocol):
         ...
 
 
+@runtime_checkable
+class RememberingModel(Protocol):
+    """A world model whose states remember what was seen and done before; optional, for what a picture does not show.
+
+    Attributes:
+        memory_dim: trailing numbers of a state that are carried on. Pictures leave them 0; 0 for a model without.
+    """
+
+    @property
+    def memory_dim(self) -> int: ...  # noqa: D102
+
+    def encode(self, frames: Tensor, proprio: Tensor | None = None) -> Tensor:
+        """See `WorldModel.encode`."""
+        ...
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """See `WorldModel.rollout`."""
+        ...
+
+    def carry(self, before: Tensor, actions: Tensor, now: Tensor) -> Tensor:
+        """States of this moment with what they remember.
+
+        Args:
+            before: [..., N, D] states one model step ago, with what they remembered.
+            actions: [..., A], the model action in between.
+            now: [..., N, D] as pictures tell it.
+
+        Returns:
+            [..., N, D].
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Futures:
     """Several futures of each row, and how probable each of them is.

@@ -92,7 +92,10 @@ class Agent:
             if not isinstance(distance, Landmarks) or self.config.failed_plans is not None:
                 raise ConfigError("`stuck_steps` must go with a critic of `Landmarks`, and without `failed_plans`.")
             self.stuck_map = distance
-        self.perception = Perception(model, self.config.history, self.config.device, frame_shape, self.config.looks)
+        options = self.config
+        self.perception = Perception(
+            model, options.history, options.device, frame_shape, options.looks, options.frameskip
+        )
         self.landmarks, self.hierarchy, self.diary, self.reflex = landmarks, hierarchy, diary, reflex
         self.last_plan: Plan | None = None
         self.planned_for = torch.zeros(0, dtype=torch.long)
@@ -193,6 +196,7 @@ class Agent:
         block = now.plan[:, now.executed]  # [B, frameskip * A]
         primitive = block.unflatten(1, (self.config.frameskip, -1))[:, now.part]  # [B, A]
         actions[now.active] = to_host(primitive.float())[now.active]
+        self.perception.did(actions)
         now.part += 1
         if now.part == self.span:
             now.part = 0
@@ -209,7 +213,7 @@ class Agent:
             raise ShapeError(f"`frames` must hold {len(now.z_goal)} environments; got {len(frames)}.")
         self.perception.remember(frames)
         due = now.plan is None or now.executed == self.config.replan_every
-        if not due and self.config.context_len == 1:
+        if not due and self.config.context_len == 1 and not self.perception.remembers:
             return
         rows = now.active.nonzero().squeeze(1)
         z = torch.zeros_like(now.z_goal)  # rows of finished environments are zeros that nothing reads

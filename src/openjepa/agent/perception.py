@@ -2,6 +2,7 @@
 
 A state may be more than one frame can tell (a velocity, a place behind the viewer): then the latest `history` frames
 of each environment are encoded together and the state of the last one counts. In a goal, one picture, nothing moves.
+What a state remembers (`RememberingModel`) is carried on from the state one model step ago, by what was done since.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from openjepa.errors import ShapeError, check_shape
 from openjepa.nn.host import to_device
-from openjepa.protocols import WorldModel
+from openjepa.protocols import RememberingModel, WorldModel
 
 
 class Perception:
@@ -24,6 +25,10 @@ class Perception:
         device: where frames are encoded.
         frame_shape: (C, H, W) that pictures must have, or None for whatever the model takes.
         looks: remembered frames per model step, >= 1; the frames of a state lie a model step apart.
+        frameskip: primitive actions of a model step, >= 1.
+
+    Attributes:
+        remembers: whether states carry something on, so that every look and every action counts.
     """
 
     def __init__(
@@ -33,14 +38,23 @@ class Perception:
         device: str = "cpu",
         frame_shape: tuple[int, int, int] | None = None,
         looks: int = 1,
+        frameskip: int = 1,
     ) -> None:
         self.model, self.history, self.device, self.frame_shape = model, history, device, frame_shape
-        self.looks = looks
+        self.looks, self.frameskip = looks, frameskip
+        self.remembers = isinstance(model, RememberingModel) and model.memory_dim > 0
         self._seen: list[Tensor] = []  # latest frames of all environments, each [B, C, H, W], oldest first
+        self._states: list[Tensor] = []  # their latest states, each [B, N, D], one for each look
+        self._done: list[Tensor] = []  # their latest primitive actions, each [B, A]
 
     def start(self) -> None:
-        """Forgets what was seen."""
-        self._seen = []
+        """Forgets what was seen and done."""
+        self._seen, self._states, self._done = [], [], []
+
+    def did(self, actions: Tensor) -> None:
+        """Keeps the primitive actions [B, A] of all environments, for states that remember."""
+        if self.remembers:
+            self._done = [*self._done, actions.clone()][-self.frameskip :]
 
     def goal(self, pictures: np.ndarray | Tensor, proprio: np.ndarray | Tensor | None = None) -> Tensor:
         """States [B, N, D] of goal pictures [B, C, H, W] uint8."""
@@ -64,7 +78,20 @@ class Perception:
         ages = (k * self.looks for k in reversed(range(self.history)))
         known = [seen[max(0, len(seen) - 1 - age)] for age in ages]  # before the first frame nothing moved
         clip = torch.stack([one[to_device(rows, one.device)] for one in known], 1)
-        return self._encode(clip, None if proprio is None else torch.as_tensor(proprio)[rows])
+        z = self._encode(clip, None if proprio is None else torch.as_tensor(proprio)[rows])
+        return self._carried_on(z, rows, len(frames)) if self.remembers else z
+
+    def _carried_on(self, z: Tensor, rows: Tensor, batch: int) -> Tensor:
+        """States [R, N, D] of some of a batch of environments, with what they remember of a model step ago."""
+        assert isinstance(self.model, RememberingModel)
+        there = to_device(rows, z.device)
+        if len(self._states) == self.looks and len(self._done) == self.frameskip:
+            done = torch.cat(self._done, 1)[rows].to(z)  # [R, frameskip * A]
+            z = self.model.carry(self._states[0][there], done, z)
+        whole = z.new_zeros(batch, *z.shape[1:])  # environments that have finished remember nothing
+        whole[there] = z
+        self._states = [*self._states, whole][-self.looks :]
+        return z
 
     def check(self, pictures: np.ndarray | Tensor, name: str) -> Tensor:
         """The pictures as a tensor [B, C, H, W].

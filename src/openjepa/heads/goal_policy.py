@@ -33,6 +33,7 @@ class GoalPolicyConfig:
         batch_size: pairs of state and goal per step.
         steps: optimiser steps.
         lr: learning rate of AdamW, decayed to 0 along a cosine.
+        goal_dim: leading numbers of a goal's tokens that are looked at, those that its picture tells; None for all.
     """
 
     hidden_dim: int = 128
@@ -41,6 +42,7 @@ class GoalPolicyConfig:
     batch_size: int = 128
     steps: int = 400
     lr: float = 2e-3
+    goal_dim: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.hidden_dim, self.depth, self.max_gap, self.batch_size, self.steps) < 1 or self.lr <= 0:
@@ -86,7 +88,11 @@ class GoalPolicy(nn.Module):
     def free(self, z: Tensor, z_goal: Tensor) -> Tensor:
         """Actions [..., K, A] before they are allowed: in the box, or the probabilities of categories."""
         now, goal = torch.broadcast_tensors(self.standardize(z.flatten(-2)), self.standardize(z_goal.flatten(-2)))
-        found = self.net(torch.cat([now, goal - now], -1)).unflatten(-1, (self.num_knots, -1))
+        way = goal - now
+        if self.config.goal_dim is not None:
+            told = torch.arange(z.shape[-1], device=z.device) < self.config.goal_dim
+            way = way * told.repeat(z.shape[-2])
+        found = self.net(torch.cat([now, way], -1)).unflatten(-1, (self.num_knots, -1))
         if self.bounds.categories:
             return torch.cat([group.softmax(-1) for group in found.split(list(self.bounds.categories), -1)], -1)
         return torch.lerp(self.low, self.high, (torch.tanh(found) + 1) / 2)

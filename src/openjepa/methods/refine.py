@@ -35,6 +35,8 @@ class RefineConfig:
         sees_scene: whether the predictor looks at the scene dimensions; False where actions do the same in every scene.
             A scene that is seen names the episode, and what is remembered of each hides that a wall bars all.
         predictor: a new predictor to train from scratch, or None to go on with the old one.
+        memory_dim: numbers of a state that are to be carried on from what was seen and done before, learned with a new
+            predictor (`methods.memory`); 0 for none.
     """
 
     steps: int = 600
@@ -46,10 +48,13 @@ class RefineConfig:
     noise: float = 0.0
     sees_scene: bool = True
     predictor: LatentPredictorConfig | None = None
+    memory_dim: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.rollout, self.batch_size) < 1 or self.lr <= 0:
             raise ConfigError("`steps` must be >= 0, `rollout` and `batch_size` >= 1 and `lr` > 0.")
+        if self.memory_dim < 0 or (self.memory_dim and (self.predictor is None or self.hard_share)):
+            raise ConfigError("`memory_dim` must be 0, or above it with a new `predictor` and without `hard_share`.")
         if not 0 <= self.hard_share < 1 or self.noise < 0:
             raise ConfigError(
                 f"`hard_share` must be in [0, 1) and `noise` 0 or more; got {self.hard_share} and {self.noise}."
@@ -90,14 +95,14 @@ def refine_predictor(
     known = known[kept]
     z = latents.detach()[kept, unknown:]
     moves = ((actions - model.action_mean) / model.action_std)[kept, unknown:]
-    windows = _Windows(known, config.rollout)
+    windows = Windows(known, config.rollout)
     if config.predictor is not None:
         model.config = replace(model.config, predictor=config.predictor)
         with seeded(generator):
             model.predictor = model.states.predictor(config.predictor, moves.shape[-1])
         if config.predictor.scaled:
-            _measure(model, z, known)
-    unit = _unit(model, z)
+            measure_scale(model, z, known)
+    unit = unit_of(model, z)
     z = z.squeeze(2)
     model.predictor.requires_grad_(True)
     if not config.sees_scene:
@@ -133,7 +138,7 @@ def refine_predictor(
     return model.eval()
 
 
-def _measure(model: LeWM, z: Tensor, lengths: Tensor) -> None:
+def measure_scale(model: LeWM, z: Tensor, lengths: Tensor) -> None:
     """Tells a scaled predictor the units of the data, from states [E, T, 1, D] of episodes."""
     poses = z[..., : model.config.embed_dim]
     scale = model.predictor.scale
@@ -155,7 +160,7 @@ def _blind(model: LeWM) -> None:
     first.weight.register_hook(lambda gradient: gradient * shown)
 
 
-def _unit(model: LeWM, z: Tensor) -> Tensor:
+def unit_of(model: LeWM, z: Tensor) -> Tensor:
     """What counts as one in each dimension of a state [D]: a standard deviation for a scaled predictor, else 1."""
     if not model.config.predictor.scaled:
         return z.new_ones(z.shape[-1])
@@ -164,7 +169,7 @@ def _unit(model: LeWM, z: Tensor) -> Tensor:
     return scale.std.repeat(z.shape[-1] // len(scale.std)).to(z)  # a velocity errs by as much as its poses
 
 
-class _Windows:
+class Windows:
     """Where a rollout may begin: every place at which it fits, or the first state of an episode that is too short.
 
     Args:
@@ -188,7 +193,7 @@ class _Windows:
 class _HardStarts:
     """Draws windows that contain a transition which the predictor gets wrong; looks anew every 100 draws."""
 
-    def __init__(self, model: LeWM, z: Tensor, actions: Tensor, windows: _Windows) -> None:
+    def __init__(self, model: LeWM, z: Tensor, actions: Tensor, windows: Windows) -> None:
         self.model, self.z, self.actions, self.windows = model, z, actions, windows
         self.real = torch.arange(actions.shape[1]) < windows.lengths[:, None] - 1  # [E, T - 1]
         self.draws, self.weights = 0, self.real.float().flatten()

@@ -116,6 +116,7 @@ class PairReadout(nn.Module):
 
     def __init__(self, pose_dim: int, action_dim: int, hidden_dim: int = 128) -> None:
         super().__init__()
+        self.pose_dim = pose_dim
         self.net = nn.Sequential(
             nn.Linear(3 * pose_dim, hidden_dim),
             nn.ReLU(),
@@ -125,7 +126,7 @@ class PairReadout(nn.Module):
         )
 
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:  # noqa: D102
-        pose, way = z.flatten(-2).chunk(2, -1)
-        way_next = z_next.flatten(-2).chunk(2, -1)[1]
+        pose, way = z.flatten(-2)[..., : 2 * self.pose_dim].chunk(2, -1)
+        way_next = z_next.flatten(-2)[..., self.pose_dim : 2 * self.pose_dim]
         with torch.autocast(z.device.type, enabled=False):
             return self.net(torch.cat([pose, 4 * way, 4 * way_next], -1).float())

@@ -20,6 +20,7 @@ from openjepa.heads.critic import TemporalDistanceConfig, TemporalDistanceHead
 from openjepa.heads.goal_policy import GoalPolicy, GoalPolicyConfig, fit_goal_policy, imitate_play
 from openjepa.methods.compact import CompactConfig
 from openjepa.methods.lewm import LeWM
+from openjepa.methods.memory import learn_memory
 from openjepa.methods.principal import keep_principal
 from openjepa.methods.refine import RefineConfig, refine_predictor
 from openjepa.nn.random import keyed_generator
@@ -28,7 +29,7 @@ from openjepa.planning.costs import mean
 from openjepa.protocols import ActionBounds, Planner
 from openjepa.recipes.critics import Critic, fit_critic, path_cost
 from openjepa.recipes.measured_motion import categories_of
-from openjepa.recipes.remembered_play import Memory, remember, remember_compact
+from openjepa.recipes.remembered_play import Memory, remember, remember_compact, remembering
 from openjepa.recipes.world_model import LearnConfig, open_store, with_seed, world_of
 from openjepa.train import find_checkpoint, load_method
 
@@ -151,7 +152,7 @@ def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned
     try:
         with ThreadPoolExecutor(2) as pool:
             refined = pool.submit(
-                refine_predictor,
+                learn_memory if act.refine.memory_dim else refine_predictor,
                 model,
                 memory.latents,
                 memory.actions,
@@ -161,6 +162,8 @@ def fit_to_act(model: LeWM, memory: Memory, config: WorldModelConfig) -> Learned
             )
             fitted = pool.submit(fit_critic, model, memory, config)
             model, critic = refined.result(), fitted.result()
+        if model.memory_dim:
+            memory = replace(memory, latents=remembering(model, memory))
         policy = _learn_policy(model, critic, memory, config)
         drawn = _draw_map(model, critic, memory, act.landmarks)
         return Learned(model, critic, policy, drawn, memory)
@@ -179,10 +182,13 @@ def _learn_policy(model: LeWM, critic: Critic, memory: Memory, config: WorldMode
         "generator": keyed_generator(config.seed, 3),
         "lengths": memory.lengths,
     }
+    policy = act.policy
+    if model.memory_dim:  # a goal picture remembers nothing
+        policy = replace(policy, goal_dim=model.states.dim - model.memory_dim)
     if act.policy_from == "play":
-        return imitate_play(memory.latents, memory.actions, bounds, act.policy, **options)
+        return imitate_play(memory.latents, memory.actions, bounds, policy, **options)
     cost = replace(path_cost(model, critic, config), aggregate=mean)
-    return fit_goal_policy(model, cost, memory.latents, bounds, act.policy, **options)
+    return fit_goal_policy(model, cost, memory.latents, bounds, policy, **options)
 
 
 def _draw_map(model: LeWM, critic: Critic, memory: Memory, options: LandmarkConfig | None) -> Landmarks | None:

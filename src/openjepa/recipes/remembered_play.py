@@ -14,6 +14,7 @@ from openjepa.errors import DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.methods.compact import CompactConfig, compact, keypoints
 from openjepa.methods.lewm import LeWM
+from openjepa.models.latent_memory import carried_on
 from openjepa.nn.random import keyed_generator
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes.world_model import LearnConfig, open_store
@@ -52,6 +53,14 @@ def remember(model: LeWM, config: LearnConfig) -> Memory:
         latents.append(encode_episodes(model, batch))
         batches.append(_without_frames(batch))
     return _joined(latents, batches, config)
+
+
+@torch.no_grad()
+def remembering(model: LeWM, memory: Memory) -> Tensor:
+    """Latents [E, T, 1, D'] of a memory in the states of a model that has learned to remember."""
+    pairs = memory.latents
+    blank = pairs.new_zeros(*pairs.shape[:-1], model.memory_dim)
+    return carried_on(torch.cat([pairs, blank], -1), memory.actions, model.carry)
 
 
 def remember_compact(model: LeWM, config: LearnConfig, options: CompactConfig) -> tuple[LeWM, Memory]:

@@ -16,6 +16,7 @@ import torch
 
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.methods.lewm import LeWM
+from openjepa.methods.memory import CONTEXT
 from openjepa.protocols import TrajectoryBatch
 from openjepa.recipes import Experiment
 from openjepa.recipes.acting import WorldModelConfig, fit_to_act
@@ -88,6 +89,7 @@ def _remembered(experiment: Experiment, config: WorldModelConfig) -> tuple[Memor
     latents = encode_episodes(model, batch)
     frame = (time.perf_counter() - began) / latents.shape[:2].numel()
     act = config.act
-    times = math.ceil((1 + max(act.refine.rollout, act.distance.max_gap)) / batch.actions.shape[1])
+    longest = act.refine.rollout + (CONTEXT if act.refine.memory_dim else 0)
+    times = math.ceil((1 + max(longest, act.distance.max_gap)) / batch.actions.shape[1])
     latents, actions = latents[:, 1:].repeat(1, times, 1, 1), batch.actions.repeat(1, times, 1)
     return Memory(latents, actions[:, 1:], torch.full((len(latents),), latents.shape[1])), frame

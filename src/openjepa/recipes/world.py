@@ -53,6 +53,7 @@ PATIENCE = 2  # the same, at which nothing moved, after which the agent wanders
 # Steps of refining a predictor of pairs, their rate, and how far each looks ahead: over 12 steps, what one torque did
 # is blurred by what all of them did, and the first step is foretold a third worse.
 VELOCITY_FIT, VELOCITY_LR, VELOCITY_ROLLOUT = 2500, 3e-3, 4
+MEMORY, MEMORY_ROLLOUTS = 32, 512  # numbers that such a state carries on, and rollouts of a step of learning that
 FIT, FIT_LR = 3000, 4e-3  # the same where a frame is a state: beside walls 1,000 slower steps leave twice the error
 CELLS_HARD = 0.5  # of it between cells: a step ahead is small beside a turn, and learned last
 HURLED_WEIGHT = 3.0  # of the distance of latents in the critic, where at full strength things are hurled
@@ -291,6 +292,9 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
     lines = found.lines
     if is_hurled:
         lines = (*lines, f"distance.latent-weight {HURLED_WEIGHT:g}: all that is near is a step away, latents tell it")
+    remembers = found.state == "pair" and not chosen
+    if remembers:
+        lines = (*lines, f"refine.memory-dim {MEMORY}: a speed shows in many looks, and what is hidden in earlier ones")
     longest = VELOCITY_ROLLOUT if found.state == "pair" else 12
     act = ActConfig(
         refine=RefineConfig(
@@ -299,7 +303,9 @@ def _with_choices(base: ResolvedWorld, config: WorldConfig, found: Choices) -> R
             hard_share=CELLS_HARD if chosen else 0.0,
             rollout=min(5 if chosen else longest, found.window if chosen else found.horizon),
             noise=0.1 if chosen else 0.05,
+            batch_size=MEMORY_ROLLOUTS if remembers else RefineConfig.batch_size,
             predictor=LatentPredictorConfig("mlp", 256, scaled=True),  # steps are small beside places
+            memory_dim=MEMORY if remembers else 0,
         ),
         critic=found.critic,
         distance=TemporalDistanceConfig(

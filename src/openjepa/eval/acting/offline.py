@@ -14,7 +14,7 @@ from torch import Tensor
 from openjepa.errors import DataError
 from openjepa.eval.health.collapse import encode_episodes
 from openjepa.planning.costs import Distance
-from openjepa.protocols import TrajectoryBatch, WorldModel
+from openjepa.protocols import RememberingModel, TrajectoryBatch, WorldModel
 
 HORIZONS = (1, 2, 4, 8, 16)
 
@@ -68,6 +68,7 @@ def judge_offline(
     if not bool((lengths >= 2).any()):
         raise DataError("held-out episodes must hold at least one step; none does. Hold out more of them.")
     real, shuffled = {}, {}
+    told = z.shape[-1] - (model.memory_dim if isinstance(model, RememberingModel) else 0)  # by pictures
     drawn = torch.Generator().manual_seed(seed)
     for horizon in HORIZONS:
         rows = (lengths > horizon).nonzero().squeeze(1)
@@ -76,11 +77,11 @@ def judge_offline(
         start = torch.stack([torch.randint(int(lengths[i]) - horizon, (), generator=drawn) for i in rows])
         steps = start[:, None] + torch.arange(horizon)
         actions = held_out.actions[rows[:, None], steps]  # [R, horizon, A]
-        now, then = z[rows, start].unsqueeze(1), z[rows, start + horizon]
+        now, then = z[rows, start].unsqueeze(1), z[rows, start + horizon, :, :told]
         other = actions[torch.randperm(len(rows), generator=drawn)]
-        copied = (now[:, 0] - then).square().mean().clamp_min(1e-12)
-        real[horizon] = float((model.rollout(now, actions)[:, -1] - then).square().mean() / copied)
-        shuffled[horizon] = float((model.rollout(now, other)[:, -1] - then).square().mean() / copied)
+        copied = (now[:, 0, :, :told] - then).square().mean().clamp_min(1e-12)
+        real[horizon] = float((model.rollout(now, actions)[:, -1, :, :told] - then).square().mean() / copied)
+        shuffled[horizon] = float((model.rollout(now, other)[:, -1, :, :told] - then).square().mean() / copied)
     monotone = None if distance is None else _monotone(distance, z, lengths, window)
     return OfflineReport(int((lengths >= 2).sum()), real, shuffled, monotone)
 

@@ -28,7 +28,8 @@ from openjepa.eval.health.latent_statistics import (
 from openjepa.eval.health.prediction import Prediction, Predictive, device_of, evaluating, one_step_prediction
 from openjepa.eval.health.sight import Sight, look
 from openjepa.eval.probing.probes import ProbeConfig, ProbeScores, score_probes
-from openjepa.protocols import TrajectoryBatch
+from openjepa.models.latent_memory import carried_on
+from openjepa.protocols import RememberingModel, TrajectoryBatch
 
 MOVES = 1e-6  # standard deviation from which on a dimension of a latent moves
 
@@ -248,6 +249,8 @@ def untrained_twin(method: Any, *, seed: int = 1) -> Any:
 def encode_episodes(model: Predictive, held_out: TrajectoryBatch, *, rows: int = 512) -> Tensor:
     """Encodes episodes in evaluation mode, a few whole ones at a time, in the order of their frames.
 
+    Where states remember, each of them remembers those before.
+
     Returns:
         z [E, T, N, D] on the CPU; what lies beyond an episode's length repeats a state and counts for nothing.
     """
@@ -260,7 +263,10 @@ def encode_episodes(model: Predictive, held_out: TrajectoryBatch, *, rows: int =
             part = slice(start, start + per_chunk)
             longest = frames if held_out.lengths is None else int(held_out.lengths[part].max())
             proprio = None if held_out.proprio is None else held_out.proprio[part, :longest].to(device)
-            z = model.encode(held_out.frames[part, :longest].to(device), proprio).float().cpu()
+            z = model.encode(held_out.frames[part, :longest].to(device), proprio)
+            if isinstance(model, RememberingModel) and model.memory_dim:
+                z = carried_on(z, held_out.actions[part, : longest - 1].to(z), model.carry)
+            z = z.float().cpu()
             parts.append(torch.cat([z, z[:, -1:].expand(-1, frames - longest, -1, -1)], 1))
     return torch.cat(parts)
 
