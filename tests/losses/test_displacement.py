@@ -120,5 +120,5 @@ def test_where_nothing_is_felt_nothing_is_measured(walks) -> None:
         WindowSource(walks, None, WindowConfig(3, num_others=1, ways="proprio"))
     with pytest.raises(ConfigError, match="`ways` must be actions or proprio; got eyes"):
         WindowConfig(ways="eyes")
-    with pytest.raises(ConfigError, match="`displacement_from` must be actions or proprio; got eyes"):
+    with pytest.raises(ConfigError, match="`displacement_from` must be one of actions, proprio; got eyes"):
         LeWMConfig(displacement_from="eyes")
